@@ -1,0 +1,42 @@
+# On a machine with Python 3.11 or newer, make and a package index, every word here works in a fresh clone, and again.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test format docs clean
+
+help:  ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .venv/demo  ## make .venv, install, and do all of it on photographs that come with a dependency: see demo/report.html
+	$(BIN)/blurgate demo --output demo --overwrite
+
+test: .venv/test  ## make .venv, install, and run format check, lint, types, tests and doctests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: .venv/test  ## format the code and mend what lint can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+docs: .venv/test  ## write docs/commands.md anew from --help
+	$(BIN)/python docs/write_commands.py
+
+clean:  ## remove .venv and everything that was made
+	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+.venv/pip:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, %s is %s: name one, as in make PYTHON=python3.12 $(MAKECMDGOALS)" % (sys.executable, sys.version.split()[0]) if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --upgrade pip
+	@touch $@
+
+.venv/demo: .venv/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	@touch $@
+
+.venv/test: .venv/pip pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet]' --group dev
+	@touch $@

@@ -1,0 +1,91 @@
+"""blurgate tells sharp photographs from blurred ones, with a calibrated probability.
+
+Importing it is cheap: each name is loaded from its room when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from blurgate.dataset import make_dataset
+    from blurgate.demo import run_demo
+    from blurgate.errors import (
+        BlurgateError,
+        DatasetError,
+        MissingExtraError,
+        ModelFileError,
+        PhotoError,
+        SmallPhotoError,
+        StudyFileError,
+    )
+    from blurgate.evaluation import evaluate
+    from blurgate.features import extract_features
+    from blurgate.images import read_gray
+    from blurgate.model import BlurModel, Verdict, load_model
+    from blurgate.preview import draw_preview
+    from blurgate.report import write_report
+    from blurgate.scan import scan
+    from blurgate.table import FeatureTable, build_table, read_table, write_table
+    from blurgate.training import load_sources, train
+
+__version__ = "0.1.0"
+
+_ROOMS = {
+    "dataset": ("make_dataset",),
+    "demo": ("run_demo",),
+    "errors": (
+        "BlurgateError",
+        "DatasetError",
+        "MissingExtraError",
+        "ModelFileError",
+        "PhotoError",
+        "SmallPhotoError",
+        "StudyFileError",
+    ),
+    "evaluation": ("evaluate",),
+    "features": ("extract_features",),
+    "images": ("read_gray",),
+    "model": ("BlurModel", "Verdict", "load_model"),
+    "preview": ("draw_preview",),
+    "report": ("write_report",),
+    "scan": ("scan",),
+    "table": ("FeatureTable", "build_table", "read_table", "write_table"),
+    "training": ("load_sources", "train"),
+}
+
+__all__ = [
+    "read_gray",
+    "extract_features",
+    "draw_preview",
+    "make_dataset",
+    "build_table",
+    "read_table",
+    "write_table",
+    "FeatureTable",
+    "load_sources",
+    "train",
+    "evaluate",
+    "write_report",
+    "load_model",
+    "BlurModel",
+    "Verdict",
+    "scan",
+    "run_demo",
+    "BlurgateError",
+    "PhotoError",
+    "SmallPhotoError",
+    "DatasetError",
+    "ModelFileError",
+    "StudyFileError",
+    "MissingExtraError",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"blurgate.{room}"), name)
+    raise AttributeError(f"module 'blurgate' has no attribute {name!r}")

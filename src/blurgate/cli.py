@@ -1,0 +1,268 @@
+"""The command line: parse, one library call, write."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, TextIO, TypeVar
+
+import typer
+
+import blurgate
+from blurgate.errors import BlurgateError
+from blurgate.files import whole_file
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="blurgate",
+    help="Tells sharp photographs from blurred ones, with a calibrated probability.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Jobs = Annotated[int | None, typer.Option(min=1, help="Photos at work at the same time; by default one for each core.")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
+FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct18.")]
+RecipeName = Annotated[str, typer.Option(help="camera or classic.")]
+PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
+Report = Annotated[
+    Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
+]
+Model = Annotated[Path, typer.Option(help="The model file.")]
+
+
+def main() -> None:
+    """Run the command line; every error becomes one sentence and an exit code here."""
+    try:
+        app(standalone_mode=True)
+    except BlurgateError as error:
+        _fail(str(error), 1)
+    except ValueError as error:  # the caller's mistake, and here the caller is an option
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; nothing half-written was left under its final name", 130)
+
+
+@app.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(help="Any photo.")],
+    output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.")] = Path("preview.png"),
+) -> None:
+    """Draw every blur kind over its parameter range, to choose realistic ranges."""
+    from blurgate.preview import write_preview
+
+    write_preview(photo, output)
+    _say(f"wrote {output}")
+
+
+@app.command()
+def dataset(
+    sharp: Annotated[Path, typer.Argument(help="A folder of sharp photos.")],
+    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    recipe: RecipeName = "camera",
+    per_photo: PerPhoto = 2,
+    scenes: Annotated[str, typer.Option(help="What is one scene: each photo, or all photos of a folder.")] = "photo",
+    seed: Seed = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset that is there.")] = False,
+    jobs: Jobs = None,
+) -> None:
+    """Make blurred pictures out of sharp photos, with the truth written down."""
+    made = blurgate.make_dataset(
+        sharp,
+        out,
+        recipe=recipe,
+        per_photo=per_photo,
+        scenes=scenes,
+        seed=seed,
+        overwrite=overwrite,
+        jobs=jobs,
+        track=_track,
+    )
+    _say(f"wrote {out}: {len(made.rows)} pictures of {len({row.scene for row in made.rows})} scenes")
+    _list_skipped(made.skipped)
+
+
+@app.command()
+def features(
+    source: Annotated[Path, typer.Argument(help="A dataset, a labelled folder, or a folder of photos.")],
+    feature_set: FeatureSetName = "dct18",
+    output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
+    jobs: Jobs = None,
+) -> None:
+    """Measure photos: one row of features for each."""
+    table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
+    blurgate.write_table(table, output)
+    _say(f"wrote {output}: {len(table)} photos, {len(table.columns)} features")
+    _list_skipped((photo.path, photo.error) for photo in table.skipped)
+
+
+@app.command()
+def train(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
+    ],
+    feature_set: FeatureSetName = "dct18",
+    recipe: Annotated[str, typer.Option(help="For folders of sharp photos: camera or classic.")] = "camera",
+    per_photo: PerPhoto = 2,
+    trials: Annotated[int, typer.Option(min=1, help="Settings of the trees to try.")] = 50,
+    timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial begins.")] = None,
+    study: Annotated[Path | None, typer.Option(help="Keep the search here; the same command goes on with it.")] = None,
+    seed: Seed = 0,
+    folds: Annotated[int, typer.Option(min=2, help="Of the cross-validation by scene.")] = 5,
+    output: Annotated[Path, typer.Option(help="The model file.")] = Path("model.blurgate"),
+    report: Report = None,
+    jobs: Jobs = None,
+) -> None:
+    """Tune, train and calibrate a model, and judge it on scenes that it has not seen."""
+    with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
+        table = blurgate.load_sources(
+            sources,
+            Path(work),
+            feature_set=feature_set,
+            recipe=recipe,
+            per_photo=per_photo,
+            seed=seed,
+            jobs=jobs,
+            track=_track,
+        )
+        model, evaluation = blurgate.train(
+            table, trials=trials, timeout=timeout, study=study, seed=seed, folds=folds, jobs=jobs, track=_track
+        )
+        model.save(output)
+        _say(f"wrote {output}")
+        if report:
+            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
+            _say(f"wrote {report} and {report.with_suffix('.json')}")
+    _sum_up(evaluation.numbers, "scenes that it has not seen")
+    _list_skipped((photo.path, photo.error) for photo in table.skipped)
+
+
+@app.command()
+def evaluate(
+    source: Annotated[Path, typer.Argument(help="A dataset, a labelled folder, or a table.")],
+    model: Model,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
+    report: Report = None,
+    jobs: Jobs = None,
+) -> None:
+    """Judge a model on labelled photos."""
+    loaded = blurgate.load_model(model)
+    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
+    evaluation = blurgate.evaluate(loaded, table)
+    if report:
+        blurgate.write_report(evaluation, report, title=f"{model.stem} on {source.resolve().name}")
+        _say(f"wrote {report} and {report.with_suffix('.json')}")
+    if as_json:
+        print(json.dumps(evaluation.numbers, allow_nan=False))
+    else:
+        _sum_up(evaluation.numbers, "labelled scenes")
+        _list_skipped((photo.path, photo.error) for photo in table.skipped)
+
+
+@app.command()
+def scan(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, and folders of them.")],
+    model: Model,
+    format: Annotated[str, typer.Option(help="table, csv or jsonl.")] = "table",  # noqa: A002 the option's name
+    output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
+    jobs: Jobs = None,
+) -> None:
+    """Judge photos; one that cannot be read has a row with its error."""
+    from blurgate.formats import find_writer
+
+    write = find_writer(format)
+    verdicts = blurgate.scan(paths, model=blurgate.load_model(model), jobs=jobs)
+    with _output(output) as stream:
+        write(verdicts, stream)
+    if output:
+        _say(f"wrote {output}")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="The folder to make.")] = Path("demo"),
+    trials: Annotated[int, typer.Option(min=1, help="Settings of the trees to try.")] = 25,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False,
+) -> None:
+    """Do all of it on photographs that come with a dependency."""
+    from blurgate.demo import MADE
+
+    made = blurgate.run_demo(output, trials=trials, overwrite=overwrite, track=_track)
+    print()
+    for name, path in made.files.items():
+        print(f"{path!s:28} {MADE[name]}")
+    low, high = made.roc_auc_interval
+    print(
+        f"\nOn {made.n} pictures of {made.n_scenes} photographs that the model has not seen:\n"
+        f"  ROC AUC   {made.roc_auc:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
+        f"variance of Laplacian {made.roc_auc_of_laplacian:.3f})\n"
+        f"  accuracy  {made.accuracy:.3f}\n\n"
+        f"Open {made.files['report.html']} in a browser."
+    )
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"blurgate {blurgate.__version__}")
+
+
+def _sum_up(numbers: dict[str, object], where: str) -> None:
+    interval = numbers["roc_auc_interval"]
+    between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if isinstance(interval, list) else ""
+    laplacian = numbers["variance_of_laplacian"]
+    assert isinstance(laplacian, dict)  # noqa: S101 by evaluation's own shape
+    print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}:")
+    print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
+    for name in ("accuracy", "precision", "recall", "f1"):
+        print(f"  {name:10} {numbers[name]:.3f}")
+
+
+def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+    listed = list(skipped)
+    if listed:
+        _say(f"{len(listed)} photos could not be used:")
+    for path, error in listed[:10]:
+        _say(f"  {path}: {error}")
+    if len(listed) > 10:
+        _say(f"  and {len(listed) - 10} more")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _fail(text: str, code: int) -> None:
+    print(f"blurgate: {text}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _track(items: Iterable[T], /, *, total: int, doing: str) -> Iterator[T]:
+    """Show a progress bar on a terminal, a line elsewhere."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        _say(f"{doing} ({total})")
+    yield from track(items, description=doing, total=total, console=console, disable=not console.is_terminal)
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[TextIO]:
+    if path is None:
+        yield sys.stdout
+        return
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        yield stream

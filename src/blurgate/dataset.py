@@ -1,0 +1,294 @@
+"""Sharp photos -> a folder of sharp and blurred pictures, and the manifest that says what was done to each.
+
+The folder holds ``sharp/``, ``blurred/``, ``manifest.csv`` with the columns of `MANIFEST_COLUMNS`, and, where photos
+could not be used, ``skipped.csv`` with the columns ``path`` and ``error``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from blurgate.blurs import BLURS, KernelBlur, LibraryBlur, convolve, to_linear
+from blurgate.camera import draw_camera
+from blurgate.errors import DatasetError, PhotoError
+from blurgate.files import whole_folder
+from blurgate.images import RGB, encode_jpeg, find_photos, read_rgb, resize
+from blurgate.threads import Track, no_track, run_in_order
+
+MIN_STRENGTH, MAX_STRENGTH = 1.2, 10.0  # pixels; between 0.5 and 1.2 people disagree, so nothing is drawn there
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One picture of a made dataset.
+
+    Parameters
+    ----------
+    path : str
+        The picture, relative to the dataset's folder, with forward slashes.
+    label : {'sharp', 'blurred'}
+    scene : str
+        The sharp photo that it was made from (its path without suffix, relative to the folder of sharp photos), or that
+        photo's folder.
+    kind : str
+        A name out of `BLURS`; empty for sharp.
+    parameters : str
+        JSON: ``blur`` holds the kind's keyword parameters, ``camera`` the camera's settings.
+    strength_px : float
+        Second-moment radius of all blur in it, in pixels of the finished picture.
+    seed : int
+        What the picture's random numbers came from.
+    """
+
+    path: str
+    label: str
+    scene: str
+    kind: str
+    parameters: str
+    strength_px: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `make_dataset` made.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : tuple of ManifestRow
+        One for each picture, in the manifest's order.
+    skipped : tuple of (str, str)
+        Path and error of each photo that could not be used.
+    """
+
+    folder: Path
+    rows: tuple[ManifestRow, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class MadePicture:
+    """A picture as a recipe hands it over."""
+
+    jpeg: bytes
+    kind: str
+    parameters: Mapping[str, Any]
+    strength_px: float
+
+
+Recipe = Callable[[RGB, Sequence[int]], Iterator[MadePicture]]
+
+
+def make_dataset(
+    sharp: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    recipe: str = "camera",
+    per_photo: int = 2,
+    scenes: str = "photo",
+    seed: int = 0,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    track: Track = no_track,
+) -> Dataset:
+    """Make blurred pictures out of sharp ones.
+
+    Parameters
+    ----------
+    sharp : path
+        A folder of sharp photos, searched at every depth.
+    out : path
+        The folder to make. It appears when it is complete.
+    recipe : str
+        A name out of `RECIPES`.
+    per_photo : int
+        Blurred versions of each photo, kinds drawn with replacement.
+    scenes : {'photo', 'folder'}
+        What is one scene: each photo, or all photos of a folder (a burst, the tiles of one picture).
+    seed : int
+        The same seed and the same photos make the same dataset, byte for byte, whatever `jobs` is.
+    overwrite : bool
+        Replace `out` if it is a dataset that blurgate made.
+    jobs : int, optional
+        Photos at work at the same time; by default one for each core.
+    track : Track
+        Shows progress.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    DatasetError
+        If there is no usable photo in `sharp`, `out` exists and may not be replaced, or one lies inside the other.
+    ValueError
+        If there is no such recipe, `per_photo` is below 1, or `scenes` is neither.
+    """
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    if per_photo < 1:
+        raise ValueError(f"per_photo must be at least 1, got {per_photo}")
+    if scenes not in ("photo", "folder"):
+        raise ValueError(f"scenes must be photo or folder, got {scenes!r}")
+    sharp, out = Path(sharp), Path(out)
+    photos = _find_sharp(sharp)
+    _check_free(sharp, out, overwrite=overwrite)
+    names = _name_photos(photos, sharp)
+
+    with whole_folder(out) as partial:
+
+        def make(photo: Path) -> list[ManifestRow] | tuple[str, str]:
+            name = names[photo]
+            scene = name if scenes == "photo" else photo.parent.relative_to(sharp).as_posix()
+            seeds = [picture_seed(seed, name, version) for version in range(per_photo + 1)]
+            try:
+                rgb = read_rgb(photo)
+            except PhotoError as error:
+                return photo.relative_to(sharp).as_posix(), str(error)
+            return _write_pictures(partial, name, scene, RECIPES[recipe](rgb, seeds), seeds)
+
+        making = run_in_order(make, photos, jobs=jobs)
+        made = list(track(making, total=len(photos), doing="making pictures"))
+        rows = tuple(row for result in made if isinstance(result, list) for row in result)
+        skipped = tuple(result for result in made if isinstance(result, tuple))
+        if not rows:
+            raise DatasetError(
+                f"a photo that can be used was needed, but none of the {len(skipped)} in {sharp} is one; "
+                f"the first failed because {skipped[0][1]}"
+            )
+        _write_csv(partial / "manifest.csv", MANIFEST_COLUMNS, map(astuple, rows))
+        if skipped:
+            _write_csv(partial / "skipped.csv", ("path", "error"), skipped)
+    return Dataset(out, rows, skipped)
+
+
+def picture_seed(seed: int, name: str, version: int) -> int:
+    """Derive a picture's seed from the dataset's, its photo's name and its version (0 is the sharp one).
+
+    It depends on nothing else, so that adding or removing photos leaves the other pictures as they are.
+    """
+    return int(np.random.SeedSequence([seed, zlib.crc32(name.encode()), version]).generate_state(1)[0])
+
+
+def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
+    """Blur in linear light with our own kinds, then take each picture with the scene's camera.
+
+    Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture.
+    """
+    linear = to_linear(rgb)
+    camera = draw_camera(np.random.default_rng(seeds[0]))
+    scale = camera.true_scale(rgb)
+    kinds = [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)]
+    for version, seed in enumerate(seeds):
+        rng = np.random.default_rng([seed, 1])
+        kind, parameters, light, strength = "", {}, linear, 0.0
+        if version:
+            kind = str(rng.choice(kinds))
+            blur = BLURS[kind]
+            assert isinstance(blur, KernelBlur)  # noqa: S101 by the choice of kinds
+            drawn = math.exp(rng.uniform(math.log(MIN_STRENGTH), math.log(MAX_STRENGTH)))
+            parameters = blur.draw(rng, drawn / scale)
+            light = convolve(linear, blur.kernel(**parameters))
+            strength = blur.strength_px(parameters) * scale
+        yield MadePicture(
+            jpeg=camera.take(light, rng),
+            kind=kind,
+            parameters={"blur": parameters, "camera": asdict(camera)},
+            strength_px=math.hypot(strength, camera.softness_px),
+        )
+
+
+def make_classic(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
+    """Do what the original experiment did: 512x512 pixels, Blur-Generator's kinds, the original's parameter lists.
+
+    Two of its faults are mended: sharp and blurred pictures pass through the same encoder, and what the lens kind does
+    to the brightness is undone.
+    """
+    square = resize(rgb, (512, 512), resample=Image.Resampling.LANCZOS)
+    kinds = [kind for kind, blur in BLURS.items() if isinstance(blur, LibraryBlur)]
+    for version, seed in enumerate(seeds):
+        rng = np.random.default_rng(seed)
+        kind, parameters, picture, strength = "", {}, square, 0.0
+        if version:
+            kind = str(rng.choice(kinds))
+            blur = BLURS[kind]
+            assert isinstance(blur, LibraryBlur)  # noqa: S101 by the choice of kinds
+            parameters = blur.draw(rng)
+            picture = blur.apply(square, parameters)
+            strength = blur.strength_px(parameters)
+        yield MadePicture(
+            jpeg=encode_jpeg(picture, quality=95),
+            kind=kind,
+            parameters={"blur": parameters, "camera": {"quality": 95}},
+            strength_px=strength,
+        )
+
+
+def _find_sharp(sharp: Path) -> list[Path]:
+    if not sharp.is_dir():
+        raise DatasetError(f"a folder of sharp photos was needed, but {sharp} is none: check the path")
+    photos = find_photos([sharp])
+    if not photos:
+        raise DatasetError(f"a folder of sharp photos was needed, but {sharp} has no photo in it: check the path")
+    return photos
+
+
+def _check_free(sharp: Path, out: Path, *, overwrite: bool) -> None:
+    inside, outside = out.resolve(), sharp.resolve()
+    if inside == outside or outside in inside.parents or inside in outside.parents:
+        raise DatasetError(
+            f"a folder apart from the sharp photos was needed, but {out} and {sharp} overlap: choose another"
+        )
+    if not out.exists():
+        return
+    if not overwrite:
+        raise DatasetError(f"{out} exists already: choose another folder, or replace it with --overwrite")
+    if not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.csv").exists()):
+        raise DatasetError(f"{out} is no dataset of blurgate's, so it is not replaced: choose another folder")
+
+
+def _name_photos(photos: Sequence[Path], sharp: Path) -> dict[Path, str]:
+    """Name each photo by its path without suffix; with it, where two photos differ by nothing else."""
+    stems = {photo: photo.relative_to(sharp).with_suffix("").as_posix() for photo in photos}
+    count = Counter(stems.values())
+    return {photo: stem if count[stem] == 1 else photo.relative_to(sharp).as_posix() for photo, stem in stems.items()}
+
+
+def _write_pictures(
+    folder: Path, name: str, scene: str, pictures: Iterable[MadePicture], seeds: Sequence[int]
+) -> list[ManifestRow]:
+    rows = []
+    for version, (picture, seed) in enumerate(zip(pictures, seeds, strict=True)):
+        label = "blurred" if version else "sharp"
+        path = f"{label}/{name}-{version}.jpg" if version else f"{label}/{name}.jpg"
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(picture.jpeg)
+        parameters = json.dumps(picture.parameters)
+        rows.append(ManifestRow(path, label, scene, picture.kind, parameters, round(picture.strength_px, 4), seed))
+    return rows
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+MANIFEST_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+
+RECIPES: dict[str, Recipe] = {"camera": make_camera, "classic": make_classic}

@@ -1,0 +1,304 @@
+"""Probabilities and labels -> numbers. No words, no pictures.
+
+Every function takes ``labels`` of shape (n,), 0 sharp and 1 blurred, and ``probabilities`` of shape (n,), and gives
+plain Python numbers, lists and dicts, ready for JSON.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.blurs import BLURS
+from blurgate.errors import needs_extra
+from blurgate.model import BlurModel, Predictions
+from blurgate.table import LABELS, FeatureTable
+
+with needs_extra("train", "Evaluating"):
+    from sklearn import metrics
+
+Labels: TypeAlias = NDArray[np.int8]
+Floats: TypeAlias = NDArray[np.float64]
+Numbers: TypeAlias = dict[str, Any]
+
+CUTOFFS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
+CUSTOMARY_CUTOFF = 100.0  # of the variance of the Laplacian: the line that is copied everywhere
+N_MISTAKES = 20
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did.
+
+    Parameters
+    ----------
+    numbers : dict
+        Everything that was measured; JSON holds it.
+    table : FeatureTable
+        The photos it was measured on.
+    """
+
+    numbers: Numbers
+    table: FeatureTable
+
+
+def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluation:
+    """Measure a model on labelled photos.
+
+    Parameters
+    ----------
+    model : BlurModel
+    table : FeatureTable
+        With the model's feature set, labelled, both classes.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Evaluation
+        Its numbers hold `measure_decisions`, `measure_ranking`, the curves, the same by tier, kind, source and
+        strength, the surest mistakes, the photos left out, and what the variance of the Laplacian gives.
+
+    Raises
+    ------
+    DatasetError
+        If labels are missing or all the same.
+    """
+    labels, said = table.labels, model.predict_features(table.features)
+    probabilities, threshold = said.probability, model.card.threshold
+    numbers = {
+        "n": len(table),
+        "n_blurred": int(labels.sum()),
+        "n_scenes": len(set(table.column("scene"))),
+        "n_errors": sum(not photo.too_small for photo in table.skipped),
+        "n_undecided": sum(photo.too_small for photo in table.skipped),
+        **measure_ranking(labels, probabilities),
+        "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, table.column("scene"), seed=seed),
+        **measure_calibration(labels, probabilities),
+        **measure_decisions(labels, probabilities, threshold),
+        "base_rate_trained": model.card.base_rate,
+        "cutoffs": [measure_decisions(labels, probabilities, cutoff) for cutoff in CUTOFFS],
+        "curves": trace_curves(labels, probabilities),
+        "by_tier": measure_groups(labels, probabilities, threshold, table.column("tier")),
+        "by_kind": measure_groups(labels, probabilities, threshold, table.column("kind")),
+        "by_source": measure_groups(labels, probabilities, threshold, table.sources),
+        "recall_by_strength": recall_by_strength(labels, probabilities, threshold, table.column("strength_px")),
+        "variance_of_laplacian": measure_laplacian(table, seed=seed),
+        "mistakes": list_mistakes(table, probabilities, threshold),
+        "skipped": [{"path": photo.path, "error": photo.error} for photo in table.skipped],
+        **measure_kinds(table, said),
+    }
+    return Evaluation(numbers, table)
+
+
+def measure_ranking(labels: Labels, probabilities: Floats) -> Numbers:
+    """Measure what holds at any threshold: ROC AUC and average precision."""
+    return {
+        "roc_auc": float(metrics.roc_auc_score(labels, probabilities)),
+        "average_precision": float(metrics.average_precision_score(labels, probabilities)),
+    }
+
+
+def measure_calibration(labels: Labels, probabilities: Floats) -> Numbers:
+    """Measure how far probabilities mean what they say.
+
+    Returns
+    -------
+    dict
+        ``brier``: mean squared error. ``ece``: expected calibration error, the mean distance between probability and
+        share of blurred photos in ten bins of equal count. ``calibration``: those bins.
+
+    References
+    ----------
+    .. [1] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
+           AAAI 2015. :doi:`10.1609/aaai.v29i1.9602`
+    """
+    order = np.argsort(probabilities, kind="stable")
+    bins = [
+        {
+            "probability": float(probabilities[rows].mean()),
+            "share_blurred": float(labels[rows].mean()),
+            "n": len(rows),
+        }
+        for rows in np.array_split(order, min(10, len(order)))
+    ]
+    gaps = [abs(entry["probability"] - entry["share_blurred"]) * entry["n"] for entry in bins]
+    return {
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "ece": float(sum(gaps) / len(labels)),
+        "calibration": bins,
+    }
+
+
+def measure_decisions(labels: Labels, probabilities: Floats, threshold: float) -> Numbers:
+    """Measure decisions, blurred being the positive class.
+
+    Returns
+    -------
+    dict
+        ``threshold``, ``accuracy``, ``precision`` (0 if nothing is called blurred), ``recall``, ``f1`` and
+        ``confusion_matrix`` as [[tn, fp], [fn, tp]].
+
+    Examples
+    --------
+    >>> measure_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)["confusion_matrix"]
+    [[1, 1], [1, 1]]
+    """
+    called = probabilities >= threshold
+    matrix = metrics.confusion_matrix(labels, called, labels=[0, 1])
+    (_, false_alarms), (missed, found) = matrix.tolist()
+    precision = found / (found + false_alarms) if found + false_alarms else 0.0
+    recall = found / (found + missed) if found + missed else 0.0
+    return {
+        "threshold": float(threshold),
+        "accuracy": float((called == labels).mean()),
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def bootstrap_roc_auc(
+    labels: Labels, scores: Floats, scenes: NDArray[Any], *, seed: int, draws: int = 1000
+) -> list[float] | None:
+    """Estimate a 95 % interval of the ROC AUC by drawing scenes, not photos, with replacement.
+
+    Returns
+    -------
+    list of two floats, or None
+        The 2.5 and 97.5 percentiles; None where no draw has both classes.
+    """
+    rng = np.random.default_rng(seed)
+    names, scene = np.unique(scenes, return_inverse=True)
+    found = []
+    for _ in range(draws):
+        weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))[scene]
+        drawn = weight > 0
+        if len(set(labels[drawn])) == 2:
+            found.append(metrics.roc_auc_score(labels[drawn], scores[drawn], sample_weight=weight[drawn]))
+    return [float(value) for value in np.percentile(found, [2.5, 97.5])] if found else None
+
+
+def trace_curves(labels: Labels, probabilities: Floats) -> Numbers:
+    """Trace the ROC and the precision-recall curve."""
+    false_alarms, hits, _ = metrics.roc_curve(labels, probabilities)
+    precision, recall, _ = metrics.precision_recall_curve(labels, probabilities)
+    return {
+        "roc": {"false_alarm_rate": _rounded(false_alarms), "recall": _rounded(hits)},
+        "precision_recall": {"recall": _rounded(recall), "precision": _rounded(precision)},
+    }
+
+
+def measure_groups(
+    labels: Labels, probabilities: Floats, threshold: float, groups: NDArray[np.str_]
+) -> dict[str, Numbers]:
+    """Measure each group of photos by itself; photos without a group are in none.
+
+    Returns
+    -------
+    dict
+        For each group ``n``, ``n_blurred``, ``accuracy``, ``recall`` (None without blurred photos),
+        ``false_alarm_rate`` (None without sharp ones) and ``roc_auc`` (None unless it has both).
+    """
+    measured = {}
+    for group in sorted(set(groups) - {""}):
+        rows = groups == group
+        blurred, called = labels[rows] == 1, probabilities[rows] >= threshold
+        both = blurred.any() and not blurred.all()
+        measured[str(group)] = {
+            "n": int(rows.sum()),
+            "n_blurred": int(blurred.sum()),
+            "accuracy": float((called == blurred).mean()),
+            "recall": float(called[blurred].mean()) if blurred.any() else None,
+            "false_alarm_rate": float(called[~blurred].mean()) if not blurred.all() else None,
+            "roc_auc": float(metrics.roc_auc_score(labels[rows], probabilities[rows])) if both else None,
+        }
+    return measured
+
+
+def recall_by_strength(labels: Labels, probabilities: Floats, threshold: float, strengths: Floats) -> list[Numbers]:
+    """Measure which share of the blurred photos is found, by strength in pixels; bins without photos are left out."""
+    rows = (labels == 1) & np.isfinite(strengths)
+    bins = []
+    for low, high in pairwise(STRENGTH_EDGES):
+        within = rows & (strengths >= low) & (strengths < high)
+        if within.any():
+            recall = float((probabilities[within] >= threshold).mean())
+            upper = None if math.isinf(high) else high
+            bins.append({"from_px": low, "to_px": upper, "n": int(within.sum()), "recall": recall})
+    return bins
+
+
+def measure_laplacian(table: FeatureTable, *, seed: int) -> Numbers:
+    """Measure the variance of the Laplacian on the same photos, as it is customarily used."""
+    labels, sharpness = table.labels, table.variance_of_laplacian
+    return {
+        **measure_ranking(labels, -sharpness),
+        "roc_auc_interval": bootstrap_roc_auc(labels, -sharpness, table.column("scene"), seed=seed),
+        "curves": trace_curves(labels, -sharpness),
+        "customary_cutoff": CUSTOMARY_CUTOFF,
+        "accuracy_at_customary_cutoff": float(((sharpness < CUSTOMARY_CUTOFF) == labels).mean()),
+    }
+
+
+def list_mistakes(table: FeatureTable, probabilities: Floats, threshold: float) -> list[Numbers]:
+    """List the wrong decisions, the surest first, at most `N_MISTAKES`; ``row`` is the place in the table."""
+    wrong = np.flatnonzero((probabilities >= threshold) != table.labels)
+    surest = wrong[np.argsort(-np.abs(probabilities[wrong] - threshold), kind="stable")][:N_MISTAKES]
+    return [
+        {
+            "row": int(row),
+            "source": str(table.sources[row]),
+            "path": table.photos[row].path,
+            "label": table.photos[row].label,
+            "decision": LABELS[int(probabilities[row] >= threshold)],
+            "probability": float(probabilities[row]),
+            "kind": table.photos[row].kind,
+            "strength_px": None if math.isnan(table.photos[row].strength_px) else table.photos[row].strength_px,
+        }
+        for row in surest
+    ]
+
+
+def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
+    """Measure the model's word on kind and strength of the blurred photos where the truth is known.
+
+    Returns
+    -------
+    dict
+        ``kind``: ``n``, ``accuracy`` and ``accuracy_of_guessing`` (always the most frequent one). ``strength``: ``n``
+        and ``median_relative_error``. Both are None where the model or the labels do not tell.
+    """
+    blurred = table.labels == 1
+    families = blur_families(table)
+    rows = blurred & (families != "")
+    kind = strength = None
+    if said.kind is not None and rows.any():
+        frequent = max(int((families[rows] == family).sum()) for family in set(families[rows]))
+        kind = {
+            "n": int(rows.sum()),
+            "accuracy": float((said.kind[rows] == families[rows]).mean()),
+            "accuracy_of_guessing": frequent / int(rows.sum()),
+        }
+    truth = table.column("strength_px")
+    rows = blurred & (truth > 0)
+    if said.strength_px is not None and rows.any():
+        error = np.abs(said.strength_px[rows] - truth[rows]) / truth[rows]
+        strength = {"n": int(rows.sum()), "median_relative_error": float(np.median(error))}
+    return {"kind": kind, "strength": strength}
+
+
+def blur_families(table: FeatureTable) -> NDArray[np.str_]:
+    """Name what each photo's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
+    return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in table.column("kind")])
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), 6) for value in values]

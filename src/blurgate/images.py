@@ -1,0 +1,217 @@
+"""Picture files -> arrays, and back: the only room that opens pictures."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterable, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from blurgate.errors import PhotoError, SmallPhotoError
+
+Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
+RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
+Photo: TypeAlias = "str | PathLike[str] | bytes | NDArray[Any] | Image.Image"
+
+MIN_SIDE = 64  # pixels: eight blocks; below that the statistics of one photo are mostly chance
+
+SUFFIXES = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".heic",
+        ".heif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
+)
+
+
+def read_gray(photo: Photo, *, min_side: int = MIN_SIDE) -> Gray:
+    """Read a photo's luma.
+
+    A JPEG is decoded to its own Y plane, without the detour over RGB. The EXIF orientation is applied, an alpha channel
+    is laid on the picture's own mean, 16-bit and float samples are scaled to 8 bits.
+
+    Parameters
+    ----------
+    photo : path, bytes, ndarray or PIL image
+        A picture file, its content, an array of shape (height, width), (height, width, 3) or (height, width, 4), or an
+        open picture.
+    min_side : int
+        The shorter side that is needed, in pixels.
+
+    Returns
+    -------
+    ndarray of shape (height, width), uint8
+        BT.601 luma, 0 to 255.
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing, is no picture, or is cut short.
+    SmallPhotoError
+        If the shorter side is below `min_side`.
+
+    Examples
+    --------
+    >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
+    (64, 96)
+    """
+    return _read(photo, "L", min_side)
+
+
+def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
+    """Read a photo's colours; as `read_gray`, but of shape (height, width, 3)."""
+    return _read(photo, "RGB", min_side)
+
+
+def find_photos(paths: Iterable[str | PathLike[str]]) -> list[Path]:
+    """List the pictures below some paths.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files are taken as they are, whatever their suffix; folders are searched at every depth for the suffixes of
+        `SUFFIXES` in any case. Hidden files and folders are left out.
+
+    Returns
+    -------
+    list of Path
+        In the order of `paths`, sorted within each folder.
+
+    Raises
+    ------
+    PhotoError
+        If one of the paths does not exist.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found.extend(sorted(entry for entry in path.rglob("*") if _is_photo(entry, below=path)))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise PhotoError(f"a file or folder was needed, but {path} does not exist: check the path")
+    return found
+
+
+def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
+    """Encode a picture as JPEG, with nothing in it but the picture.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The picture.
+    quality : int
+        libjpeg's quality, 1 to 95.
+    """
+    stream = io.BytesIO()
+    Image.fromarray(rgb).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Image.Resampling.BICUBIC) -> RGB:
+    """Resize a picture to (width, height), with the antialiasing that shrinking needs."""
+    return np.asarray(Image.fromarray(rgb).resize(size, resample))
+
+
+def thumbnail(path: Path, *, side: int = 240) -> bytes | None:
+    """Encode a small JPEG of a picture, at most `side` pixels long; None where it cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (2 * side, 2 * side))
+            small = ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, ValueError):
+        return None
+    small.thumbnail((side, side))
+    return encode_jpeg(np.asarray(small), quality=80)
+
+
+def _is_photo(path: Path, *, below: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+
+
+def _read(photo: Photo, mode: str, min_side: int) -> NDArray[np.uint8]:
+    name = fspath(photo) if isinstance(photo, str | PathLike) else "the picture"
+    try:
+        picture = _open(photo)
+        picture.draft(mode, picture.size)
+        picture = _to_mode(ImageOps.exif_transpose(picture), mode)
+    except FileNotFoundError:
+        raise PhotoError(f"{name} does not exist: check the path") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # PIL's plugins raise all of these on damaged files
+        raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
+    if min(picture.size) < min_side:
+        width, height = picture.size
+        raise SmallPhotoError(
+            f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
+        )
+    return np.asarray(picture)
+
+
+def _open(photo: Photo) -> Image.Image:
+    if isinstance(photo, Image.Image):
+        return photo.copy()
+    if isinstance(photo, bytes):
+        return Image.open(io.BytesIO(photo))
+    if isinstance(photo, str | PathLike):
+        return Image.open(io.BytesIO(Path(photo).read_bytes()))
+    if not isinstance(photo, np.ndarray):
+        raise TypeError(f"a photo must be a path, bytes, an array or a PIL image, got {type(photo).__name__}")
+    if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or (photo.ndim == 3 and photo.shape[2] not in (3, 4)):
+        raise TypeError(
+            "a photo array must be uint8 of shape (height, width), (height, width, 3) or (height, width, 4), "
+            f"got {photo.dtype} of shape {photo.shape}"
+        )
+    return Image.fromarray(photo)
+
+
+def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
+    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
+        picture = _to_eight_bits(picture)
+    if picture.has_transparency_data:
+        opaque = picture.convert("RGBA")
+        picture = Image.new("RGBA", opaque.size, _mean_colour(opaque))
+        picture.alpha_composite(opaque)
+    if mode == "L" and picture.mode not in ("L", "RGB"):
+        picture = picture.convert("RGB")
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _to_eight_bits(picture: Image.Image) -> Image.Image:
+    samples = np.asarray(picture, dtype=np.float64)
+    if not np.isfinite(samples).all():
+        raise ValueError("it has samples that are not numbers")
+    full = 65535.0
+    if picture.mode == "F":
+        full = 1.0 if samples.max() <= 1.0 else max(255.0, float(samples.max()))
+    return Image.fromarray(np.clip(np.rint(samples * (255.0 / full)), 0, 255).astype(np.uint8))
+
+
+def _mean_colour(rgba: Image.Image) -> tuple[int, ...]:
+    pixels = np.asarray(rgba, dtype=np.float64).reshape(-1, 4)
+    weight = pixels[:, 3].sum()
+    mean: Sequence[float] = (pixels[:, :3] * pixels[:, 3:]).sum(axis=0) / weight if weight else (128.0,) * 3
+    return (*(round(float(value)) for value in mean), 255)
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "it is no picture in a known format" if "cannot identify image file" in text else text

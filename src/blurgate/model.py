@@ -1,0 +1,277 @@
+"""The trained model: features -> verdict; its file.
+
+A model file is a zip of ``card.json`` and one ``<name>.ubj`` for each booster, XGBoost's own UBJSON. Nothing in it is
+executed on loading.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import ModelFileError
+from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.files import whole_file
+from blurgate.images import MIN_SIDE, Photo, read_gray
+
+if TYPE_CHECKING:
+    import xgboost
+
+FILE_FORMAT = 1
+STRENGTH_OFFSET = 0.5  # pixels; the strength booster predicts log2(strength + offset)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a model says of one photo.
+
+    Parameters
+    ----------
+    path : str
+        As it was given; empty for a picture that has none.
+    decision : {'sharp', 'blurred', 'undecided', ''}
+        Empty if the photo could not be judged.
+    probability : float or None
+        Calibrated P(blurred).
+    kind : str
+        ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
+    strength_px : float or None
+        Second-moment radius of the blur in pixels, where the model knows strengths.
+    reason : str
+        Why it is undecided.
+    width, height : int or None
+        In pixels.
+    error : str
+        What kept the photo from being judged.
+    """
+
+    path: str = ""
+    decision: str = ""
+    probability: float | None = None
+    kind: str = ""
+    strength_px: float | None = None
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model knows of itself.
+
+    Parameters
+    ----------
+    feature_set : str
+        A name out of `FEATURE_SETS`.
+    columns : tuple of str
+        The feature columns it was trained on.
+    slope, intercept : float
+        Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
+        the trees' answers.
+    threshold : float
+        A photo is blurred from this probability on.
+    base_rate : float
+        Share of blurred photos in training: the odds that the probabilities assume.
+    kinds : tuple of str
+        Classes of the kind booster; empty if there is none.
+    parameters : mapping
+        Of the trees.
+    trained_on : mapping
+        Sources and counts.
+    results : mapping
+        How it did on the scenes that were set aside.
+    made_by : str
+        Name and version of the program.
+    """
+
+    feature_set: str
+    columns: tuple[str, ...]
+    slope: float
+    intercept: float
+    threshold: float
+    base_rate: float
+    kinds: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    results: Mapping[str, Any] = field(default_factory=dict)
+    made_by: str = ""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says of many photos; every array has one entry for each."""
+
+    probability: NDArray[np.float64]
+    kind: NDArray[np.str_] | None
+    strength_px: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class BlurModel:
+    """Trees, their calibration and threshold.
+
+    Parameters
+    ----------
+    card : Card
+    boosters : mapping of str to bytes
+        XGBoost's UBJSON: ``blurred``, and where the training photos told them ``kind`` and ``strength``.
+    """
+
+    card: Card
+    boosters: Mapping[str, bytes]
+
+    def predict(self, photo: Photo) -> Verdict:
+        """Judge one photo.
+
+        Parameters
+        ----------
+        photo : path, bytes, ndarray or PIL image
+            See `blurgate.images.read_gray`.
+
+        Raises
+        ------
+        PhotoError
+            If it cannot be read. A photo that is too small to judge gets a verdict, ``undecided``.
+        """
+        gray = read_gray(photo, min_side=1)
+        height, width = gray.shape
+        path = os.fspath(photo) if isinstance(photo, str | os.PathLike) else ""
+        if min(gray.shape) < MIN_SIDE:
+            reason = f"too small: at least {MIN_SIDE} px on each side are needed"
+            return Verdict(path, "undecided", reason=reason, width=width, height=height)
+        said = self.predict_features(extract_features(gray, self.card.feature_set)[np.newaxis])
+        blurred = bool(said.probability[0] >= self.card.threshold)
+        return Verdict(
+            path=path,
+            decision="blurred" if blurred else "sharp",
+            probability=round(float(said.probability[0]), 6),
+            kind=str(said.kind[0]) if blurred and said.kind is not None else "",
+            strength_px=None if said.strength_px is None else round(float(said.strength_px[0]), 3),
+            width=width,
+            height=height,
+        )
+
+    def predict_features(self, features: NDArray[np.float32]) -> Predictions:
+        """Judge photos by their features.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_photos, n_features), float32
+            In the order of the card's columns.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit.
+        """
+        if features.ndim != 2 or features.shape[1] != len(self.card.columns):
+            needed = f"(n_photos, {len(self.card.columns)})"
+            raise ValueError(f"features must be of shape {needed}, got shape {features.shape}")
+        margin = self._answer("blurred", features)
+        kind = strength = None
+        if "kind" in self.boosters:
+            kind = np.asarray(self.card.kinds)[self._answer("kind", features).argmax(axis=1)]
+        if "strength" in self.boosters:
+            strength = np.maximum(2.0 ** self._answer("strength", features) - STRENGTH_OFFSET, 0.0)
+        return Predictions(calibrate(margin, self.card.slope, self.card.intercept), kind, strength)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file; the same model always gives the same bytes."""
+        card = {"format": FILE_FORMAT, **asdict(self.card)}
+        members = {"card.json": json.dumps(card, indent=1).encode()}
+        members.update((f"{name}.ubj", content) for name, content in self.boosters.items())
+        with whole_file(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in members.items():
+                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+
+    @cached_property
+    def _loaded(self) -> dict[str, xgboost.Booster]:
+        import xgboost
+
+        return {name: xgboost.Booster(model_file=bytearray(content)) for name, content in self.boosters.items()}
+
+    def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        answer = self._loaded[name].inplace_predict(features, predict_type="margin", validate_features=False)
+        return np.asarray(answer, dtype=np.float64)
+
+
+def load_model(path: str | os.PathLike[str]) -> BlurModel:
+    """Read a model file.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, is no model or is damaged, or needs other feature columns than this version makes.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        card = json.loads(members.pop("card.json"))
+    except FileNotFoundError:
+        raise ModelFileError(f"a model file was needed, but {path} does not exist: check the path") from None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
+        raise ModelFileError(
+            f"a .blurgate model was needed, but {path} is none or is damaged ({error}): train or copy it anew"
+        ) from error
+    boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
+    model = BlurModel(_read_card(card, path), boosters)
+    _check_boosters(model, path)
+    return model
+
+
+def calibrate(margin: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
+    """Turn margins into probabilities: the logistic function of ``slope * margin + intercept``."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (slope * margin + intercept))))
+
+
+def _read_card(content: Any, path: Path) -> Card:
+    if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
+        raise ModelFileError(f"{path} is no model of format {FILE_FORMAT}: train it anew with this version of blurgate")
+    names = {field.name for field in fields(Card)}
+    try:
+        card = Card(**{**content, "columns": tuple(content["columns"]), "kinds": tuple(content["kinds"])})
+        numbers = [float(value) for value in (card.slope, card.intercept, card.threshold, card.base_rate)]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelFileError(
+            f"{path} has a damaged card ({error}; needed are {', '.join(sorted(names))}): train or copy it anew"
+        ) from error
+    if not all(map(math.isfinite, numbers)):
+        raise ModelFileError(f"{path} has a damaged card (a number is not finite): train or copy it anew")
+    made = FEATURE_SETS[card.feature_set].columns if card.feature_set in FEATURE_SETS else ()
+    if made != card.columns:
+        missing = [name for name in card.columns if name not in made]
+        raise ModelFileError(
+            f"{path} needs the feature set {card.feature_set}, which this version of blurgate does not make as it was "
+            f"(missing: {', '.join(missing) or 'none, but the order differs'}): train it anew"
+        )
+    return card
+
+
+def _check_boosters(model: BlurModel, path: Path) -> None:
+    import xgboost
+
+    if "blurred" not in model.boosters:
+        raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
+    try:
+        needed = {name: booster.num_features() for name, booster in model._loaded.items()}
+    except xgboost.core.XGBoostError as error:
+        raise ModelFileError(f"{path} has a damaged booster in it: train or copy it anew") from error
+    for name, count in needed.items():
+        if count != len(model.card.columns):
+            raise ModelFileError(
+                f"{path} has a booster named {name} for {count} features, but {len(model.card.columns)} columns: "
+                "train or copy it anew"
+            )

@@ -1,0 +1,294 @@
+"""Numbers -> one self-contained HTML page; JSON."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from blurgate.errors import needs_extra
+from blurgate.evaluation import Evaluation, Numbers
+from blurgate.files import whole_file
+from blurgate.images import thumbnail
+
+with needs_extra("report", "A report"):
+    import jinja2
+    import matplotlib as mpl
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+INK, FAINT, MODEL, OTHER, GOOD, BAD = "#1d2430", "#6b7280", "#1f5fbf", "#b4632a", "#2f7d4f", "#b3372f"
+
+_STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "svg.fonttype": "none",  # text stays text, in the page's own font
+    "svg.hashsalt": "blurgate",  # the same numbers give the same page, byte for byte
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "axes.grid": True,
+    "grid.color": "#e5e7eb",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str) -> Path:
+    """Write the page, and its numbers as JSON beside it.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    path : path
+        Of the HTML page; the JSON has the same name with the suffix ``.json``.
+    title : str
+
+    Returns
+    -------
+    Path
+        Of the JSON.
+    """
+    path = Path(path)
+    page = render_report(evaluation, title=title)
+    with whole_file(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+    beside = path.with_suffix(".json")
+    with whole_file(beside) as partial:
+        partial.write_text(to_json(evaluation.numbers), encoding="utf-8")
+    return beside
+
+
+def to_json(numbers: Numbers) -> str:
+    """Write numbers as JSON; never NaN or infinity, which JSON does not have."""
+    return json.dumps(numbers, indent=1, allow_nan=False)
+
+
+def render_report(evaluation: Evaluation, *, title: str) -> str:
+    """Render the page.
+
+    Returns
+    -------
+    str
+        HTML without references to anything outside of it: charts are inline SVG, thumbnails are data URLs.
+    """
+    numbers = evaluation.numbers
+    mistakes = [entry | {"picture": _data_url(evaluation, entry["row"])} for entry in numbers["mistakes"]]
+    with mpl.rc_context(_STYLE):
+        charts = {name: _to_svg(draw(numbers)) for name, draw in CHARTS.items() if _has_data(name, numbers)}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("blurgate"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"share": _share, "percent": _percent, "sig": _significant}
+    page = environment.get_template("report.html.jinja")
+    return page.render({**numbers, "title": title, "charts": charts, "mistakes": mistakes})
+
+
+def draw_roc(numbers: Numbers) -> Figure:
+    """Draw the ROC curves of the model and of the variance of the Laplacian."""
+    figure, axes = _figure()
+    for name, source, colour in (("blurgate", numbers, MODEL), ("variance of Laplacian", _laplacian(numbers), OTHER)):
+        curve = source["curves"]["roc"]
+        label = f"{name}, {source['roc_auc']:.3f}"
+        axes.plot(curve["false_alarm_rate"], curve["recall"], color=colour, label=label, linewidth=1.8)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+    _finish(axes, "sharp photos called blurred", "blurred photos found")
+    return figure
+
+
+def draw_precision_recall(numbers: Numbers) -> Figure:
+    """Draw the precision-recall curves of the model and of the variance of the Laplacian."""
+    figure, axes = _figure()
+    for name, source, colour in (("blurgate", numbers, MODEL), ("variance of Laplacian", _laplacian(numbers), OTHER)):
+        curve = source["curves"]["precision_recall"]
+        label = f"{name}, {source['average_precision']:.3f}"
+        axes.plot(curve["recall"], curve["precision"], color=colour, label=label, linewidth=1.8)
+    _finish(axes, "blurred photos found", "of those called blurred, really blurred")
+    return figure
+
+
+def draw_calibration(numbers: Numbers) -> Figure:
+    """Draw the share of blurred photos over probability, in ten bins of equal count."""
+    figure, axes = _figure()
+    bins = numbers["calibration"]
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
+    axes.plot(
+        [entry["probability"] for entry in bins],
+        [entry["share_blurred"] for entry in bins],
+        color=MODEL,
+        marker="o",
+        markersize=5,
+        linewidth=1.8,
+        label="ten bins alike in count",
+    )
+    _finish(axes, "probability that the model gives", "share that is blurred")
+    return figure
+
+
+def draw_strength(numbers: Numbers) -> Figure:
+    """Draw the share of blurred photos that are found, by strength."""
+    bins = numbers["recall_by_strength"]
+    names = [_px_range(entry["from_px"], entry["to_px"]) for entry in bins]
+    return _bars(names, [entry["recall"] for entry in bins], [entry["n"] for entry in bins], "blurred photos found")
+
+
+def draw_kinds(numbers: Numbers) -> Figure:
+    """Draw the share of blurred photos that are found, by kind."""
+    groups = {name: entry for name, entry in numbers["by_kind"].items() if entry["recall"] is not None}
+    recalls = [entry["recall"] for entry in groups.values()]
+    return _bars(list(groups), recalls, [entry["n_blurred"] for entry in groups.values()], "blurred photos found")
+
+
+def draw_search(numbers: Numbers) -> Figure:
+    """Draw the course of the search: each trial's score, and the best so far."""
+    figure, axes = _figure(width=4.8, height=3.2)
+    trials = numbers["search"]["trials"]
+    best, so_far = [], 0.0
+    for trial in trials:
+        so_far = so_far if trial["pruned"] else max(so_far, trial["roc_auc"])
+        best.append(so_far)
+    places = range(1, len(trials) + 1)
+    for pruned, colour, name in ((False, MODEL, "trial"), (True, "#c3c9d2", "ended early")):
+        rows = [
+            (place, trial["roc_auc"]) for place, trial in zip(places, trials, strict=True) if trial["pruned"] == pruned
+        ]
+        if rows:
+            axes.scatter(*zip(*rows, strict=True), color=colour, s=18, label=name, zorder=3)
+    axes.step(list(places), best, where="post", color=INK, linewidth=1.2, label="best so far")
+    axes.set_xlabel("trial")
+    axes.set_ylabel("out-of-fold ROC AUC")
+    axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def draw_importances(numbers: Numbers) -> Figure:
+    """Draw which parameters of the trees mattered for the score."""
+    found = numbers["search"]["importances"]
+    return _bars(list(found), list(found.values()), [], "share of the score's variance", width=4.8)
+
+
+def draw_features(numbers: Numbers) -> Figure:
+    """Draw what the trees use: mean absolute SHAP value and gain of each column."""
+    rows = numbers["features"][:18]
+    figure, (left, right) = _figure(width=8.4, height=0.26 * len(rows) + 0.9, panels=2)
+    places = range(len(rows), 0, -1)
+    for axes, key, colour, label in (
+        (left, "mean_abs_shap", MODEL, "mean |SHAP|, in log-odds"),
+        (right, "gain", FAINT, "gain of its splits"),
+    ):
+        axes.barh(list(places), [row[key] for row in rows], color=colour, height=0.66)
+        axes.set_yticks(list(places), [_column_words(row["column"]) for row in rows] if axes is left else [])
+        axes.set_xlabel(label)
+        axes.grid(visible=False, axis="y")
+    left.tick_params(axis="y", labelcolor=INK, length=0)
+    return figure
+
+
+def _laplacian(numbers: Numbers) -> Numbers:
+    laplacian: Numbers = numbers["variance_of_laplacian"]
+    return laplacian
+
+
+def _has_data(name: str, numbers: Numbers) -> bool:
+    return {
+        "strength": bool(numbers["recall_by_strength"]),
+        "kinds": any(entry["recall"] is not None for entry in numbers["by_kind"].values()),
+        "search": "search" in numbers,
+        "importances": bool(numbers.get("search", {}).get("importances")),
+        "features": "features" in numbers,
+    }.get(name, True)
+
+
+def _figure(*, width: float = 3.12, height: float = 2.9, panels: int = 1) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, panels)
+
+
+def _finish(axes: Any, x: str, y: str) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def _bars(
+    names: Sequence[str], shares: Sequence[float], counts: Sequence[int], label: str, *, width: float = 4.8
+) -> Figure:
+    figure, axes = _figure(width=width, height=0.34 * len(names) + 0.9)
+    places = range(len(names), 0, -1)
+    axes.barh(list(places), shares, color=MODEL, height=0.62)
+    for index, (place, share) in enumerate(zip(places, shares, strict=True)):
+        text = f"{share:.0%}" + (f" of {counts[index]}" if counts else "")
+        inside = share > 0.5
+        axes.text(
+            share - 0.02 if inside else share + 0.02,
+            place,
+            text,
+            va="center",
+            ha="right" if inside else "left",
+            color="white" if inside else INK,
+            fontsize=9,
+        )
+    axes.set_yticks(list(places), names)
+    axes.tick_params(axis="y", labelcolor=INK, length=0)
+    axes.set(xlim=(0, 1), xlabel=label)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _to_svg(figure: Figure) -> Markup:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = stream.getvalue()
+    return Markup(svg[svg.index("<svg") :])  # noqa: S704 matplotlib escapes the text that it draws
+
+
+def _data_url(evaluation: Evaluation, row: int) -> str | None:
+    content = thumbnail(evaluation.table.picture(row))
+    return None if content is None else "data:image/jpeg;base64," + base64.b64encode(content).decode()
+
+
+def _column_words(column: str) -> str:
+    scale, band, statistic, pool = column.split("__")
+    return (
+        f"{statistic} of {band} band"
+        + ("" if scale == "1" else f" at {scale}")
+        + ("" if pool == "mean" else f", {pool}")
+    )
+
+
+def _px_range(low: float, high: float | None) -> str:
+    return f"{low:g} px and more" if high is None else f"{low:g} to {high:g} px"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}".replace("%", " %")
+
+
+def _significant(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+CHARTS: dict[str, Callable[[Numbers], Figure]] = {
+    "roc": draw_roc,
+    "precision_recall": draw_precision_recall,
+    "calibration": draw_calibration,
+    "kinds": draw_kinds,
+    "strength": draw_strength,
+    "features": draw_features,
+    "search": draw_search,
+    "importances": draw_importances,
+}

@@ -1,0 +1,478 @@
+"""A dataset, a labelled folder or a table file -> feature table."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
+from blurgate.features import FEATURE_SETS, extract_features, find_feature_set, variance_of_laplacian
+from blurgate.files import whole_file
+from blurgate.images import find_photos, read_gray
+from blurgate.threads import Track, no_track, run_in_order
+
+LABELS = ("sharp", "blurred")  # position = class
+
+ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo and what is known of it.
+
+    Parameters
+    ----------
+    path : str
+        Relative to its source, with forward slashes.
+    label : {'sharp', 'blurred', ''}
+        Empty where it is not known.
+    scene : str
+        Groups the pictures of one scene; no split cuts it.
+    kind : str
+        A name out of `BLURS`, or empty.
+    strength_px : float
+        NaN where it is not known.
+    tier : str
+        Any grouping of the source's own, or empty.
+    """
+
+    path: str
+    label: str = ""
+    scene: str = ""
+    kind: str = ""
+    strength_px: float = math.nan
+    tier: str = ""
+
+
+@dataclass(frozen=True)
+class SkippedPhoto:
+    """A photo that is in no figure: the error says why, and whether it is only too small to judge."""
+
+    path: str
+    error: str
+    too_small: bool = False
+
+
+@dataclass(frozen=True)
+class FeatureTable:
+    """The features of many photos.
+
+    Parameters
+    ----------
+    photos : tuple of LabelledPhoto
+        One for each row.
+    features : ndarray of shape (n_photos, n_features), float32
+    feature_set : str
+        A name out of `FEATURE_SETS`; its columns name the columns of `features`.
+    variance_of_laplacian : ndarray of shape (n_photos,), float64
+        The customary measure, to compare with.
+    skipped : tuple of SkippedPhoto
+        Photos without a row.
+    sources : ndarray of shape (n_photos,), str
+        Where each row is from.
+    folders : mapping of str to Path
+        The folder of each source's pictures.
+    """
+
+    photos: tuple[LabelledPhoto, ...]
+    features: NDArray[np.float32]
+    feature_set: str
+    variance_of_laplacian: NDArray[np.float64]
+    skipped: tuple[SkippedPhoto, ...] = ()
+    sources: NDArray[np.str_] = dataclass_field(default_factory=lambda: np.empty(0, str))
+    folders: Mapping[str, Path] = dataclass_field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `features`."""
+        return FEATURE_SETS[self.feature_set].columns
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """Class of each row: 0 sharp, 1 blurred.
+
+        Raises
+        ------
+        DatasetError
+            If a row has no label, or all have the same.
+        """
+        names = self.column("label")
+        if "" in names:
+            raise DatasetError(
+                f"labelled photos were needed, but {int((names == '').sum())} of {len(self)} have no label: "
+                "give a dataset, a folder with sharp/ and blurred/ in it, or one with a labels.csv"
+            )
+        if len(set(names)) < 2:
+            raise DatasetError(
+                f"sharp and blurred photos were needed, but all {len(self)} are {names[0]}: add the other class"
+            )
+        return (names == LABELS[1]).astype(np.int8)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One attribute of all `photos`: ``scene``, ``kind``, ``strength_px``, ``tier``, ``label`` or ``path``."""
+        return np.asarray([getattr(photo, name) for photo in self.photos])
+
+    def take(self, rows: NDArray[np.intp]) -> FeatureTable:
+        """Keep some rows, in the order given; nothing is skipped in it."""
+        return FeatureTable(
+            photos=tuple(self.photos[row] for row in rows),
+            features=self.features[rows],
+            feature_set=self.feature_set,
+            variance_of_laplacian=self.variance_of_laplacian[rows],
+            sources=self.sources[rows],
+            folders=self.folders,
+        )
+
+    def picture(self, row: int) -> Path:
+        """Where the picture of a row should be."""
+        return self.folders[str(self.sources[row])] / self.photos[row].path
+
+
+def build_table(
+    source: str | os.PathLike[str],
+    *,
+    feature_set: str = "dct18",
+    jobs: int | None = None,
+    track: Track = no_track,
+) -> FeatureTable:
+    """Measure the photos of a source, or read their features if the source is a table.
+
+    Parameters
+    ----------
+    source : path
+        A folder that `make_dataset` made, a folder with ``sharp/`` and ``blurred/`` in it, a folder with a
+        ``labels.csv``, any other folder of photos (which then have no label), or a ``.csv`` or ``.parquet`` table.
+    feature_set : str
+        A name out of `FEATURE_SETS`.
+    jobs : int, optional
+        Photos at work at the same time; by default one for each core.
+    track : Track
+        Shows progress.
+
+    Returns
+    -------
+    FeatureTable
+        Photos that cannot be read or are too small are listed in ``skipped``.
+
+    Raises
+    ------
+    DatasetError
+        If the source is missing, empty or contradicts itself, or has no photo that can be read.
+    """
+    source = Path(source)
+    if source.is_file():
+        return _check_feature_set(read_table(source), source, feature_set)
+    columns = find_feature_set(feature_set).columns
+    photos = list_photos(source)
+
+    def measure(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
+        try:
+            gray = read_gray(source / photo.path)
+        except PhotoError as error:
+            return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
+        return extract_features(gray, feature_set), variance_of_laplacian(gray)
+
+    measuring = run_in_order(measure, photos, jobs=jobs)
+    results = list(track(measuring, total=len(photos), doing="measuring photos"))
+    done = [(photo, result) for photo, result in zip(photos, results, strict=True) if isinstance(result, tuple)]
+    skipped = [result for result in results if isinstance(result, SkippedPhoto)]
+    if not done:
+        raise DatasetError(f"{source} has no photo that can be read: the first failed because {skipped[0].error}")
+    return _named(
+        FeatureTable(
+            photos=tuple(photo for photo, _ in done),
+            features=np.stack([result[0] for _, result in done]).reshape(-1, len(columns)),
+            feature_set=feature_set,
+            variance_of_laplacian=np.asarray([result[1] for _, result in done]),
+            skipped=(*_read_skipped(source), *skipped),
+        ),
+        source,
+    )
+
+
+def list_photos(folder: Path) -> list[LabelledPhoto]:
+    """List the photos of a folder with what its manifest, its ``labels.csv`` or its subfolders say of them.
+
+    Raises
+    ------
+    DatasetError
+        If the folder is missing, holds no photo, or its labels cannot be used.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"a folder of photos or a table was needed, but {folder} is neither: check the path")
+    if (folder / "manifest.csv").exists():
+        photos = _read_labels(folder / "manifest.csv", "path")
+    elif (folder / "labels.csv").exists():
+        photos = _read_labels(folder / "labels.csv", "file")
+    elif (folder / "blurred").is_dir():
+        photos = [photo for label in LABELS for photo in _list_class(folder, label)]
+    else:
+        found = [path.relative_to(folder) for path in find_photos([folder])]
+        photos = [LabelledPhoto(path.as_posix(), scene=path.with_suffix("").as_posix()) for path in found]
+    if not photos:
+        raise DatasetError(f"a folder of photos was needed, but {folder} has no photo in it: check the path")
+    return photos
+
+
+def is_labelled(source: Path) -> bool:
+    """Tell labelled photos and tables from a folder of sharp photos: False for the latter."""
+    return source.is_file() or any((source / name).exists() for name in ("manifest.csv", "labels.csv", "blurred"))
+
+
+def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
+    """Put tables one below the other; a scene name that occurs in several is one scene.
+
+    Raises
+    ------
+    DatasetError
+        If they have different feature sets.
+    """
+    sets = {table.feature_set for table in tables}
+    if len(sets) > 1:
+        raise DatasetError(
+            f"tables of one feature set were needed, got {', '.join(sorted(sets))}: make them anew alike"
+        )
+    folders: dict[str, Path] = {}
+    sources: list[NDArray[np.str_]] = []
+    for table in tables:
+        renamed = table.sources
+        for name, folder in table.folders.items():
+            unique = name if folders.get(name, folder) == folder else f"{name} ({len(folders)})"
+            folders[unique] = folder
+            renamed = np.where(renamed == name, unique, renamed)
+        sources.append(renamed)
+    return FeatureTable(
+        photos=tuple(photo for table in tables for photo in table.photos),
+        features=np.concatenate([table.features for table in tables]),
+        feature_set=tables[0].feature_set,
+        variance_of_laplacian=np.concatenate([table.variance_of_laplacian for table in tables]),
+        skipped=tuple(photo for table in tables for photo in table.skipped),
+        sources=np.concatenate(sources),
+        folders=folders,
+    )
+
+
+def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
+    """Write a table as ``.csv`` or ``.parquet``.
+
+    Numbers are written so that reading gives back the same bits. Skipped photos have a row too, with their error and
+    no features.
+
+    Raises
+    ------
+    DatasetError
+        If the suffix is neither.
+    MissingExtraError
+        If Parquet is asked for and pyarrow is missing.
+    """
+    path = Path(path)
+    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix.lower())
+    if write is None:
+        raise DatasetError(f"a table named .csv or .parquet was needed, got {path.name}: choose one of these suffixes")
+    rows = [
+        [photo.path, photo.label, photo.scene, photo.kind, _number(photo.strength_px), photo.tier, "", laplacian]
+        for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
+    ]
+    rows += [[photo.path, "", "", "", None, "", photo.error, None] for photo in table.skipped]
+    with whole_file(path) as partial:
+        write(partial, table, rows)
+
+
+def read_table(path: str | os.PathLike[str]) -> FeatureTable:
+    """Read a table that `write_table` wrote.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or is no table, columns are missing or foreign, or a cell is not what its column needs.
+    MissingExtraError
+        If it is Parquet and pyarrow is missing.
+    """
+    path = Path(path)
+    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
+    if read is None or not path.exists():
+        raise DatasetError(f"a folder of photos, or a .csv or .parquet table, was needed, but {path} is none: check it")
+    columns, rows = read(path)
+    feature_set = _match_columns(columns, path)
+    photos, features, laplacians, skipped = [], [], [], []
+    for number, row in enumerate(rows, start=1):
+        if row.get("error"):
+            skipped.append(SkippedPhoto(str(row["path"]), str(row["error"]), "is too small" in str(row["error"])))
+            continue
+        photos.append(_parse_photo(row, path, number))
+        laplacians.append(_parse_number(row, "variance_of_laplacian", path, number))
+        features.append([_parse_number(row, name, path, number) for name in FEATURE_SETS[feature_set].columns])
+    if not photos:
+        raise DatasetError(f"{path} has no row with features: make it anew with blurgate features")
+    table = FeatureTable(
+        photos=tuple(photos),
+        features=np.asarray(features, dtype=np.float32),
+        feature_set=feature_set,
+        variance_of_laplacian=np.asarray(laplacians),
+        skipped=tuple(skipped),
+    )
+    return _named(table, path)
+
+
+def _named(table: FeatureTable, source: Path) -> FeatureTable:
+    name = source.resolve().name
+    folder = source if source.is_dir() else source.parent
+    return FeatureTable(
+        photos=table.photos,
+        features=table.features,
+        feature_set=table.feature_set,
+        variance_of_laplacian=table.variance_of_laplacian,
+        skipped=table.skipped,
+        sources=np.full(len(table), name),
+        folders={name: folder},
+    )
+
+
+def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> FeatureTable:
+    if table.feature_set != feature_set:
+        raise DatasetError(
+            f"{source} holds the feature set {table.feature_set}, but {feature_set} was needed: make it anew"
+        )
+    return table
+
+
+def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
+    below = folder / label
+    if not below.is_dir():
+        raise DatasetError(
+            f"{folder} has no folder {label}/: sharp and blurred photos were needed, add the other class"
+        )
+    return [
+        LabelledPhoto(path.relative_to(folder).as_posix(), label, path.relative_to(below).with_suffix("").as_posix())
+        for path in find_photos([below])
+    ]
+
+
+def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
+    columns, rows = _read_csv(path)
+    missing = [name for name in (file_column, "label") if name not in columns]
+    if missing:
+        raise DatasetError(
+            f"{path} needs the columns {file_column} and label, but has no {' and no '.join(missing)}: add it"
+        )
+    photos = []
+    for number, row in enumerate(rows, start=1):
+        if row["label"] not in LABELS:
+            raise DatasetError(
+                f"{path}, row {number}: the label must be sharp or blurred, got {row['label']!r}: mend it"
+            )
+        photos.append(_parse_photo({**row, "path": row[file_column]}, path, number))
+    return photos
+
+
+def _read_skipped(folder: Path) -> list[SkippedPhoto]:
+    path = folder / "skipped.csv"
+    if not (path.exists() and (folder / "manifest.csv").exists()):
+        return []
+    return [SkippedPhoto(row["path"], row["error"], "is too small" in row["error"]) for row in _read_csv(path)[1]]
+
+
+def _match_columns(columns: Sequence[str], path: Path) -> str:
+    present = set(columns) - set(ROW_COLUMNS)
+    feature_set = max(FEATURE_SETS, key=lambda name: len(present & set(FEATURE_SETS[name].columns)))
+    needed = (*ROW_COLUMNS, *FEATURE_SETS[feature_set].columns)
+    missing = [name for name in needed if name not in columns]
+    foreign = [name for name in columns if name not in needed]
+    if missing or foreign:
+        found = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("foreign", foreign)) if names]
+        raise DatasetError(
+            f"{path} is no table of the feature set {feature_set} ({'; '.join(found)}): make it with blurgate features"
+        )
+    return feature_set
+
+
+def _parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhoto:
+    name = row["path"]
+    if not name:
+        raise DatasetError(f"{path}, row {number}: the path of a photo was needed, but it is empty: mend it")
+    strength = row.get("strength_px")
+    return LabelledPhoto(
+        path=str(name),
+        label=str(row.get("label") or ""),
+        scene=str(row.get("scene") or Path(name).with_suffix("").as_posix()),
+        kind=str(row.get("kind") or ""),
+        strength_px=_parse_number(row, "strength_px", path, number) if strength not in (None, "") else math.nan,
+        tier=str(row.get("tier") or ""),
+    )
+
+
+def _parse_number(row: Mapping[str, Any], name: str, path: Path, number: int) -> float:
+    try:
+        value = float(row[name])
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise DatasetError(f"{path}, row {number}: {name} must be a number, got {row[name]!r}: mend it or make it anew")
+    return value
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as handle:
+            reader = csv.DictReader(handle, strict=True, restval="")
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} cannot be read as CSV ({error}): make it anew") from error
+    if not rows:
+        raise DatasetError(f"{path} has no rows: at least a line of column names and one row were needed")
+    if any(None in row for row in rows):
+        raise DatasetError(f"{path} has a row with more cells than columns: mend it or make it anew")
+    return list(reader.fieldnames or []), rows
+
+
+def _write_csv(path: Path, table: FeatureTable, rows: Iterable[list[Any]]) -> None:
+    features = [[str(value) for value in vector] for vector in table.features]
+    blank = [""] * len(table.columns)
+    with path.open("w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow((*ROW_COLUMNS, *table.columns))
+        for index, row in enumerate(rows):
+            writer.writerow(row + (features[index] if index < len(features) else blank))
+
+
+def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    with needs_extra("parquet", "Reading Parquet"):
+        import pyarrow
+        import pyarrow.parquet
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DatasetError(f"{path} cannot be read as Parquet ({error}): make it anew") from error
+    return table.column_names, table.to_pylist()
+
+
+def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
+    with needs_extra("parquet", "Writing Parquet"):
+        import pyarrow
+        import pyarrow.parquet
+    columns = {name: [row[index] for row in rows] for index, name in enumerate(ROW_COLUMNS)}
+    blank = [None] * len(table.skipped)
+    for index, name in enumerate(table.columns):
+        columns[name] = [*table.features[:, index].tolist(), *blank]
+    types = {"strength_px": pyarrow.float64(), "variance_of_laplacian": pyarrow.float64()}
+    schema = pyarrow.schema(
+        [(name, types.get(name, pyarrow.string())) for name in ROW_COLUMNS]
+        + [(name, pyarrow.float32()) for name in table.columns]
+    )
+    pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), path)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
