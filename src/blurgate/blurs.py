@@ -189,8 +189,8 @@ class KernelBlur:
     kernel : callable
         Keyword parameters -> kernel.
     draw : callable
-        (random generator, strength in px) -> parameters that amount to that strength, up to a tenth of a pixel that
-        drawing on a grid of pixels adds.
+        (random generator, strength in px) -> parameters that amount to that strength, up to a fifth of a pixel that
+        drawing on a grid of pixels adds to weak ones.
     """
 
     family: str

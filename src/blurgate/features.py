@@ -58,7 +58,7 @@ def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
     xp = array_namespace(gray)
     blocks = split_blocks(gray)
     chunks = [
-        _measure(transform_blocks(blocks[start : start + _CHUNK]), feature_set)
+        _measure(transform_blocks(blocks[start : start + _CHUNK, :, :]), feature_set)
         for start in range(0, blocks.shape[0], _CHUNK)
     ]
     return xp.concat(chunks, axis=0)

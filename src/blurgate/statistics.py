@@ -68,10 +68,15 @@ def energy(band: Array) -> Array:
 
 
 def _scaled_deviation(band: Array) -> Array:
-    """Deviation from the mean as a share of the largest: powers of it neither overflow nor vanish."""
+    """Deviation from the mean as a share of the largest: powers of it neither overflow nor vanish.
+
+    It is zero where it is no more than rounding.
+    """
     xp = array_namespace(band)
     deviation = band - xp.mean(band, axis=0, keepdims=True)
-    return deviation / _or_one(xp.max(xp.abs(deviation), axis=0, keepdims=True))
+    largest = xp.max(xp.abs(deviation), axis=0, keepdims=True)
+    real = largest > 1e-6 * xp.max(xp.abs(band), axis=0, keepdims=True)
+    return xp.where(real, deviation / _or_one(largest), xp.zeros_like(deviation))
 
 
 def _or_one(divisor: Array) -> Array:

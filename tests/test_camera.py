@@ -1,0 +1,85 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate.blurs import to_linear
+from blurgate.camera import Camera, draw_camera
+from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.images import read_gray, read_rgb
+
+PLAIN = {
+    "softness_px": 0.0,
+    "exposure_stops": 0.0,
+    "full_well": 1e9,
+    "read_noise": 0.0,
+    "sharpening": 0.0,
+    "denoising": 0.0,
+    "scale": 1.0,
+    "quality": 95,
+}
+
+
+def take(rgb, **settings):
+    return Camera(**PLAIN | settings).take(to_linear(rgb), np.random.default_rng(0))
+
+
+def high_energy(jpeg):
+    return extract_features(read_gray(jpeg))[FEATURE_SETS["dct18"].columns.index("1__high__energy__mean")]
+
+
+def test_a_perfect_camera_changes_next_to_nothing(astronaut):
+    assert np.abs(read_gray(take(astronaut)).astype(int) - read_gray(astronaut)).mean() < 1
+
+
+def test_one_stop_is_twice_the_light(astronaut):
+    dark = astronaut // 3
+    brighter = to_linear(read_rgb(take(dark, exposure_stops=1.0))).mean()
+    assert brighter == pytest.approx(2 * to_linear(dark).mean(), rel=0.05)
+
+
+def test_shot_noise_is_the_square_root_of_the_electrons():
+    gray = np.full((256, 256, 3), 188, np.uint8)  # half the light
+    camera = Camera(**PLAIN | {"full_well": 1000.0})
+    noisy = camera._add_noise(to_linear(gray), np.random.default_rng(0))
+    assert noisy.std() * 1000 == pytest.approx(np.sqrt(500), rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [({"full_well": 300.0}, True), ({"sharpening": 1.0}, True), ({"denoising": 8.0}, False), ({"softness_px": 0.9}, False)],
+)
+def test_each_step_adds_or_takes_high_frequencies(astronaut, settings, more):
+    assert (high_energy(take(astronaut, **settings)) > high_energy(take(astronaut))) == more
+
+
+def test_denoising_takes_noise_and_leaves_edges():
+    edge = np.full((128, 128, 3), 60, np.uint8)
+    edge[:, 64:] = 190
+    noisy = take(edge, full_well=300.0)
+    cleaned = read_gray(take(edge, full_well=300.0, denoising=9.0)).astype(float)
+    assert cleaned[:, 8:56].std() < 0.6 * read_gray(noisy)[:, 8:56].std()
+    profile = cleaned.mean(axis=0)
+    assert profile[66] - profile[61] > 110
+
+
+def test_the_picture_never_gets_smaller_than_can_be_judged(astronaut):
+    assert Image.open(io.BytesIO(take(astronaut[:80, :160], scale=0.5))).size == (128, 64)
+    assert Image.open(io.BytesIO(take(astronaut[:200, :300], scale=0.5))).size == (150, 100)
+
+
+def test_the_same_seed_takes_the_same_picture(astronaut):
+    camera = draw_camera(np.random.default_rng(5))
+    assert camera == draw_camera(np.random.default_rng(5))
+    light = to_linear(astronaut)
+    pictures = [camera.take(light, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_drawn_cameras_stay_in_their_ranges():
+    cameras = [draw_camera(np.random.default_rng(seed)) for seed in range(300)]
+    assert {50 <= camera.quality <= 95 for camera in cameras} == {True}
+    assert {camera.softness_px <= 0.45 for camera in cameras} == {True}
+    assert not any(camera.sharpening and camera.denoising for camera in cameras)
+    assert 0.2 < np.mean([camera.sharpening > 0 for camera in cameras]) < 0.47

@@ -1,0 +1,135 @@
+import array_api_strict
+import numpy as np
+import pytest
+import scipy.fft
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from blurgate.blocks import BANDS
+from blurgate.blurs import BLURS, KernelBlur
+from blurgate.features import FEATURE_SETS, block_statistics, extract_features, find_feature_set, variance_of_laplacian
+from blurgate.images import find_photos, read_gray
+from blurgate.statistics import STATISTICS
+
+COLUMNS = FEATURE_SETS["dct18"].columns
+
+
+def plain_dct18(gray):
+    """The formula as one would write it down: a loop over blocks, scipy for the rest."""
+    rows = []
+    for top in range(0, gray.shape[0] - 7, 8):
+        for left in range(0, gray.shape[1] - 7, 8):
+            block = gray[top : top + 8, left : left + 8].astype(float)
+            coefficients = scipy.fft.dctn(block, norm="ortho").ravel()
+            coefficients[np.abs(coefficients) < 1e-3] = 0
+            row = []
+            for band in BANDS.values():
+                x = coefficients[band]
+                spread = x.max() > x.min()
+                row += [x.mean(), x.std()]
+                row += [scipy.stats.skew(x), scipy.stats.kurtosis(x)] if spread else [0, 0]
+                row += [scipy.stats.entropy(np.abs(x)) if np.abs(x).sum() else 0, (x**2).sum()]
+            rows.append(row)
+    return np.mean(rows, axis=0)
+
+
+def assert_equal_features(found, wanted, places=2e-4):
+    np.testing.assert_allclose(found, wanted, rtol=places, atol=places)
+
+
+def test_columns_split_back():
+    assert len(COLUMNS) == 18
+    parts = [column.split("__") for column in COLUMNS]
+    assert {scale for scale, *_ in parts} == {"1"}
+    assert [band for _, band, *_ in parts[::6]] == list(BANDS)
+    assert [statistic for *_, statistic, _ in parts[:6]] == list(STATISTICS)
+    assert {pool for *_, pool in parts} == {"mean"}
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=34)))
+@settings(max_examples=40, deadline=None)
+def test_dct18_equals_a_plain_loop_on_anything(gray):
+    assert_equal_features(extract_features(gray), plain_dct18(gray))
+
+
+@pytest.mark.parametrize("name", ["astronaut", "page", "rocket", "hubble_deep_field"])
+def test_dct18_equals_a_plain_loop_on_photographs(photographs, name):
+    gray = read_gray(photographs[name][:189, :203])
+    assert_equal_features(extract_features(gray), plain_dct18(gray))
+
+
+@given(level=st.integers(0, 255), step=st.sampled_from([-1, 0, 1]), row=st.integers(0, 63), column=st.integers(0, 63))
+@settings(max_examples=60, deadline=None)
+def test_nearly_flat_photos_are_finite_and_right(level, step, row, column):
+    gray = np.full((64, 64), level, np.uint8)
+    gray[row, column] = np.clip(level + step, 0, 255)
+    found = extract_features(gray)
+    assert np.isfinite(found).all()
+    assert_equal_features(found, plain_dct18(gray), places=1e-5)
+
+
+@pytest.mark.parametrize("content", ["ramp across", "ramp down", "stripes", "checks"])
+def test_bands_that_are_empty_but_for_rounding(content):
+    row, column = np.mgrid[:64, :64]
+    gray = {
+        "ramp across": column * 4,
+        "ramp down": row * 4,
+        "stripes": column // 2 % 2 * 255,
+        "checks": (row + column) % 2 * 255,
+    }[content].astype(np.uint8)
+    assert_equal_features(extract_features(gray), plain_dct18(gray))
+
+
+def test_the_same_lines_run_on_any_array_library(astronaut):
+    gray = read_gray(astronaut[:90, :130])
+    found = extract_features(array_api_strict.asarray(gray))
+    np.testing.assert_allclose(np.asarray(found), extract_features(gray), rtol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["cpu", "cuda"])
+def test_the_same_lines_run_on_torch(astronaut, place):
+    torch = pytest.importorskip("torch", reason="needs the extra gpu")
+    if place == "cuda" and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    gray = read_gray(astronaut)
+    found = extract_features(torch.asarray(np.array(gray), device=place))
+    assert found.device.type == place
+    np.testing.assert_allclose(found.cpu().numpy(), extract_features(gray), rtol=1e-4)
+
+
+def test_chunks_do_not_show(photographs):
+    gray = read_gray(photographs["hubble_deep_field"])
+    whole = block_statistics(gray, FEATURE_SETS["dct18"])
+    assert whole.shape == ((gray.shape[0] // 8) * (gray.shape[1] // 8), 18)
+    last = block_statistics(gray[-(gray.shape[0] % 8 + 8) :], FEATURE_SETS["dct18"])
+    np.testing.assert_allclose(whole[-len(last) :], last, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)])
+def test_more_blur_leaves_less_high_band_energy(astronaut, kind):
+    place = COLUMNS.index("1__high__energy__mean")
+    energies = [extract_features(read_gray(astronaut))[place]]
+    for strength in (0.8, 1.6, 3.2):
+        parameters = BLURS[kind].draw(np.random.default_rng(0), strength)
+        energies.append(extract_features(read_gray(BLURS[kind].apply(astronaut, parameters)))[place])
+    assert energies == sorted(energies, reverse=True)
+    assert energies[-1] < energies[0] / 10
+
+
+def test_variance_of_laplacian_is_opencvs(astronaut):
+    cv2 = pytest.importorskip("cv2", reason="needs the extra blurgenerator")
+    gray = read_gray(astronaut)
+    assert variance_of_laplacian(gray) == pytest.approx(cv2.Laplacian(gray, cv2.CV_64F).var())
+
+
+def test_unknown_feature_set_lists_the_known_ones():
+    with pytest.raises(ValueError, match="feature set must be one of dct18, got 'dct19'"):
+        find_feature_set("dct19")
+
+
+def test_dct18_equals_a_plain_loop_on_shared_photos(shared):
+    for path in find_photos([shared / "train" / "sharp" / "bsds500"])[:3]:
+        gray = read_gray(path)
+        assert_equal_features(extract_features(gray), plain_dct18(gray))

@@ -1,0 +1,132 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate.errors import PhotoError, SmallPhotoError
+from blurgate.images import encode_jpeg, find_photos, read_gray, read_rgb, thumbnail
+
+
+def encode(picture, format, **options):
+    stream = io.BytesIO()
+    picture.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def test_gray_of_a_jpeg_is_its_own_luma(astronaut):
+    content = encode_jpeg(astronaut, quality=90)
+    luma = np.asarray(Image.open(io.BytesIO(content)).convert("YCbCr"))[:, :, 0]
+    difference = np.abs(read_gray(content).astype(int) - luma)  # large only where a colour is out of RGB's range
+    assert np.quantile(difference, 0.95) <= 1
+
+
+def test_gray_is_bt601():
+    pure = np.zeros((64, 64, 3), np.uint8)
+    levels = []
+    for channel in range(3):
+        pure[:] = 0
+        pure[:, :, channel] = 255
+        levels.append(int(read_gray(pure)[0, 0]))
+    assert levels == [76, 150, 29]
+
+
+def test_path_bytes_array_and_picture_give_the_same(astronaut, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(path)
+    wanted = read_gray(astronaut)
+    for photo in (path, str(path), path.read_bytes(), Image.fromarray(astronaut)):
+        np.testing.assert_array_equal(read_gray(photo), wanted)
+
+
+def test_orientation_is_applied(astronaut):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    wide = astronaut[:128, :256]
+    turned = read_gray(encode(Image.fromarray(wide), "JPEG", exif=exif, quality=95))
+    assert turned.shape == (256, 128)
+    assert np.abs(turned.astype(int) - np.rot90(read_gray(wide), -1)).mean() < 3
+
+
+def test_alpha_is_laid_on_the_pictures_own_mean():
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[:, :32] = (200, 100, 50, 255)
+    assert np.unique(read_rgb(rgba).reshape(-1, 3), axis=0).tolist() == [[200, 100, 50]]
+
+
+def test_sixteen_bits_are_scaled_by_their_range(astronaut):
+    gray = read_gray(astronaut)
+    wide = Image.fromarray(gray.astype(np.uint16) * 257)
+    np.testing.assert_array_equal(read_gray(encode(wide, "PNG")), gray)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "CMYK", "YCbCr"])
+def test_other_modes_are_read(astronaut, mode):
+    picture = Image.fromarray(astronaut).convert("L" if mode in ("1", "LA") else "RGB").convert(mode)
+    assert read_gray(picture).shape == astronaut.shape[:2]
+
+
+def test_a_float_with_nan_is_an_error():
+    samples = np.ones((64, 64), np.float32)
+    samples[3, 3] = np.nan
+    with pytest.raises(PhotoError, match="cannot be read as a picture: it has samples that are not numbers"):
+        read_gray(encode(Image.fromarray(samples), "TIFF"))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
+def test_a_cut_file_is_an_error(astronaut, tmp_path, share):
+    content = encode_jpeg(astronaut, quality=90)
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(PhotoError, match="cut.jpg cannot be read as a picture: .+"):
+        read_gray(path)
+
+
+def test_text_is_no_picture(tmp_path):
+    (tmp_path / "a.jpg").write_text("hello")
+    with pytest.raises(PhotoError, match="it is no picture in a known format"):
+        read_gray(tmp_path / "a.jpg")
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(PhotoError, match="does not exist: check the path"):
+        read_gray(tmp_path / "no.jpg")
+    with pytest.raises(PhotoError, match="cannot be read as a picture"):
+        read_gray(tmp_path)
+
+
+def test_small_photo_says_what_is_needed():
+    with pytest.raises(SmallPhotoError, match="is too small: 100 x 63 px, at least 64 on each side are needed"):
+        read_gray(np.zeros((63, 100), np.uint8))
+
+
+def test_wrong_types_are_the_callers_mistake():
+    with pytest.raises(TypeError, match="must be uint8 of shape .*got float64 of shape"):
+        read_gray(np.zeros((64, 64)))
+    with pytest.raises(TypeError, match="a photo must be a path, bytes, an array or a PIL image, got int"):
+        read_gray(3)
+
+
+def test_photos_are_found_in_order_and_hidden_ones_left_out(tmp_path):
+    for name in ("b/2.JPG", "a.jpeg", "b/1.png", ".hidden.jpg", ".git/x.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in find_photos([tmp_path, tmp_path / "notes.txt"])]
+    assert found == ["a.jpeg", "b/1.png", "b/2.JPG", "notes.txt"]
+    with pytest.raises(PhotoError, match="nowhere does not exist"):
+        find_photos([tmp_path / "nowhere"])
+
+
+def test_jpeg_carries_nothing_but_the_picture(astronaut):
+    picture = Image.open(io.BytesIO(encode_jpeg(astronaut, quality=80)))
+    assert not picture.getexif()
+    assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+
+
+def test_thumbnail_is_small_or_none(astronaut, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(path)
+    assert Image.open(io.BytesIO(thumbnail(path, side=100))).size == (100, 100)
+    (tmp_path / "b.png").write_bytes(b"no")
+    assert thumbnail(tmp_path / "b.png") is None
+    assert thumbnail(tmp_path / "c.png") is None

@@ -1,0 +1,153 @@
+import json
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from blurgate.blurs import BLURS
+from blurgate.errors import ModelFileError, PhotoError
+from blurgate.model import calibrate, load_model
+
+
+def rewrite(path, out, change):
+    """Copy a model file with its members changed."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return out
+
+
+def card_with(**values):
+    def change(members):
+        members["card.json"] = json.dumps(json.loads(members["card.json"]) | values)
+
+    return change
+
+
+def test_a_saved_model_says_the_same(model, model_file, table):
+    loaded = load_model(model_file)
+    assert loaded.card == model.card
+    np.testing.assert_array_equal(
+        loaded.predict_features(table.features).probability, model.predict_features(table.features).probability
+    )
+
+
+def test_the_same_model_gives_the_same_bytes(model, model_file, tmp_path):
+    model.save(tmp_path / "again.blurgate")
+    assert (tmp_path / "again.blurgate").read_bytes() == model_file.read_bytes()
+
+
+def test_nothing_in_the_file_is_code(model_file):
+    with zipfile.ZipFile(model_file) as archive:
+        assert {name.rsplit(".", 1)[1] for name in archive.namelist()} == {"json", "ubj"}
+
+
+def test_probabilities_are_probabilities_and_tell_blur(model, table):
+    said = model.predict_features(table.features)
+    assert ((said.probability > 0) & (said.probability < 1)).all()
+    assert said.probability[table.labels == 1].mean() > said.probability[table.labels == 0].mean() + 0.5
+
+
+def test_a_verdict_for_every_form_of_photo(model, astronaut, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(path)
+    verdicts = [model.predict(photo) for photo in (path, path.read_bytes(), astronaut, Image.fromarray(astronaut))]
+    assert {(verdict.decision, verdict.probability, verdict.width, verdict.height) for verdict in verdicts} == {
+        ("sharp", verdicts[0].probability, 512, 512)
+    }
+    assert [verdict.path for verdict in verdicts] == [str(path), "", "", ""]
+
+
+def test_more_blur_is_more_probable_and_stronger(model, astronaut):
+    blur = BLURS["defocus"]
+    verdicts = [model.predict(blur.apply(astronaut, {"radius_px": radius})) for radius in (1.5, 4.0, 9.0)]
+    assert [verdict.decision for verdict in verdicts[1:]] == ["blurred", "blurred"]
+    assert verdicts[0].strength_px < verdicts[2].strength_px
+
+
+def test_a_small_photo_is_undecided_with_its_reason(model):
+    verdict = model.predict(np.zeros((63, 400), np.uint8))
+    assert (verdict.decision, verdict.probability) == ("undecided", None)
+    assert verdict.reason == "too small: at least 64 px on each side are needed"
+    assert (verdict.width, verdict.height) == (400, 63)
+
+
+def test_an_unreadable_photo_is_an_error(model, tmp_path):
+    with pytest.raises(PhotoError, match=r"no\.jpg does not exist"):
+        model.predict(tmp_path / "no.jpg")
+
+
+@given(st.lists(st.floats(-700, 700), min_size=2), st.floats(0.01, 10), st.floats(-10, 10))
+def test_calibration_keeps_the_order(margins, slope, intercept):
+    found = calibrate(np.sort(np.asarray(margins)), slope, intercept)
+    assert (np.diff(found) >= 0).all()
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+def test_calibration_is_the_logistic_function():
+    assert calibrate(np.asarray([np.log(3.0)]), 1.0, 0.0)[0] == pytest.approx(0.75)
+
+
+def test_features_of_a_wrong_shape(model):
+    with pytest.raises(ValueError, match=r"features must be of shape \(n_photos, 18\), got shape \(2, 17\)"):
+        model.predict_features(np.zeros((2, 17), np.float32))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_file_cut_short_anywhere_is_refused(model_file, tmp_path_factory, data):
+    content = model_file.read_bytes()
+    cut = tmp_path_factory.mktemp("cut") / "cut.blurgate"
+    cut.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(ModelFileError, match="cut.blurgate is none or is damaged .*: train or copy it anew"):
+        load_model(cut)
+
+
+def test_files_that_are_no_models(tmp_path):
+    with pytest.raises(ModelFileError, match=r"a model file was needed, but .*no.blurgate does not exist"):
+        load_model(tmp_path / "no.blurgate")
+    with pytest.raises(ModelFileError, match="is none or is damaged"):
+        load_model(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
+    with pytest.raises(ModelFileError, match="a .blurgate model was needed, but .*photo.jpg is none or is damaged"):
+        load_model(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (card_with(format=99), "is no model of format 1: train it anew"),
+        (card_with(threshold="high"), "has a damaged card"),
+        (card_with(slope=float("nan")), "has a damaged card .a number is not finite"),
+        (card_with(surprise=1), "has a damaged card .*surprise"),
+        (card_with(columns=["9__low__mean__mean"]), r"does not make as it was .missing: 9__low__mean__mean.: train it anew"),
+        (card_with(feature_set="dct99"), "needs the feature set dct99, which this version of blurgate does not make"),
+        (lambda members: members.pop("card.json"), "is none or is damaged"),
+        (lambda members: members.update({"card.json": b"[1]"}), "is no model of format 1"),
+        (lambda members: members.update({"card.json": b"{"}), "is none or is damaged"),
+        (lambda members: members.pop("blurred.ubj"), "has no booster named blurred in it"),
+        (lambda members: members.update({"blurred.ubj": b"{}"}), "has a damaged booster in it"),
+        (lambda members: members.update({"blurred.ubj": members["blurred.ubj"][:500]}), "has a damaged booster in it"),
+    ],
+)
+def test_damaged_models(model_file, tmp_path, change, message):
+    with pytest.raises(ModelFileError, match=message):
+        load_model(rewrite(model_file, tmp_path / "m.blurgate", change))
+
+
+def test_a_failed_save_leaves_the_old_file(model, tmp_path):
+    path = tmp_path / "m.blurgate"
+    model.save(path)
+    before = path.read_bytes()
+    broken = replace(model, card=replace(model.card, results={"x": object()}))
+    with pytest.raises(TypeError):
+        broken.save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,74 @@
+import warnings
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from blurgate.statistics import STATISTICS
+
+BANDS = arrays(np.float32, (21, 4), elements=st.floats(-2000, 2000, width=32, allow_subnormal=False))
+
+
+def peer_entropy(band):
+    size = np.abs(band)
+    return scipy.stats.entropy(size) if size.sum() else 0.0
+
+
+PEERS = {
+    "mean": np.mean,
+    "std": np.std,
+    "skewness": scipy.stats.skew,
+    "kurtosis": scipy.stats.kurtosis,
+    "entropy": peer_entropy,
+    "energy": lambda band: np.sum(band**2),
+}
+
+
+def test_every_statistic_has_a_peer():
+    assert list(PEERS) == list(STATISTICS)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_equals_its_peer_on_noise(name):
+    band = np.random.default_rng(0).laplace(0, 30, (21, 500))
+    wanted = [PEERS[name](column) for column in band.T]
+    np.testing.assert_allclose(STATISTICS[name](band.astype(np.float32)), wanted, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+@given(band=BANDS)
+def test_is_finite_and_in_range_on_anything(name, band):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = STATISTICS[name](band)
+    assert np.isfinite(found).all()
+    low, high = {
+        "mean": (-2000, 2000),
+        "std": (0, 2001),
+        "skewness": (-4.4, 4.4),  # at most (n - 2) / sqrt(n - 1)
+        "kurtosis": (-2.01, 16.1),
+        "entropy": (0, np.log(21) + 1e-4),
+        "energy": (0, 21 * 2000**2 * 1.001),
+    }[name]
+    assert (found >= low).all()
+    assert (found <= high).all()
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-3, 7.0])
+def test_a_band_without_spread(level):
+    band = np.full((21, 1), level, np.float32)
+    found = {name: float(statistic(band)[0]) for name, statistic in STATISTICS.items()}
+    assert found["skewness"] == found["kurtosis"] == 0
+    assert found["entropy"] == pytest.approx(np.log(21) if level else 0.0)
+    assert found["std"] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e-18, 1e-3, 1.0, 1e12])
+def test_shape_does_not_depend_on_size(size):
+    band = np.random.default_rng(1).normal(size=(21, 50))
+    for name in ("skewness", "kurtosis", "entropy"):
+        found = STATISTICS[name]((band * size).astype(np.float32))
+        np.testing.assert_allclose(found, STATISTICS[name](band), rtol=1e-4, atol=1e-5)

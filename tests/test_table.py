@@ -1,0 +1,213 @@
+import csv
+import math
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate.errors import DatasetError, MissingExtraError
+from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.images import read_gray
+from blurgate.table import ROW_COLUMNS, build_table, is_labelled, join_tables, read_table, write_table
+
+
+@pytest.fixture
+def labelled(sharp_folder, tmp_path):
+    """Four photos in sharp/ and blurred/."""
+    for label, photos in (("sharp", slice(0, 2)), ("blurred", slice(1, 3))):
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for path in sorted(sharp_folder.iterdir())[photos]:
+            shutil.copy(path, tmp_path / "labelled" / label)
+    return tmp_path / "labelled"
+
+
+def write_labels(folder, text):
+    (folder / "labels.csv").write_text(text)
+    return folder
+
+
+def assert_same(found, wanted):
+    np.testing.assert_array_equal(found.features, wanted.features)
+    np.testing.assert_array_equal(found.variance_of_laplacian, wanted.variance_of_laplacian)
+    assert [replace(photo, strength_px=0) for photo in found.photos] == [
+        replace(photo, strength_px=0) for photo in wanted.photos
+    ]
+    np.testing.assert_array_equal(found.column("strength_px"), wanted.column("strength_px"))
+    assert (found.skipped, found.feature_set) == (wanted.skipped, wanted.feature_set)
+
+
+def test_a_made_dataset_brings_everything(table, made_folder):
+    assert len(table) == 3 * 48
+    assert table.labels.mean() == pytest.approx(2 / 3)
+    assert set(table.column("kind")) == {"", "defocus", "motion", "gaussian"}
+    assert np.isfinite(table.column("strength_px")).all()
+    photo = table.photos[7]
+    np.testing.assert_array_equal(table.features[7], extract_features(read_gray(made_folder / photo.path)))
+    assert table.picture(7) == made_folder / photo.path
+
+
+def test_subfolders_label_and_pair_by_name(labelled):
+    found = build_table(labelled)
+    assert [photo.path.split("/")[0] for photo in found.photos] == ["sharp", "sharp", "blurred", "blurred"]
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    scenes = found.column("scene")
+    assert scenes[1] == scenes[2]
+    assert len(set(scenes)) == 3
+    assert math.isnan(found.photos[0].strength_px)
+
+
+def test_labels_csv_brings_its_columns(labelled):
+    names = sorted(path.name for path in (labelled / "sharp").iterdir())
+    text = f"file,label,scene,kind,tier,mos\nsharp/{names[0]},sharp,s,,night,1\nsharp/{names[1]},blurred,s,motion,,2\n"
+    found = build_table(write_labels(labelled, text))
+    assert found.column("scene").tolist() == ["s", "s"]
+    assert found.column("tier").tolist() == ["night", ""]
+    assert found.column("kind").tolist() == ["", "motion"]
+
+
+def test_a_folder_without_labels_can_be_measured_but_not_learnt_from(sharp_folder):
+    found = build_table(sharp_folder)
+    assert not is_labelled(sharp_folder)
+    with pytest.raises(DatasetError, match="labelled photos were needed, but 48 of 48 have no label"):
+        _ = found.labels
+
+
+def test_one_class_only(labelled):
+    names = sorted(path.name for path in (labelled / "sharp").iterdir())
+    found = build_table(write_labels(labelled, f"file,label\nsharp/{names[0]},sharp\nsharp/{names[1]},sharp\n"))
+    with pytest.raises(DatasetError, match="sharp and blurred photos were needed, but all 2 are sharp: add the other"):
+        _ = found.labels
+
+
+def test_unreadable_and_small_photos_are_skipped_and_told_apart(labelled, tmp_path):
+    (labelled / "sharp" / "text.jpg").write_text("hello")
+    Image.new("L", (90, 60)).save(labelled / "blurred" / "tiny.png")
+    found = build_table(labelled)
+    assert len(found) == 4
+    assert [(photo.path, photo.too_small) for photo in found.skipped] == [
+        ("sharp/text.jpg", False),
+        ("blurred/tiny.png", True),
+    ]
+    write_table(found, tmp_path / "t.csv")
+    assert_same(read_table(tmp_path / "t.csv"), found)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_written_table_reads_back_to_the_last_bit(table, tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    write_table(table, tmp_path / f"t{suffix}")
+    assert_same(build_table(tmp_path / f"t{suffix}"), table)
+
+
+def test_the_same_photos_give_the_same_bytes_on_any_number_of_cores(made_folder, table, tmp_path):
+    write_table(table, tmp_path / "a.csv")
+    write_table(build_table(made_folder, jobs=3), tmp_path / "b.csv")
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_columns_are_in_order(table, tmp_path):
+    write_table(table, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as handle:
+        assert next(csv.reader(handle)) == [*ROW_COLUMNS, *FEATURE_SETS["dct18"].columns]
+
+
+def test_joined_tables_keep_their_sources_and_pictures(labelled, table):
+    other = build_table(labelled)
+    joined = join_tables([table, other])
+    assert len(joined) == len(table) + 4
+    assert set(joined.sources) == {"dataset", "labelled"}
+    assert joined.picture(len(table)) == labelled / other.photos[0].path
+
+
+def test_sources_of_one_name_are_told_apart(labelled, tmp_path):
+    shutil.copytree(labelled, tmp_path / "other" / "labelled")
+    joined = join_tables([build_table(labelled), build_table(tmp_path / "other" / "labelled")])
+    assert len(set(joined.sources)) == 2
+    assert joined.picture(0) == labelled / joined.photos[0].path
+    assert joined.picture(4) == tmp_path / "other" / "labelled" / joined.photos[4].path
+
+
+def mend(path, change):
+    with path.open(newline="") as handle:
+        rows = list(csv.reader(handle))
+    change(rows)
+    with path.open("w", newline="") as handle:
+        csv.writer(handle).writerows(rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [row.pop() for row in rows], "missing: 1__high__energy__mean.: make it with blurgate features"),
+        (lambda rows: [row.append("7") for row in rows], "foreign: 7.: make it"),
+        (lambda rows: rows[1].append("x"), "a row with more cells than columns"),
+        (lambda rows: rows[2].__setitem__(9, "nan"), "row 2: 1__low__std__mean must be a number, got 'nan'"),
+        (lambda rows: rows[2].__setitem__(9, ""), "row 2: 1__low__std__mean must be a number, got ''"),
+        (lambda rows: rows[3].__setitem__(0, ""), "row 3: the path of a photo was needed, but it is empty"),
+        (lambda rows: rows[3].__setitem__(4, "big"), "row 3: strength_px must be a number, got 'big'"),
+        (lambda rows: rows.__delitem__(slice(1, None)), "has no rows"),
+    ],
+)
+def test_damaged_tables(table, tmp_path, change, message):
+    path = tmp_path / "t.csv"
+    write_table(table, path)
+    mend(path, change)
+    with pytest.raises(DatasetError, match=message):
+        read_table(path)
+
+
+def test_files_that_are_no_tables(tmp_path):
+    for name, content, message in (
+        ("t.csv", b"\xff\xfe\x00", "cannot be read as CSV"),
+        ("t.parquet", b"PAR1 no", "cannot be read as Parquet"),
+        ("t.xlsx", b"", "a folder of photos, or a .csv or .parquet table, was needed"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        if name.endswith("parquet"):
+            pytest.importorskip("pyarrow", reason="needs the extra parquet")
+        with pytest.raises(DatasetError, match=message):
+            build_table(tmp_path / name)
+
+
+def test_errors_of_folders(tmp_path, labelled):
+    with pytest.raises(DatasetError, match="a folder of photos or a table was needed, but .*nowhere is neither"):
+        build_table(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="a folder of photos was needed, but .*empty has no photo in it"):
+        build_table(tmp_path / "empty")
+    shutil.rmtree(labelled / "sharp")
+    with pytest.raises(DatasetError, match="has no folder sharp/: sharp and blurred photos were needed"):
+        build_table(labelled)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\na.jpg,sharp\n", "needs the columns file and label, but has no file: add it"),
+        ("a,b\n1,2\n", "but has no file and no label: add it"),
+        ("file,label\na.jpg,soft\n", "row 1: the label must be sharp or blurred, got 'soft'"),
+        ("file,label\n", "has no rows"),
+        ("file,label\n,sharp\n", "row 1: the path of a photo was needed"),
+        ("file,label\nno.jpg,sharp\n", "has no photo that can be read: the first failed because .*no.jpg does not exist"),
+    ],
+)
+def test_errors_of_labels(tmp_path, text, message):
+    with pytest.raises(DatasetError, match=message):
+        build_table(write_labels(tmp_path, text))
+
+
+def test_errors_of_writing(table, tmp_path, monkeypatch):
+    with pytest.raises(DatasetError, match="a table named .csv or .parquet was needed, got t.txt"):
+        write_table(table, tmp_path / "t.txt")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match="Writing Parquet needs the extra 'parquet'"):
+        write_table(table, tmp_path / "t.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unlike_feature_sets_are_not_joined(table):
+    with pytest.raises(DatasetError, match="tables of one feature set were needed, got dct18, other"):
+        join_tables([table, replace(table, feature_set="other")])

@@ -1,0 +1,50 @@
+import threading
+
+import pytest
+
+from blurgate.threads import run_in_order
+
+
+def test_results_come_in_order_whatever_finishes_first():
+    first_may_end = threading.Event()
+
+    def work(item):
+        if item == 0:
+            first_may_end.wait(5)
+        else:
+            first_may_end.set()
+        return item * 10
+
+    assert list(run_in_order(work, range(20), jobs=4)) == [10 * item for item in range(20)]
+
+
+def test_few_items_are_taken_ahead():
+    taken = []
+
+    def items():
+        for item in range(1000):
+            taken.append(item)
+            yield item
+
+    results = run_in_order(lambda item: item, items(), jobs=2)
+    assert next(results) == 0
+    assert len(taken) < 50
+    results.close()
+
+
+def test_an_error_ends_the_run_and_is_passed_on():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        if item == 3:
+            raise RuntimeError("item 3")
+
+    with pytest.raises(RuntimeError, match="item 3"):
+        list(run_in_order(work, range(10_000), jobs=2))
+    assert len(begun) < 100
+
+
+def test_needs_a_job():
+    with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
+        list(run_in_order(abs, [1], jobs=0))
