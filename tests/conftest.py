@@ -72,5 +72,3 @@ def shared():
     if not SHARED.exists():
         pytest.skip("needs the real photographs beside the repository, or BLURGATE_SHARED")
     return SHARED / "data"
-
-

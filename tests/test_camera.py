@@ -48,7 +48,12 @@ def test_shot_noise_is_the_square_root_of_the_electrons():
 
 @pytest.mark.parametrize(
     ("settings", "more"),
-    [({"full_well": 300.0}, True), ({"sharpening": 1.0}, True), ({"denoising": 8.0}, False), ({"softness_px": 0.9}, False)],
+    [
+        ({"full_well": 300.0}, True),
+        ({"sharpening": 1.0}, True),
+        ({"denoising": 8.0}, False),
+        ({"softness_px": 0.9}, False),
+    ],
 )
 def test_each_step_adds_or_takes_high_frequencies(astronaut, settings, more):
     assert (high_energy(take(astronaut, **settings)) > high_energy(take(astronaut))) == more

@@ -212,7 +212,9 @@ def test_errors(few, tmp_path):
     with pytest.raises(DatasetError, match="a folder of sharp photos was needed, but .*nowhere is none"):
         make_dataset(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty" / "a.jpg").write_text("no")
-    with pytest.raises(DatasetError, match="none of the 1 in .* is one; the first failed because .*a.jpg cannot be read"):
+    with pytest.raises(
+        DatasetError, match="none of the 1 in .* is one; the first failed because .*a.jpg cannot be read"
+    ):
         make_dataset(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ValueError, match="recipe must be one of camera, classic, got 'film'"):
         make_dataset(few, tmp_path / "out", recipe="film")

@@ -15,7 +15,9 @@ def test_missing_module_names_the_extra_and_the_command():
 
 
 def test_module_that_cannot_be_loaded_names_the_system_library():
-    with pytest.raises(MissingExtraError, match=r"installed but cannot be loaded \(libGL.so.1: .*install the system lib"):
+    with pytest.raises(
+        MissingExtraError, match=r"installed but cannot be loaded \(libGL.so.1: .*install the system lib"
+    ):
         with needs_extra("blurgenerator", "Blurring"):
             raise ImportError("libGL.so.1: cannot open shared object file")
 

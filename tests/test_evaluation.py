@@ -69,6 +69,17 @@ def test_the_interval_holds_the_figure_and_widens_with_dependence():
     assert bootstrap_roc_auc(labels, scores, np.arange(400), seed=0) == independent
 
 
+@given(st.integers(0, 2**32))
+def test_the_interval_is_of_the_same_figure_as_the_ranking(seed):
+    rng = np.random.default_rng(seed)
+    labels = np.r_[0, 1, rng.integers(0, 2, 30)].astype(np.int8)
+    scores = rng.integers(0, 8, 32) / 8  # with ties
+    one_scene = bootstrap_roc_auc(
+        labels, scores, np.zeros(32), seed=0, draws=2
+    )  # so every draw is the photos as they are
+    assert one_scene == pytest.approx([measure_ranking(labels, scores)["roc_auc"]] * 2)
+
+
 def test_no_interval_without_both_classes_in_any_draw():
     assert bootstrap_roc_auc(np.array([1, 1], np.int8), np.array([0.1, 0.2]), np.array(["a", "b"]), seed=0) is None
 
@@ -99,7 +110,9 @@ def test_recall_by_strength_counts_blurred_photos_of_known_strength_only():
 
 def test_a_whole_evaluation(model, table):
     numbers = evaluate(model, table).numbers
-    needed = "n n_blurred n_errors n_undecided roc_auc average_precision brier ece threshold accuracy precision recall f1"
+    needed = (
+        "n n_blurred n_errors n_undecided roc_auc average_precision brier ece threshold accuracy precision recall f1"
+    )
     assert set(needed.split()) | {"confusion_matrix", "by_tier", "by_kind"} <= set(numbers)
     assert sum(map(sum, numbers["confusion_matrix"])) == numbers["n"] == len(table)
     assert [entry["threshold"] for entry in numbers["cutoffs"]] == list(CUTOFFS)

@@ -127,7 +127,10 @@ def test_files_that_are_no_models(tmp_path):
         (card_with(threshold="high"), "has a damaged card"),
         (card_with(slope=float("nan")), "has a damaged card .a number is not finite"),
         (card_with(surprise=1), "has a damaged card .*surprise"),
-        (card_with(columns=["9__low__mean__mean"]), r"does not make as it was .missing: 9__low__mean__mean.: train it anew"),
+        (
+            card_with(columns=["9__low__mean__mean"]),
+            r"does not make as it was .missing: 9__low__mean__mean.: train it anew",
+        ),
         (card_with(feature_set="dct99"), "needs the feature set dct99, which this version of blurgate does not make"),
         (lambda members: members.pop("card.json"), "is none or is damaged"),
         (lambda members: members.update({"card.json": b"[1]"}), "is no model of format 1"),

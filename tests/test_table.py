@@ -191,7 +191,10 @@ def test_errors_of_folders(tmp_path, labelled):
         ("file,label\na.jpg,soft\n", "row 1: the label must be sharp or blurred, got 'soft'"),
         ("file,label\n", "has no rows"),
         ("file,label\n,sharp\n", "row 1: the path of a photo was needed"),
-        ("file,label\nno.jpg,sharp\n", "has no photo that can be read: the first failed because .*no.jpg does not exist"),
+        (
+            "file,label\nno.jpg,sharp\n",
+            "has no photo that can be read: the first failed because .*no.jpg does not exist",
+        ),
     ],
 )
 def test_errors_of_labels(tmp_path, text, message):

@@ -124,7 +124,9 @@ def test_hopeless_trials_are_ended_early(table):
 def test_a_foreign_or_damaged_study_is_refused_and_kept(table, tmp_path):
     path = tmp_path / "study.db"
     search(table, path, 1)
-    with pytest.raises(StudyFileError, match="study.db belongs to another search .other photos, features, folds or seed"):
+    with pytest.raises(
+        StudyFileError, match="study.db belongs to another search .other photos, features, folds or seed"
+    ):
         search(table.take(np.arange(100)), path, 1)
     (tmp_path / "notes.txt").write_text("dear diary, " * 100)
     with pytest.raises(StudyFileError, match=r"notes.txt cannot be read as one: name a file that does not exist yet"):

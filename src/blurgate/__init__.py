@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from blurgate.model import BlurModel, Verdict, load_model
     from blurgate.preview import draw_preview
     from blurgate.report import write_report
-    from blurgate.scan import scan
+    from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
     from blurgate.training import load_sources, train
 
@@ -50,7 +50,7 @@ _ROOMS = {
     "model": ("BlurModel", "Verdict", "load_model"),
     "preview": ("draw_preview",),
     "report": ("write_report",),
-    "scan": ("scan",),
+    "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "training": ("load_sources", "train"),
 }

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 app = typer.Typer(
     name="blurgate",
-    help="Tells sharp photographs from blurred ones, with a calibrated probability.",
+    help="Tells sharp photographs from blurred ones.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,10 +54,10 @@ def main() -> None:
 
 @app.command()
 def preview(
-    photo: Annotated[Path, typer.Argument(help="Any photo.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any photo.")],
     output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.")] = Path("preview.png"),
 ) -> None:
-    """Draw every blur kind over its parameter range, to choose realistic ranges."""
+    """Draw every blur kind over its parameter range."""
     from blurgate.preview import write_preview
 
     write_preview(photo, output)
@@ -66,8 +66,8 @@ def preview(
 
 @app.command()
 def dataset(
-    sharp: Annotated[Path, typer.Argument(help="A folder of sharp photos.")],
-    out: Annotated[Path, typer.Argument(help="The folder to make.")],
+    sharp: Annotated[Path, typer.Argument(metavar="SHARP", help="A folder of sharp photos.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     recipe: RecipeName = "camera",
     per_photo: PerPhoto = 2,
     scenes: Annotated[str, typer.Option(help="What is one scene: each photo, or all photos of a folder.")] = "photo",
@@ -75,7 +75,7 @@ def dataset(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a dataset that is there.")] = False,
     jobs: Jobs = None,
 ) -> None:
-    """Make blurred pictures out of sharp photos, with the truth written down."""
+    """Make a dataset of blurred pictures out of sharp photos."""
     made = blurgate.make_dataset(
         sharp,
         out,
@@ -93,7 +93,9 @@ def dataset(
 
 @app.command()
 def features(
-    source: Annotated[Path, typer.Argument(help="A dataset, a labelled folder, or a folder of photos.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
+    ],
     feature_set: FeatureSetName = "dct18",
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
@@ -122,7 +124,7 @@ def train(
     report: Report = None,
     jobs: Jobs = None,
 ) -> None:
-    """Tune, train and calibrate a model, and judge it on scenes that it has not seen."""
+    """Tune, train and calibrate a model, and report on it."""
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         table = blurgate.load_sources(
             sources,
@@ -148,7 +150,7 @@ def train(
 
 @app.command()
 def evaluate(
-    source: Annotated[Path, typer.Argument(help="A dataset, a labelled folder, or a table.")],
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")],
     model: Model,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
     report: Report = None,
@@ -176,7 +178,7 @@ def scan(
     output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
     jobs: Jobs = None,
 ) -> None:
-    """Judge photos; one that cannot be read has a row with its error."""
+    """Judge photos: sharp or blurred, and how probably."""
     from blurgate.formats import find_writer
 
     write = find_writer(format)
@@ -193,7 +195,7 @@ def demo(
     trials: Annotated[int, typer.Option(min=1, help="Settings of the trees to try.")] = 25,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier demo.")] = False,
 ) -> None:
-    """Do all of it on photographs that come with a dependency."""
+    """Do all of it on photographs that dependencies carry."""
     from blurgate.demo import MADE
 
     made = blurgate.run_demo(output, trials=trials, overwrite=overwrite, track=_track)
@@ -205,7 +207,7 @@ def demo(
         f"\nOn {made.n} pictures of {made.n_scenes} photographs that the model has not seen:\n"
         f"  ROC AUC   {made.roc_auc:.3f}  (95 % interval {low:.3f} to {high:.3f}; "
         f"variance of Laplacian {made.roc_auc_of_laplacian:.3f})\n"
-        f"  accuracy  {made.accuracy:.3f}\n\n"
+        f"  accuracy  {made.accuracy:.3f}  (variance of Laplacian below 100: {made.accuracy_of_laplacian:.3f})\n\n"
         f"Open {made.files['report.html']} in a browser."
     )
 

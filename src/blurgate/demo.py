@@ -16,7 +16,7 @@ from blurgate.formats import write_csv
 from blurgate.images import RGB, encode_jpeg, read_rgb
 from blurgate.model import load_model
 from blurgate.preview import write_preview
-from blurgate.scan import scan
+from blurgate.scanning import scan
 from blurgate.table import build_table, write_table
 from blurgate.threads import Track, no_track
 
@@ -57,6 +57,8 @@ class DemoResult:
         What the variance of the Laplacian gives on the same pictures.
     accuracy : float
         At the chosen threshold.
+    accuracy_of_laplacian : float
+        At its customary cutoff of 100.
     n, n_scenes : int
         Pictures and scenes that these figures are from.
     files : dict of str to Path
@@ -67,6 +69,7 @@ class DemoResult:
     roc_auc_interval: tuple[float, ...]
     roc_auc_of_laplacian: float
     accuracy: float
+    accuracy_of_laplacian: float
     n: int
     n_scenes: int
     files: dict[str, Path]
@@ -121,6 +124,7 @@ def run_demo(
         roc_auc_interval=tuple(numbers["roc_auc_interval"]),
         roc_auc_of_laplacian=numbers["variance_of_laplacian"]["roc_auc"],
         accuracy=numbers["accuracy"],
+        accuracy_of_laplacian=numbers["variance_of_laplacian"]["accuracy_at_customary_cutoff"],
         n=numbers["n"],
         n_scenes=numbers["n_scenes"],
         files={name: out / name for name in MADE},

@@ -177,12 +177,16 @@ def bootstrap_roc_auc(
     """
     rng = np.random.default_rng(seed)
     names, scene = np.unique(scenes, return_inverse=True)
+    levels, level = np.unique(scores, return_inverse=True)
     found = []
-    for _ in range(draws):
-        weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))[scene]
-        drawn = weight > 0
-        if len(set(labels[drawn])) == 2:
-            found.append(metrics.roc_auc_score(labels[drawn], scores[drawn], sample_weight=weight[drawn]))
+    for times in rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws):
+        weight = times[scene]
+        blurred = np.bincount(level, weight * labels, len(levels))
+        sharp = np.bincount(level, weight * (1 - labels), len(levels))
+        pairs = blurred.sum() * sharp.sum()
+        if pairs:  # counted by hand, level by level: scikit-learn's weighted one takes milliseconds a draw
+            below = np.cumsum(sharp) - sharp
+            found.append(float(blurred @ (below + sharp / 2)) / pairs)
     return [float(value) for value in np.percentile(found, [2.5, 97.5])] if found else None
 
 

@@ -57,9 +57,10 @@ def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
     """
     xp = array_namespace(gray)
     blocks = split_blocks(gray)
+    count = blocks.shape[0]
     chunks = [
-        _measure(transform_blocks(blocks[start : start + _CHUNK, :, :]), feature_set)
-        for start in range(0, blocks.shape[0], _CHUNK)
+        _measure(transform_blocks(blocks[start : min(start + _CHUNK, count), :, :]), feature_set)
+        for start in range(0, count, _CHUNK)
     ]
     return xp.concat(chunks, axis=0)
 

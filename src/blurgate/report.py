@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -247,8 +248,8 @@ def _bars(
 
 def _to_svg(figure: Figure) -> Markup:
     stream = io.StringIO()
-    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = stream.getvalue()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
     return Markup(svg[svg.index("<svg") :])  # noqa: S704 matplotlib escapes the text that it draws
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -269,29 +270,21 @@ def search_parameters(
     finds what an uninterrupted one would have found.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    search = _open_study(study, _fingerprint(table, folds, seed))
     data = [_fold_data(table, fold) for fold in folds]
     deadline = None if timeout is None else time.monotonic() + timeout
+    with _open_study(study, _fingerprint(table, folds, seed)) as search:
 
-    def run_trials() -> Iterator[None]:
-        while (finished := _count_finished(search)) < trials:
-            if finished and deadline is not None and time.monotonic() >= deadline:
-                return
-            _run_trial(search, data, finished, seed=seed, jobs=jobs)
-            yield
+        def run_trials() -> Iterator[None]:
+            while (finished := _count_finished(search)) < trials:
+                if finished and deadline is not None and time.monotonic() >= deadline:
+                    return
+                _run_trial(search, data, finished, seed=seed, jobs=jobs)
+                yield
 
-    left = max(0, trials - _count_finished(search))
-    for _ in track(run_trials(), total=left, doing="searching parameters"):
-        pass
-    ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
-    completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
-    numbers = {
-        "best": float(search.best_value),
-        "trials": [{"roc_auc": trial.value, "pruned": trial.state.name == "PRUNED"} for trial in ended],
-        "parameters": dict(search.best_params),
-        "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
-    }
-    return Search(dict(search.best_params), numbers)
+        left = max(0, trials - _count_finished(search))
+        for _ in track(run_trials(), total=left, doing="searching parameters"):
+            pass
+        return _sum_up(search, seed)
 
 
 def predict_out_of_fold(
@@ -501,12 +494,26 @@ def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jo
     search.tell(trial, float(np.mean(scores)))
 
 
-def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Any:
-    storage = None if path is None else f"sqlite:///{Path(path).resolve()}"
+def _sum_up(search: Any, seed: int) -> Search:
+    ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+    completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
+    numbers = {
+        "best": float(search.best_value),
+        "trials": [{"roc_auc": trial.value, "pruned": trial.state.name == "PRUNED"} for trial in ended],
+        "parameters": dict(search.best_params),
+        "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
+    }
+    return Search(dict(search.best_params), numbers)
+
+
+@contextmanager
+def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    if path is not None:
-        Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
+    storage = None
     try:
+        if path is not None:
+            Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
+            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(path).resolve()}")
         study = optuna.create_study(
             storage=storage, study_name="blurgate", direction="maximize", pruner=pruner, load_if_exists=True
         )
@@ -525,7 +532,11 @@ def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Any:
         )
     for trial in interrupted:
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
+    try:
+        yield study
+    finally:
+        if storage is not None:
+            storage.engine.dispose()
 
 
 def _count_finished(search: Any) -> int:

@@ -1,0 +1,195 @@
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from blurgate import cli
+from blurgate.dataset import RECIPES
+from blurgate.features import FEATURE_SETS
+from blurgate.formats import WRITERS
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command line in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["blurgate", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run
+
+
+def test_the_whole_way(run, sharp_folder, tmp_path):
+    assert run("preview", min(sharp_folder.iterdir()))[0] == 0
+    assert Image.open("preview.png").width > 1000
+    code, _, err = run("dataset", sharp_folder, "made", "--seed", 3)
+    assert code == 0
+    assert "wrote made: 144 pictures of 48 scenes" in err
+    code, _, err = run("features", "made", "--output", "t.csv")
+    assert code == 0
+    assert "wrote t.csv: 144 photos, 18 features" in err
+    words = ("train", "t.csv", "--trials", 2, "--folds", 3, "--output", "m.blurgate", "--report", "r.html")
+    code, out, _ = run(*words, "--study", "s.db")
+    assert code == 0
+    assert "of 10 scenes that it has not seen" in out
+    assert {"m.blurgate", "r.html", "r.json", "s.db"} <= {path.name for path in tmp_path.iterdir()}
+    code, out, _ = run("evaluate", "made", "--model", "m.blurgate", "--json")
+    assert code == 0
+    assert json.loads(out)["n"] == 144
+    code, out, _ = run("scan", "made/sharp", "--model", "m.blurgate", "--format", "csv")
+    assert code == 0
+    assert len(list(csv.DictReader(out.splitlines()))) == 48
+
+
+def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
+    code, out, err = run("train", sharp_folder, "--trials", 1, "--folds", 2, "--report", "r.html")
+    assert code == 0
+    assert "ROC AUC" in out
+    assert "making pictures (48)" in err
+    assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
+    assert "picture not at hand" not in (tmp_path / "r.html").read_text()
+    assert (tmp_path / "model.blurgate").exists()
+
+
+def test_scan_writes_bad_files_as_rows_and_goes_on(run, sharp_folder, model_file, tmp_path):
+    shutil.copy(min(sharp_folder.iterdir()), tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_text("hello")
+    code, out, err = run("scan", ".", "--model", model_file, "--format", "jsonl", "--output", "v.jsonl")
+    assert (code, out) == (0, "")
+    assert "wrote v.jsonl" in err
+    rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    assert [bool(row["error"]) for row in rows] == [True, False]
+
+
+def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
+    shutil.copytree(sharp_folder, tmp_path / "sharp")
+    (tmp_path / "sharp" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    code, _, err = run("dataset", "sharp", "made")
+    assert code == 0
+    assert "1 photos could not be used:\n  torn.jpg: " in err
+    assert run("train", "made", "--trials", 1, "--folds", 2, "--report", "r.html")[0] == 0
+    assert "torn.jpg" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["dataset", "empty", "out"],
+            "a folder of sharp photos was needed, but empty has no photo in it: check the path",
+        ),
+        (
+            ["dataset", "photos", "photos2"],
+            "photos2 exists already: choose another folder, or replace it with --overwrite",
+        ),
+        (["features", "nowhere"], "a folder of photos or a table was needed, but nowhere is neither: check the path"),
+        (["features", "photos", "--output", "t.txt"], "a table named .csv or .parquet was needed, got t.txt"),
+        (["train", "photos", "--trials", "1"], "7 scenes with sharp photos were needed for a test and 5 folds, got 2"),
+        (["evaluate", "photos", "--model", "no"], "a model file was needed, but no does not exist: check the path"),
+        (["scan", "photos", "--model", "photos/a.png"], "photos/a.png is none or is damaged"),
+        (["scan", "nowhere", "--model", "MODEL"], "a file or folder was needed, but nowhere does not exist"),
+        (["evaluate", "photos", "--model", "MODEL"], "labelled photos were needed, but 2 of 2 have no label"),
+        (["preview", "nowhere.jpg"], "nowhere.jpg does not exist: check the path"),
+        (["preview", "photos/a.png", "--output", "/proc/no/p.png"], "/proc/no"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file, tmp_path, words, message):
+    (tmp_path / "empty").mkdir()
+    for folder in ("photos", "photos2"):
+        (tmp_path / folder).mkdir()
+    for name, path in zip("ab", sorted(sharp_folder.iterdir()), strict=False):
+        shutil.copy(path, tmp_path / "photos" / f"{name}.png")
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = run(*[str(model_file) if word == "MODEL" else word for word in words])
+    said = err.strip().splitlines()[-1]
+    assert code == 1
+    assert message in said
+    assert said.startswith("blurgate: ")
+    assert "Traceback" not in err + out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["scan"],
+        ["fly"],
+        ["dataset", "a", "b", "--per-photo", "0"],
+        ["dataset", "a", "b", "--recipe", "film"],
+        ["features", "FOLDER", "--feature-set", "dct19"],
+        ["scan", "FOLDER", "--model", "MODEL", "--format", "xml"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
+    places = {"FOLDER": str(sharp_folder), "MODEL": str(model_file)}
+    code, _, err = run(*[places.get(word, word) for word in words])
+    assert code == 2
+    assert "Traceback" not in err
+
+
+def test_help_names_every_choice(run):
+    for command, names in (("dataset", RECIPES), ("train", RECIPES), ("train", FEATURE_SETS), ("scan", WRITERS)):
+        code, out, _ = run(command, "--help")
+        assert code == 0
+        assert all(name in out for name in names)
+
+
+def test_version(run):
+    assert run("--version")[1].startswith("blurgate 0.")
+
+
+def begin(*words, cwd):
+    command = [sys.executable, "-m", "blurgate", *map(str, words)]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(*words, cwd):
+    process = begin(*words, cwd=cwd)
+    process.communicate()
+    return process.returncode
+
+
+def wait_for(condition, process):
+    while not condition() and process.poll() is None:
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_dataset_leaves_nothing_under_its_name(sharp_folder, tmp_path, how):
+    process = begin("dataset", sharp_folder, "out", "--per-photo", 9, cwd=tmp_path)
+    wait_for(lambda: len(list(tmp_path.glob(".out.partial/blurred/*"))) > 3, process)
+    process.send_signal(how)
+    _, err = process.communicate()
+    assert process.returncode == (130 if how == signal.SIGINT else -9)
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists()
+    assert finish("dataset", sharp_folder, "out", cwd=tmp_path) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_killed_search_goes_on_from_its_study(table, tmp_path):
+    from blurgate.table import write_table
+
+    write_table(table, tmp_path / "t.csv")
+    words = ("train", "t.csv", "--trials", 12, "--folds", 3, "--report", "r.html")
+    process = begin(*words, "--study", "s.db", cwd=tmp_path)
+    wait_for(lambda: (tmp_path / "s.db").exists() and (tmp_path / "s.db").stat().st_size > 0, process)
+    time.sleep(2)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "model.blurgate").exists()
+    assert finish(*words, "--study", "s.db", cwd=tmp_path) == 0
+    resumed = (tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()
+    assert finish(*words, cwd=tmp_path) == 0
+    assert ((tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()) == resumed

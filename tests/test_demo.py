@@ -1,0 +1,49 @@
+import csv
+
+import pytest
+
+from blurgate.demo import MADE, cut_tiles, load_photographs, run_demo
+from blurgate.errors import DatasetError
+from blurgate.images import find_photos
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    return run_demo(tmp_path_factory.mktemp("demo") / "out", trials=2)
+
+
+def test_everything_is_made_and_found(demo):
+    assert list(demo.files) == list(MADE)
+    assert all(path.exists() for path in demo.files.values())
+
+
+def test_its_figures_are_from_unseen_photographs(demo):
+    assert demo.n_scenes >= 2
+    assert 0.5 < demo.roc_auc_interval[0] <= demo.roc_auc <= demo.roc_auc_interval[1] <= 1
+    with (demo.files["verdicts.csv"]).open(newline="") as handle:
+        verdicts = list(csv.DictReader(handle))
+    assert len(verdicts) == len(find_photos([demo.files["dataset"]]))
+    assert {verdict["error"] for verdict in verdicts} == {""}
+
+
+def test_a_photographs_tiles_are_one_scene(demo):
+    with (demo.files["dataset"] / "manifest.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["scene"] for row in rows} == set(load_photographs())
+    assert all(row["path"].split("/")[1] == row["scene"] for row in rows)
+
+
+def test_empty_sky_is_no_tile(photographs, tmp_path):
+    sky = photographs["rocket"] * 0 + 90
+    cut_tiles({"sky": sky, "coffee": photographs["coffee"]}, tmp_path)
+    assert len(find_photos([tmp_path / "sky"])) == 0
+    assert 4 <= len(find_photos([tmp_path / "coffee"])) <= 12
+
+
+def test_an_existing_folder_is_refused_unless_the_demo_made_it(demo, tmp_path):
+    with pytest.raises(DatasetError, match="out exists already: choose another folder, or replace it with --overwrite"):
+        run_demo(demo.files["report.html"].parent)
+    (tmp_path / "dear.jpg").touch()
+    with pytest.raises(DatasetError, match="was not made by the demo, so it is not replaced"):
+        run_demo(tmp_path, overwrite=True)
+    assert (tmp_path / "dear.jpg").exists()

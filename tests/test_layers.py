@@ -1,0 +1,71 @@
+"""The layout is the architecture: imports run down the list of rooms in docs/design.md."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "blurgate"
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
+FILES = {path.stem: ast.parse(path.read_text()) for path in SOURCE.glob("*.py")}
+
+
+def rooms_in_order():
+    listed = re.findall(r"^      (\w+)\.py ", DESIGN.read_text(), flags=re.M)
+    return [room for room in listed if room in FILES]
+
+
+def imports(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(tree):
+    return {name.split(".")[1] for name in imports(tree) if name.startswith("blurgate.")} & set(FILES)
+
+
+def users_of(package):
+    return {room for room, tree in FILES.items() if any(name.split(".")[0] == package for name in imports(tree))}
+
+
+def callers_of(name):
+    calls = [(room, node.func) for room, tree in FILES.items() for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {room for room, function in calls if ast.unparse(function) == name}
+
+
+def test_every_file_is_a_room_in_the_design():
+    assert set(rooms_in_order()) == set(FILES) - {"__main__"}
+
+
+@pytest.mark.parametrize("room", sorted(set(FILES) - {"__init__", "__main__"}))
+def test_imports_run_down_the_list(room):
+    order = rooms_in_order()
+    later = {name for name in rooms_imported(FILES[room]) if order.index(name) >= order.index(room)}
+    assert later == set()
+
+
+def test_only_images_opens_pictures():
+    assert callers_of("Image.open") == {"images"}
+
+
+def test_only_the_command_line_prints():
+    assert callers_of("print") == {"cli"}
+
+
+def test_only_training_and_evaluation_need_scikit_learn():
+    assert users_of("sklearn") <= {"training", "evaluation", "demo"}  # the demo reads photographs that it carries
+    assert users_of("optuna") == {"training"}
+
+
+def test_only_report_and_preview_draw():
+    assert users_of("matplotlib") == users_of("jinja2") == {"report"}
+    assert {room for room, tree in FILES.items() if "PIL.ImageDraw" in set(imports(tree))} == {"preview"}
+
+
+def test_nothing_unpickles():
+    assert users_of("pickle") | users_of("joblib") | users_of("dill") == set()

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import blurgate
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_public_name_is_there_and_documented():
+    assert len(set(blurgate.__all__)) == len(blurgate.__all__)
+    for name in blurgate.__all__:
+        assert getattr(blurgate, name).__doc__ or name == "__version__"
+
+
+def test_the_two_lists_of_names_agree():
+    listed = {name for names in blurgate._ROOMS.values() for name in names}
+    assert listed | {"__version__"} == set(blurgate.__all__)
+
+
+def test_a_name_that_is_none():
+    with pytest.raises(AttributeError, match="module 'blurgate' has no attribute 'unblur'"):
+        _ = blurgate.unblur
+
+
+def test_the_version_is_the_projects():
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == blurgate.__version__
+
+
+@pytest.mark.parametrize("command", ["import blurgate", "import blurgate.cli", "from blurgate import scan, load_model"])
+def test_scanning_starts_light(command):
+    heavy = "xgboost sklearn optuna numba matplotlib pandas torch cv2"
+    code = f"import sys; {command}; print(*sorted(set(sys.modules) & set('{heavy}'.split())))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,93 @@
+import json
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+
+from blurgate.evaluation import evaluate
+from blurgate.report import CHARTS, render_report, write_report
+
+
+@pytest.fixture(scope="module")
+def page(trained):
+    return render_report(trained[1], title="A model")
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    assert not re.search(
+        r"(?:src|href)\s*=\s*[\"']?(?!data:image/jpeg|#)[^\"'\s>]+", page.replace("xlink:href", "href")
+    )
+    assert not re.search(r"@import|url\((?!#)|<script|<link|<iframe", page)
+    urls = set(re.findall(r"https?://[\w./-]+", page))
+    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names of XML, nothing to load
+
+
+def test_the_page_shows_every_part(page, trained):
+    numbers = trained[1].numbers
+    for part in (
+        "ROC AUC",
+        "95 % interval",
+        "Precision and recall",
+        "Calibration",
+        "Decisions",
+        "By kind",
+        "By strength",
+    ):
+        assert part in page
+    for part in (
+        "What the trees use",
+        "Course",
+        "surest mistakes",
+        "variance of Laplacian",
+        "Every photo could be read",
+    ):
+        assert part in page
+    assert f"{numbers['roc_auc']:.3f}" in page
+    assert page.count('<tr class="chosen">') == 2
+    assert page.count("data:image/jpeg;base64,") == len(numbers["mistakes"]) > 0
+    assert page.count("<svg") == len(CHARTS) - (not numbers["search"]["importances"])
+
+
+def test_the_same_numbers_give_the_same_page(page, trained):
+    assert render_report(trained[1], title="A model") == page
+
+
+def test_names_of_photos_are_text_not_markup(model, table):
+    hostile = '<img src="https://example.com/x.png" onerror="alert(1)">'
+    photos = tuple(replace(photo, path=hostile, tier=hostile, kind="") for photo in table.photos)
+    table = replace(table, photos=photos, features=table.features[::-1])
+    evaluation = evaluate(model, replace(table, skipped=()))
+    assert evaluation.numbers["mistakes"]
+    page = render_report(evaluation, title=hostile)
+    assert '<img src="https' not in page
+    assert "&lt;img src=" in page
+    assert "picture not at hand" in page
+
+
+def test_skipped_photos_are_listed(model, table):
+    from blurgate.table import SkippedPhoto
+
+    skipped = (SkippedPhoto("a.jpg", "it is torn"), SkippedPhoto("b.jpg", "is too small", too_small=True))
+    evaluation = evaluate(model, replace(table, skipped=skipped))
+    assert (evaluation.numbers["n_errors"], evaluation.numbers["n_undecided"]) == (1, 1)
+    page = render_report(evaluation, title="x")
+    assert "2 photos could not be used" in page
+    assert "it is torn" in page
+
+
+def test_json_beside_the_page_has_the_same_numbers(trained, tmp_path):
+    beside = write_report(trained[1], tmp_path / "deep" / "page.html", title="x")
+    assert beside == tmp_path / "deep" / "page.json"
+    assert json.loads(beside.read_text()) == trained[1].numbers
+    assert sorted(path.name for path in beside.parent.iterdir()) == ["page.html", "page.json"]
+
+
+def test_an_evaluation_without_training_has_its_page_too(model, made_folder, table):
+    page = render_report(evaluate(model, table), title="x")
+    assert "Judged on 144 labelled photos of 48 scenes" in page
+    assert "What the trees use" not in page
+
+
+def test_no_window_is_opened():
+    assert "matplotlib.pyplot" not in sys.modules
