@@ -22,7 +22,7 @@ PLAIN = {
 
 
 def take(rgb, **settings):
-    return Camera(**PLAIN | settings).take(to_linear(rgb), np.random.default_rng(0))
+    return Camera(**PLAIN | settings).fitted(rgb).take(to_linear(rgb), np.random.default_rng(0))
 
 
 def high_energy(jpeg):

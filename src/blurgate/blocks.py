@@ -121,7 +121,7 @@ def _dct_matrix() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     k, n = np.mgrid[:BLOCK, :BLOCK]
     matrix = np.cos(math.pi * (2 * n + 1) * k / (2 * BLOCK)) * math.sqrt(2 / BLOCK)
     matrix[0] /= math.sqrt(2)
-    return matrix
+    return np.asarray(matrix)
 
 
 def _zigzag() -> list[int]:

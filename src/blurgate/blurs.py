@@ -175,7 +175,7 @@ def motion_kernel(*, length_px: float, angle_deg: float = 0.0, shake: float = 0.
     for down, row_share in ((0, 1 - low_share), (1, low_share)):
         for aside, column_share in ((0, 1 - right_share), (1, right_share)):
             np.add.at(kernel, (top + down, left + aside), row_share * column_share)
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ def _unit_path(shake: float, path_seed: int) -> NDArray[np.complex128]:
             velocity = velocity + shake * turns[step] * abs(velocity)
         velocity /= abs(velocity)
         place += velocity
-    return path / np.abs(np.diff(path)).sum()
+    return np.asarray(path / np.abs(np.diff(path)).sum())
 
 
 def _shrink(fine: NDArray[Any]) -> Kernel:

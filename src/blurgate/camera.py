@@ -7,7 +7,7 @@ blur tells the two classes apart.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -71,21 +71,24 @@ class Camera:
         return encode_jpeg(resize(rgb, self.finished_size(rgb)), quality=self.quality)
 
     def finished_size(self, rgb: RGB | Linear) -> tuple[int, int]:
-        """Width and height of the finished picture; no side is made shorter than `MIN_SIDE`."""
+        """Width and height of the finished picture."""
         height, width = rgb.shape[:2]
-        scale = self.true_scale(rgb)
-        return round(width * scale), round(height * scale)
+        return round(width * self.scale), round(height * self.scale)
 
-    def true_scale(self, rgb: RGB | Linear) -> float:
-        """`scale`, or what keeps the shorter side at `MIN_SIDE`."""
-        return min(1.0, max(self.scale, MIN_SIDE / min(rgb.shape[:2])))
+    def fitted(self, rgb: RGB | Linear) -> Camera:
+        """Shrink less where a side of this picture would become shorter than `MIN_SIDE`."""
+        smallest = MIN_SIDE / min(rgb.shape[:2])
+        return replace(self, scale=round(min(1.0, max(self.scale, smallest)), 4))
 
     def _soften(self, linear: Linear) -> Linear:
-        sigma = self.softness_px / self.true_scale(linear) / math.sqrt(2)
-        return ndimage.gaussian_filter(linear, (sigma, sigma, 0), mode="reflect") if sigma else linear
+        sigma = self.softness_px / self.scale / math.sqrt(2)
+        if not sigma:
+            return linear
+        softened: Linear = ndimage.gaussian_filter(linear, (sigma, sigma, 0), mode="reflect")
+        return softened
 
     def _expose(self, light: Linear) -> Linear:
-        return np.clip(light * np.float32(2**self.exposure_stops), 0, 1)
+        return np.asarray(np.clip(light * np.float32(2**self.exposure_stops), 0, 1))
 
     def _add_noise(self, light: Linear, rng: np.random.Generator) -> Linear:
         electrons = light * np.float32(self.full_well)

@@ -190,8 +190,7 @@ def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
     Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture.
     """
     linear = to_linear(rgb)
-    camera = draw_camera(np.random.default_rng(seeds[0]))
-    scale = camera.true_scale(rgb)
+    camera = draw_camera(np.random.default_rng(seeds[0])).fitted(rgb)
     kinds = [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)]
     for version, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 1])
@@ -201,9 +200,9 @@ def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
             blur = BLURS[kind]
             assert isinstance(blur, KernelBlur)  # noqa: S101 by the choice of kinds
             drawn = math.exp(rng.uniform(math.log(MIN_STRENGTH), math.log(MAX_STRENGTH)))
-            parameters = blur.draw(rng, drawn / scale)
+            parameters = blur.draw(rng, drawn / camera.scale)
             light = convolve(linear, blur.kernel(**parameters))
-            strength = blur.strength_px(parameters) * scale
+            strength = blur.strength_px(parameters) * camera.scale
         yield MadePicture(
             jpeg=camera.take(light, rng),
             kind=kind,

@@ -118,7 +118,7 @@ class FeatureTable:
             raise DatasetError(
                 f"sharp and blurred photos were needed, but all {len(self)} are {names[0]}: add the other class"
             )
-        return (names == LABELS[1]).astype(np.int8)
+        return np.asarray(names == LABELS[1], dtype=np.int8)
 
     def column(self, name: str) -> NDArray[Any]:
         """One attribute of all `photos`: ``scene``, ``kind``, ``strength_px``, ``tier``, ``label`` or ``path``."""
