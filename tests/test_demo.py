@@ -1,4 +1,6 @@
 import csv
+import re
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +11,7 @@ from blurgate.images import find_photos
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    return run_demo(tmp_path_factory.mktemp("demo") / "out", trials=2)
+    return run_demo(tmp_path_factory.mktemp("demo") / "out")
 
 
 def test_everything_is_made_and_found(demo):
@@ -24,6 +26,17 @@ def test_its_figures_are_from_unseen_photographs(demo):
         verdicts = list(csv.DictReader(handle))
     assert len(verdicts) == len(find_photos([demo.files["dataset"]]))
     assert {verdict["error"] for verdict in verdicts} == {""}
+
+
+def test_the_readme_shows_what_it_makes_and_how_good_it_is(demo):
+    shown = (Path(__file__).parents[1] / "README.md").read_text().split("It ends with\n\n```text\n")[1].split("```")[0]
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("demo/")] == [
+        f"demo/{name}" for name in MADE
+    ]
+    figures = [float(figure) for figure in re.findall(r"\d\.\d{3}", shown)]
+    found = [demo.roc_auc, *demo.roc_auc_interval, demo.roc_auc_of_laplacian, demo.accuracy, demo.accuracy_of_laplacian]
+    assert found == pytest.approx(figures, abs=0.01)
+    assert f"{demo.n} pictures of {demo.n_scenes} photographs" in shown
 
 
 def test_a_photographs_tiles_are_one_scene(demo):
