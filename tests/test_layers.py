@@ -57,9 +57,10 @@ def test_only_the_command_line_prints():
     assert callers_of("print") == {"cli"}
 
 
-def test_only_training_and_evaluation_need_scikit_learn():
-    assert users_of("sklearn") <= {"training", "evaluation", "demo"}  # the demo reads photographs that it carries
-    assert users_of("optuna") == {"training"}
+def test_only_four_rooms_need_scikit_learn():
+    learning = {"evaluation", "splits", "search", "training"}
+    assert users_of("sklearn") == learning | {"demo"}  # the demo reads photographs that it carries
+    assert users_of("optuna") == {"search"}
 
 
 def test_only_report_and_preview_draw():

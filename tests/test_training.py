@@ -1,49 +1,21 @@
 from dataclasses import replace
 
 import numpy as np
-import optuna
 import pytest
 
-from blurgate import training as room
 from blurgate.blurs import BLURS
-from blurgate.errors import DatasetError, StudyFileError
+from blurgate.errors import DatasetError
 from blurgate.model import calibrate
 from blurgate.report import to_json
+from blurgate.search import DEFAULT_PARAMETERS
+from blurgate.splits import cut_folds, split_scenes
 from blurgate.training import (
-    DEFAULT_PARAMETERS,
     choose_threshold,
-    cut_folds,
     fit_boosters,
     fit_calibration,
     load_sources,
-    search_parameters,
-    split_scenes,
     train,
 )
-
-
-def test_no_scene_crosses_a_split(table):
-    split = split_scenes(table, folds=3, seed=0)
-    training = table.take(split.train)
-    everywhere = [(table, split), *((training, fold) for fold in cut_folds(training, folds=3, seed=0))]
-    for whole, cut in everywhere:
-        scenes = whole.column("scene")
-        assert not set(scenes[cut.train]) & set(scenes[cut.test])
-        assert sorted([*cut.train, *cut.test]) == list(range(len(whole)))
-        assert len(set(whole.labels[cut.test])) == 2
-
-
-def test_one_scene_in_five_is_set_aside_by_the_seed(table):
-    scenes = table.column("scene")
-    tests = [set(scenes[split_scenes(table, folds=3, seed=seed).test]) for seed in (0, 0, 1)]
-    assert tests[0] == tests[1] != tests[2]
-    assert len(tests[0]) == round(len(set(scenes)) / 5)
-
-
-def test_every_source_is_in_the_test_in_proportion(table):
-    halves = np.where(np.arange(len(table)) < 60, "first", "second")
-    split = split_scenes(replace(table, sources=halves), folds=3, seed=0)
-    assert np.mean(halves[split.test] == "first") == pytest.approx(60 / len(table), abs=0.08)
 
 
 def test_the_test_scenes_have_no_part_in_the_model(table):
@@ -70,68 +42,6 @@ def test_the_model_knows_more_than_chance(trained):
     assert numbers["n_scenes"] == 10
     assert numbers["training"]["n_scenes"] == 38
     assert trained[0].card.results["roc_auc"] == numbers["roc_auc"]
-
-
-def search(table, path, trials, **options):
-    folds = cut_folds(table, folds=3, seed=0)
-    return search_parameters(table, folds, trials=trials, study=path, **options)
-
-
-def test_an_interrupted_search_goes_on_and_finds_the_same(table, tmp_path, monkeypatch):
-    whole = search(table, None, 14)
-    path, fit, calls = tmp_path / "study.db", room._fit_fold, []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 10:
-            raise KeyboardInterrupt
-        return fit(*arguments)
-
-    monkeypatch.setattr(room, "_fit_fold", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        search(table, path, 14, jobs=1)
-    monkeypatch.undo()
-    kept = len(optuna.load_study(study_name="blurgate", storage=f"sqlite:///{path}").trials)
-    assert kept > 1
-    assert search(table, path, 14) == whole
-    assert search(table, path, 14) == whole  # nothing left to do
-
-
-def test_more_trials_extend_a_finished_search(table, tmp_path):
-    path = tmp_path / "study.db"
-    few = search(table, path, 2)
-    more = search(table, path, 4)
-    assert more.numbers["trials"][:2] == few.numbers["trials"]
-    assert len(more.numbers["trials"]) == 4
-    assert more.numbers["best"] >= few.numbers["best"]
-
-
-def test_the_first_trial_is_the_default(table):
-    assert search(table, None, 1).parameters == DEFAULT_PARAMETERS
-
-
-def test_a_timeout_ends_the_search_after_at_least_one_trial(table):
-    assert len(search(table, None, 50, timeout=0).numbers["trials"]) == 1
-
-
-def test_hopeless_trials_are_ended_early(table):
-    found = search(table, None, 25).numbers
-    assert any(trial["pruned"] for trial in found["trials"])
-    assert set(found["importances"]) == set(DEFAULT_PARAMETERS)
-    assert sum(found["importances"].values()) == pytest.approx(1)
-
-
-def test_a_foreign_or_damaged_study_is_refused_and_kept(table, tmp_path):
-    path = tmp_path / "study.db"
-    search(table, path, 1)
-    with pytest.raises(
-        StudyFileError, match="study.db belongs to another search .other photos, features, folds or seed"
-    ):
-        search(table.take(np.arange(100)), path, 1)
-    (tmp_path / "notes.txt").write_text("dear diary, " * 100)
-    with pytest.raises(StudyFileError, match=r"notes.txt cannot be read as one: name a file that does not exist yet"):
-        search(table, tmp_path / "notes.txt", 1)
-    assert (tmp_path / "notes.txt").read_text().startswith("dear diary")
 
 
 def test_calibration_mends_what_is_off():

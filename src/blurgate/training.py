@@ -6,13 +6,9 @@ of the other scenes only; calibration and threshold come from those predictions 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,57 +18,19 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from blurgate.dataset import make_dataset
-from blurgate.errors import DatasetError, StudyFileError, needs_extra
+from blurgate.errors import DatasetError, needs_extra
 from blurgate.evaluation import Evaluation, Floats, Labels, Numbers, blur_families, evaluate
 from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, calibrate
+from blurgate.search import predict_out_of_fold, search_parameters, tree_settings
+from blurgate.splits import Split, cut_folds, split_scenes
 from blurgate.table import FeatureTable, build_table, is_labelled, join_tables
-from blurgate.threads import Track, no_track, run_in_order
+from blurgate.threads import Track, no_track
 
 with needs_extra("train", "Training"):
-    import optuna
     import xgboost
-    from sklearn.metrics import roc_auc_score, roc_curve
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.metrics import roc_curve
 
-Rows = NDArray[np.intp]
-
-TEST_SHARE = 5  # one scene in so many is set aside
 MIN_ROWS = 30  # blurred photos of known kind, or of known strength, that a booster for it needs
-
-DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
-    "n_estimators": 300,
-    "learning_rate": 0.08,
-    "max_depth": 4,
-    "min_child_weight": 2.0,
-    "subsample": 0.8,
-    "colsample_bytree": 0.8,
-    "reg_lambda": 1.0,
-    "gamma": 0.01,
-}
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of the scenes to train on, and of those set aside for the test; no scene is in both."""
-
-    train: Rows
-    test: Rows
-
-
-@dataclass(frozen=True)
-class Search:
-    """What the search for parameters found.
-
-    Parameters
-    ----------
-    parameters : dict
-        The best ones.
-    numbers : dict
-        The course of the search and which parameters mattered.
-    """
-
-    parameters: dict[str, Any]
-    numbers: Numbers
 
 
 def load_sources(
@@ -208,98 +166,6 @@ def train(
     return model, evaluation
 
 
-def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
-    """Set the scenes of the test aside: one in five, drawn from those of each source and class alike.
-
-    Raises
-    ------
-    DatasetError
-        If there are too few scenes of a class for the test and the folds.
-    """
-    labels, scenes = table.labels, table.column("scene")
-    needed = folds + 2
-    for value, name in enumerate(("sharp", "blurred")):
-        count = len(set(scenes[labels == value]))
-        if count < needed:
-            raise DatasetError(
-                f"{needed} scenes with {name} photos were needed for a test and {folds} folds, got {count}: "
-                "add photos of other scenes, or lower --folds"
-            )
-    makeup: dict[str, list[str]] = {}
-    for scene, label, source in zip(scenes, labels, table.sources, strict=True):
-        makeup.setdefault(str(scene), []).append(f"{source} {label}")
-    chance = np.random.default_rng(seed).permutation(len(makeup))
-    keys = [(sorted(set(kinds)), place, scene) for (scene, kinds), place in zip(makeup.items(), chance, strict=True)]
-    chosen = [scene for _, _, scene in sorted(keys)[TEST_SHARE // 2 :: TEST_SHARE]]
-    in_test = np.isin(scenes, chosen)
-    return Split(np.flatnonzero(~in_test), np.flatnonzero(in_test))
-
-
-def cut_folds(table: FeatureTable, *, folds: int, seed: int) -> list[Split]:
-    """Cut the table into folds that keep scenes whole.
-
-    Raises
-    ------
-    DatasetError
-        If a fold would have one class only.
-    """
-    splits = [Split(train_rows, test_rows) for train_rows, test_rows in _cut(table, folds, seed)]
-    if any(len(set(table.labels[rows])) < 2 for split in splits for rows in (split.train, split.test)):
-        raise DatasetError(
-            f"{folds} folds that keep scenes whole and hold sharp and blurred photos each were needed, but "
-            f"{len(set(table.column('scene')))} scenes do not allow them: add photos of other scenes, or lower --folds"
-        )
-    return splits
-
-
-def search_parameters(
-    table: FeatureTable,
-    folds: Sequence[Split],
-    *,
-    trials: int,
-    timeout: float | None = None,
-    study: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    jobs: int | None = None,
-    track: Track = no_track,
-) -> Search:
-    """Search for the parameters with the best mean ROC AUC over the folds' left-out rows.
-
-    Optuna's TPE proposes, its median rule ends hopeless trials early. Each trial's randomness depends on the seed and
-    on how many trials are finished and on nothing else, so a search that was interrupted and goes on from its study
-    finds what an uninterrupted one would have found.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    data = [_fold_data(table, fold) for fold in folds]
-    deadline = None if timeout is None else time.monotonic() + timeout
-    with _open_study(study, _fingerprint(table, folds, seed)) as search:
-
-        def run_trials() -> Iterator[None]:
-            while (finished := _count_finished(search)) < trials:
-                if finished and deadline is not None and time.monotonic() >= deadline:
-                    return
-                _run_trial(search, data, finished, seed=seed, jobs=jobs)
-                yield
-
-        left = max(0, trials - _count_finished(search))
-        for _ in track(run_trials(), total=left, doing="searching parameters"):
-            pass
-        return _sum_up(search, seed)
-
-
-def predict_out_of_fold(
-    table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int, jobs: int | None = None
-) -> Floats:
-    """Predict each row's margin with trees that have not seen its scene; shape (n_photos,)."""
-    margins = np.empty(len(table))
-    data = [_fold_data(table, fold) for fold in folds]
-    for fold, answer in zip(
-        folds, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
-    ):
-        margins[fold.test] = answer
-    return margins
-
-
 def fit_calibration(labels: Labels, margins: Floats) -> tuple[float, float]:
     """Fit the slope and intercept that turn margins into probabilities, by Platt's method.
 
@@ -408,29 +274,9 @@ def _describe(table: FeatureTable) -> Numbers:
     }
 
 
-def _cut(table: FeatureTable, folds: int, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    strata = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
-    if min(np.unique(strata, return_counts=True)[1]) < folds:
-        strata = table.labels
-    cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    yield from cutter.split(table.features, strata, table.column("scene"))
-
-
-def _fold_data(table: FeatureTable, fold: Split) -> tuple[Any, Any, Labels]:
-    training = xgboost.QuantileDMatrix(table.features[fold.train], table.labels[fold.train], nthread=1)
-    return training, xgboost.DMatrix(table.features[fold.test], nthread=1), table.labels[fold.test]
-
-
-def _fit_fold(data: tuple[Any, Any, Labels], parameters: dict[str, Any], seed: int) -> Floats:
-    training, test, _ = data
-    rounds = parameters["n_estimators"]
-    booster = xgboost.train(_settings(parameters, seed), training, rounds)
-    return np.asarray(booster.predict(test, output_margin=True), dtype=np.float64)
-
-
 def _fit(features: NDArray[np.float32], target: NDArray[Any], parameters: dict[str, Any], seed: int) -> bytes:
     data = xgboost.QuantileDMatrix(features, target, nthread=1)
-    booster = xgboost.train(_settings(parameters, seed), data, parameters["n_estimators"])
+    booster = xgboost.train(tree_settings(parameters, seed), data, parameters["n_estimators"])
     return bytes(booster.save_raw("ubj"))
 
 
@@ -455,104 +301,3 @@ def _tells_kinds_apart(
         return False
     guessing = np.bincount(classes[classes >= 0]).max() / (classes >= 0).sum()
     return bool(np.mean(right) - guessing >= 0.5 * (1 - guessing))
-
-
-def _settings(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
-    # one thread: sums in one order, so the same trees on every machine; the folds are what runs side by side
-    fixed = {"tree_method": "hist", "objective": "binary:logistic", "nthread": 1, "seed": seed}
-    return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
-
-
-def _propose(trial: Any) -> dict[str, Any]:
-    return {
-        "n_estimators": trial.suggest_int("n_estimators", 100, 600, step=50),
-        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
-        "max_depth": trial.suggest_int("max_depth", 2, 8),
-        "min_child_weight": trial.suggest_float("min_child_weight", 0.5, 20, log=True),
-        "subsample": trial.suggest_float("subsample", 0.5, 1.0),
-        "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 1.0),
-        "reg_lambda": trial.suggest_float("reg_lambda", 0.01, 20, log=True),
-        "gamma": trial.suggest_float("gamma", 0.001, 2, log=True),
-    }
-
-
-def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jobs: int | None) -> None:
-    search.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=10)
-    if not finished and not search.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-        search.enqueue_trial(DEFAULT_PARAMETERS)
-    trial = search.ask()
-    parameters = _propose(trial)
-    scores: list[float] = []
-    for (_, _, labels), margins in zip(
-        data, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
-    ):
-        scores.append(float(roc_auc_score(labels, margins)))
-        trial.report(float(np.mean(scores)), len(scores))
-        if len(scores) < len(data) and trial.should_prune():
-            search.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            return
-    search.tell(trial, float(np.mean(scores)))
-
-
-def _sum_up(search: Any, seed: int) -> Search:
-    ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
-    completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
-    numbers = {
-        "best": float(search.best_value),
-        "trials": [{"roc_auc": trial.value, "pruned": trial.state.name == "PRUNED"} for trial in ended],
-        "parameters": dict(search.best_params),
-        "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
-    }
-    return Search(dict(search.best_params), numbers)
-
-
-@contextmanager
-def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    storage = None
-    try:
-        if path is not None:
-            Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
-            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(path).resolve()}")
-        study = optuna.create_study(
-            storage=storage, study_name="blurgate", direction="maximize", pruner=pruner, load_if_exists=True
-        )
-        known = study.user_attrs.get("fingerprint", fingerprint)
-        if known == fingerprint:
-            study.set_user_attr("fingerprint", fingerprint)
-        interrupted = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    except Exception as error:  # SQLAlchemy's and SQLite's own, which are many
-        raise StudyFileError(
-            f"a study of blurgate's was needed, but {path} cannot be read as one: name a file that does not exist yet"
-        ) from error
-    if known != fingerprint:
-        raise StudyFileError(
-            f"{path} belongs to another search (other photos, features, folds or seed): name a file that does not "
-            "exist yet, or go back to what it was made with"
-        )
-    for trial in interrupted:
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    try:
-        yield study
-    finally:
-        if storage is not None:
-            storage.engine.dispose()
-
-
-def _count_finished(search: Any) -> int:
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return len(search.get_trials(deepcopy=False, states=states))
-
-
-def _fingerprint(table: FeatureTable, folds: Sequence[Split], seed: int) -> str:
-    digest = hashlib.sha256(json.dumps([table.feature_set, len(folds), seed]).encode())
-    digest.update(table.features.tobytes() + table.labels.tobytes())
-    for fold in folds:
-        digest.update(fold.test.tobytes())
-    return digest.hexdigest()
-
-
-def _parameter_importances(search: Any, seed: int) -> dict[str, float]:
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    found = optuna.importance.get_param_importances(search, evaluator=evaluator)
-    return {name: float(value) for name, value in found.items()}

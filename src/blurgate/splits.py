@@ -1,0 +1,77 @@
+"""Rows of a feature table -> splits that never cut a scene in two."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import DatasetError, needs_extra
+from blurgate.table import FeatureTable
+
+with needs_extra("train", "Training"):
+    from sklearn.model_selection import StratifiedGroupKFold
+
+Rows = NDArray[np.intp]
+
+TEST_SHARE = 5  # one scene in so many is set aside
+
+
+@dataclass(frozen=True)
+class Split:
+    """Rows of the scenes to train on, and of those set aside for the test; no scene is in both."""
+
+    train: Rows
+    test: Rows
+
+
+def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
+    """Set the scenes of the test aside: one in five, drawn from those of each source and class alike.
+
+    Raises
+    ------
+    DatasetError
+        If there are too few scenes of a class for the test and the folds.
+    """
+    labels, scenes = table.labels, table.column("scene")
+    needed = folds + 2
+    for value, name in enumerate(("sharp", "blurred")):
+        count = len(set(scenes[labels == value]))
+        if count < needed:
+            raise DatasetError(
+                f"{needed} scenes with {name} photos were needed for a test and {folds} folds, got {count}: "
+                "add photos of other scenes, or lower --folds"
+            )
+    makeup: dict[str, list[str]] = {}
+    for scene, label, source in zip(scenes, labels, table.sources, strict=True):
+        makeup.setdefault(str(scene), []).append(f"{source} {label}")
+    chance = np.random.default_rng(seed).permutation(len(makeup))
+    keys = [(sorted(set(kinds)), place, scene) for (scene, kinds), place in zip(makeup.items(), chance, strict=True)]
+    chosen = [scene for _, _, scene in sorted(keys)[TEST_SHARE // 2 :: TEST_SHARE]]
+    in_test = np.isin(scenes, chosen)
+    return Split(np.flatnonzero(~in_test), np.flatnonzero(in_test))
+
+
+def cut_folds(table: FeatureTable, *, folds: int, seed: int) -> list[Split]:
+    """Cut the table into folds that keep scenes whole.
+
+    Raises
+    ------
+    DatasetError
+        If a fold would have one class only.
+    """
+    labels, scenes = table.labels, table.column("scene")
+    strata = np.asarray([f"{label} {source}" for label, source in zip(labels, table.sources, strict=True)])
+    if min(np.unique(strata, return_counts=True)[1]) < folds:
+        strata = labels
+    splits: list[Split] = []
+    if min(np.bincount(labels)) >= folds:
+        cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+        splits = [Split(*rows) for rows in cutter.split(table.features, strata, scenes)]
+    if not splits or any(len(set(labels[rows])) < 2 for split in splits for rows in (split.train, split.test)):
+        raise DatasetError(
+            f"{folds} folds that keep scenes whole and hold sharp and blurred photos each were needed, but "
+            f"{len(set(scenes))} scenes do not allow them: add photos of other scenes, or lower --folds"
+        )
+    return splits

@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+import optuna
+import pytest
+
+from blurgate import search as room
+from blurgate.errors import StudyFileError
+from blurgate.search import DEFAULT_PARAMETERS, predict_out_of_fold, search_parameters
+from blurgate.splits import cut_folds
+
+
+def search(table, path, trials, **options):
+    folds = cut_folds(table, folds=3, seed=0)
+    return search_parameters(table, folds, trials=trials, study=path, **options)
+
+
+def test_an_interrupted_search_goes_on_and_finds_the_same(table, tmp_path, monkeypatch):
+    whole = search(table, None, 14)
+    path, fit, calls = tmp_path / "study.db", room._fit_fold, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return fit(*arguments)
+
+    monkeypatch.setattr(room, "_fit_fold", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search(table, path, 14, jobs=1)
+    monkeypatch.undo()
+    kept = len(optuna.load_study(study_name="blurgate", storage=f"sqlite:///{path}").trials)
+    assert kept > 1
+    assert search(table, path, 14) == whole
+    assert search(table, path, 14) == whole  # nothing left to do
+
+
+def test_more_trials_extend_a_finished_search(table, tmp_path):
+    path = tmp_path / "study.db"
+    few = search(table, path, 2)
+    more = search(table, path, 4)
+    assert more.numbers["trials"][:2] == few.numbers["trials"]
+    assert len(more.numbers["trials"]) == 4
+    assert more.numbers["best"] >= few.numbers["best"]
+
+
+def test_the_first_trial_is_the_default(table):
+    assert search(table, None, 1).parameters == DEFAULT_PARAMETERS
+
+
+def test_a_timeout_ends_the_search_after_at_least_one_trial(table):
+    assert len(search(table, None, 50, timeout=0).numbers["trials"]) == 1
+
+
+def test_hopeless_trials_are_ended_early(table):
+    found = search(table, None, 25).numbers
+    assert any(trial["pruned"] for trial in found["trials"])
+    assert set(found["importances"]) == set(DEFAULT_PARAMETERS)
+    assert sum(found["importances"].values()) == pytest.approx(1)
+
+
+def test_a_foreign_or_damaged_study_is_refused_and_kept(table, tmp_path):
+    path = tmp_path / "study.db"
+    search(table, path, 1)
+    with pytest.raises(
+        StudyFileError, match="study.db belongs to another search .other photos, features, folds or seed"
+    ):
+        search(table.take(np.arange(100)), path, 1)
+    (tmp_path / "notes.txt").write_text("dear diary, " * 100)
+    with pytest.raises(StudyFileError, match=r"notes.txt cannot be read as one: name a file that does not exist yet"):
+        search(table, tmp_path / "notes.txt", 1)
+    assert (tmp_path / "notes.txt").read_text().startswith("dear diary")
+
+
+def test_out_of_fold_margins_know_nothing_of_their_own_scene(table):
+    rng = np.random.default_rng(0)
+    scenes = sorted(set(table.column("scene")))
+    marks = dict(zip(scenes, rng.permutation(len(scenes)), strict=True))
+    features = np.tile([[marks[scene]] for scene in table.column("scene")], 18).astype(np.float32)
+    by_scene = np.asarray([marks[scene] % 2 for scene in table.column("scene")], dtype=np.int8)
+    photos = tuple(
+        replace(p, label=("sharp", "blurred")[label]) for p, label in zip(table.photos, by_scene, strict=True)
+    )
+    table = replace(table, features=features, photos=photos)
+    margins = predict_out_of_fold(table, cut_folds(table, folds=3, seed=0), DEFAULT_PARAMETERS, seed=0)
+    assert abs(np.corrcoef(margins, by_scene)[0, 1]) < 0.5  # a scene of its own fold would be known by its mark

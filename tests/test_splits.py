@@ -1,0 +1,38 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blurgate.errors import DatasetError
+from blurgate.splits import cut_folds, split_scenes
+
+
+def test_no_scene_crosses_a_split(table):
+    split = split_scenes(table, folds=3, seed=0)
+    training = table.take(split.train)
+    everywhere = [(table, split), *((training, fold) for fold in cut_folds(training, folds=3, seed=0))]
+    for whole, cut in everywhere:
+        scenes = whole.column("scene")
+        assert not set(scenes[cut.train]) & set(scenes[cut.test])
+        assert sorted([*cut.train, *cut.test]) == list(range(len(whole)))
+        assert len(set(whole.labels[cut.test])) == 2
+
+
+def test_one_scene_in_five_is_set_aside_by_the_seed(table):
+    scenes = table.column("scene")
+    tests = [set(scenes[split_scenes(table, folds=3, seed=seed).test]) for seed in (0, 0, 1)]
+    assert tests[0] == tests[1] != tests[2]
+    assert len(tests[0]) == round(len(set(scenes)) / 5)
+
+
+def test_every_source_is_in_the_test_in_proportion(table):
+    halves = np.where(np.arange(len(table)) < 60, "first", "second")
+    split = split_scenes(replace(table, sources=halves), folds=3, seed=0)
+    assert np.mean(halves[split.test] == "first") == pytest.approx(60 / len(table), abs=0.08)
+
+
+def test_folds_need_both_classes_each(table):
+    scenes = table.column("scene")
+    blurred_in_one = np.flatnonzero((table.labels == 0) | (scenes == scenes[0]))
+    with pytest.raises(DatasetError, match="3 folds that keep scenes whole .* 48 scenes do not allow them: add photos"):
+        cut_folds(table.take(blurred_in_one), folds=3, seed=0)
