@@ -31,6 +31,15 @@ def test_every_source_is_in_the_test_in_proportion(table):
     assert np.mean(halves[split.test] == "first") == pytest.approx(60 / len(table), abs=0.08)
 
 
+def test_both_classes_are_in_the_test_however_small_the_sources(table):
+    rows = np.flatnonzero(np.arange(len(table)) % 3 < 2)[:90]  # a sharp and a blurred picture of each scene
+    sources = np.asarray([f"source {row // 10}" for row in range(90)])
+    scenes = [replace(table.photos[row], scene=f"{row}") for row in rows]  # every picture a scene of its own
+    many = replace(table.take(rows), photos=tuple(scenes), sources=sources)
+    for seed in range(5):
+        assert set(many.labels[split_scenes(many, folds=3, seed=seed).test]) == {0, 1}
+
+
 def test_folds_need_both_classes_each(table):
     scenes = table.column("scene")
     blurred_in_one = np.flatnonzero((table.labels == 0) | (scenes == scenes[0]))

@@ -43,13 +43,15 @@ def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
                 f"{needed} scenes with {name} photos were needed for a test and {folds} folds, got {count}: "
                 "add photos of other scenes, or lower --folds"
             )
-    makeup: dict[str, list[str]] = {}
+    makeup: dict[str, tuple[set[int], set[str]]] = {}
     for scene, label, source in zip(scenes, labels, table.sources, strict=True):
-        makeup.setdefault(str(scene), []).append(f"{source} {label}")
-    chance = np.random.default_rng(seed).permutation(len(makeup))
-    keys = [(sorted(set(kinds)), place, scene) for (scene, kinds), place in zip(makeup.items(), chance, strict=True)]
-    chosen = [scene for _, _, scene in sorted(keys)[TEST_SHARE // 2 :: TEST_SHARE]]
-    in_test = np.isin(scenes, chosen)
+        in_scene = makeup.setdefault(str(scene), (set(), set()))
+        in_scene[0].add(int(label))
+        in_scene[1].add(str(source))
+    chance = dict(zip(makeup, np.random.default_rng(seed).permutation(len(makeup)).tolist(), strict=True))
+    # ordered by class before source, so that every fifth meets both classes however few scenes a source has
+    ordered = sorted(makeup, key=lambda scene: (sorted(makeup[scene][0]), sorted(makeup[scene][1]), chance[scene]))
+    in_test = np.isin(scenes, ordered[TEST_SHARE // 2 :: TEST_SHARE])
     return Split(np.flatnonzero(~in_test), np.flatnonzero(in_test))
 
 
