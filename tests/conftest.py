@@ -1,6 +1,7 @@
 """Real photographs, and what the pipeline makes of them, made once for all tests."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,13 @@ def shared():
     if not SHARED.exists():
         pytest.skip("needs the real photographs beside the repository, or BLURGATE_SHARED")
     return SHARED / "data"
+
+
+@pytest.fixture
+def labelled(sharp_folder, tmp_path):
+    """Four photos in sharp/ and blurred/."""
+    for label, photos in (("sharp", slice(0, 2)), ("blurred", slice(1, 3))):
+        (tmp_path / "labelled" / label).mkdir(parents=True)
+        for path in sorted(sharp_folder.iterdir())[photos]:
+            shutil.copy(path, tmp_path / "labelled" / label)
+    return tmp_path / "labelled"

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from blurgate.blurs import BLURS
 from blurgate.errors import needs_extra
+from blurgate.labels import LABELS
 from blurgate.model import BlurModel, Predictions
-from blurgate.table import LABELS, FeatureTable
+from blurgate.table import FeatureTable
 
 with needs_extra("train", "Evaluating"):
     from sklearn import metrics

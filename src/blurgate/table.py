@@ -17,40 +17,11 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.features import FEATURE_SETS, extract_features, find_feature_set, variance_of_laplacian
 from blurgate.files import whole_file
-from blurgate.images import find_photos, read_gray
+from blurgate.images import read_gray
+from blurgate.labels import LABELS, LabelledPhoto, list_photos, parse_number, parse_photo, read_csv
 from blurgate.threads import Track, no_track, run_in_order
 
-LABELS = ("sharp", "blurred")  # position = class
-
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
-
-
-@dataclass(frozen=True)
-class LabelledPhoto:
-    """A photo and what is known of it.
-
-    Parameters
-    ----------
-    path : str
-        Relative to its source, with forward slashes.
-    label : {'sharp', 'blurred', ''}
-        Empty where it is not known.
-    scene : str
-        Groups the pictures of one scene; no split cuts it.
-    kind : str
-        A name out of `BLURS`, or empty.
-    strength_px : float
-        NaN where it is not known.
-    tier : str
-        Any grouping of the source's own, or empty.
-    """
-
-    path: str
-    label: str = ""
-    scene: str = ""
-    kind: str = ""
-    strength_px: float = math.nan
-    tier: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,35 +173,6 @@ def build_table(
     )
 
 
-def list_photos(folder: Path) -> list[LabelledPhoto]:
-    """List the photos of a folder with what its manifest, its ``labels.csv`` or its subfolders say of them.
-
-    Raises
-    ------
-    DatasetError
-        If the folder is missing, holds no photo, or its labels cannot be used.
-    """
-    if not folder.is_dir():
-        raise DatasetError(f"a folder of photos or a table was needed, but {folder} is neither: check the path")
-    if (folder / "manifest.csv").exists():
-        photos = _read_labels(folder / "manifest.csv", "path")
-    elif (folder / "labels.csv").exists():
-        photos = _read_labels(folder / "labels.csv", "file")
-    elif (folder / "blurred").is_dir():
-        photos = [photo for label in LABELS for photo in _list_class(folder, label)]
-    else:
-        found = [path.relative_to(folder) for path in find_photos([folder])]
-        photos = [LabelledPhoto(path.as_posix(), scene=path.with_suffix("").as_posix()) for path in found]
-    if not photos:
-        raise DatasetError(f"a folder of photos was needed, but {folder} has no photo in it: check the path")
-    return photos
-
-
-def is_labelled(source: Path) -> bool:
-    """Tell labelled photos and tables from a folder of sharp photos: False for the latter."""
-    return source.is_file() or any((source / name).exists() for name in ("manifest.csv", "labels.csv", "blurred"))
-
-
 def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Put tables one below the other; a scene name that occurs in several is one scene.
 
@@ -301,7 +243,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         If it is Parquet and pyarrow is missing.
     """
     path = Path(path)
-    read = {".csv": _read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
+    read = {".csv": read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None or not path.exists():
         raise DatasetError(f"a folder of photos, or a .csv or .parquet table, was needed, but {path} is none: check it")
     columns, rows = read(path)
@@ -311,9 +253,9 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         if row.get("error"):
             skipped.append(SkippedPhoto(str(row["path"]), str(row["error"]), "is too small" in str(row["error"])))
             continue
-        photos.append(_parse_photo(row, path, number))
-        laplacians.append(_parse_number(row, "variance_of_laplacian", path, number))
-        features.append([_parse_number(row, name, path, number) for name in FEATURE_SETS[feature_set].columns])
+        photos.append(parse_photo(row, path, number))
+        laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
+        features.append([parse_number(row, name, path, number) for name in FEATURE_SETS[feature_set].columns])
     if not photos:
         raise DatasetError(f"{path} has no row with features: make it anew with blurgate features")
     table = FeatureTable(
@@ -348,40 +290,11 @@ def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> F
     return table
 
 
-def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
-    below = folder / label
-    if not below.is_dir():
-        raise DatasetError(
-            f"{folder} has no folder {label}/: sharp and blurred photos were needed, add the other class"
-        )
-    return [
-        LabelledPhoto(path.relative_to(folder).as_posix(), label, path.relative_to(below).with_suffix("").as_posix())
-        for path in find_photos([below])
-    ]
-
-
-def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
-    columns, rows = _read_csv(path)
-    missing = [name for name in (file_column, "label") if name not in columns]
-    if missing:
-        raise DatasetError(
-            f"{path} needs the columns {file_column} and label, but has no {' and no '.join(missing)}: add it"
-        )
-    photos = []
-    for number, row in enumerate(rows, start=1):
-        if row["label"] not in LABELS:
-            raise DatasetError(
-                f"{path}, row {number}: the label must be sharp or blurred, got {row['label']!r}: mend it"
-            )
-        photos.append(_parse_photo({**row, "path": row[file_column]}, path, number))
-    return photos
-
-
 def _read_skipped(folder: Path) -> list[SkippedPhoto]:
     path = folder / "skipped.csv"
     if not (path.exists() and (folder / "manifest.csv").exists()):
         return []
-    return [SkippedPhoto(row["path"], row["error"], "is too small" in row["error"]) for row in _read_csv(path)[1]]
+    return [SkippedPhoto(row["path"], row["error"], "is too small" in row["error"]) for row in read_csv(path)[1]]
 
 
 def _match_columns(columns: Sequence[str], path: Path) -> str:
@@ -396,45 +309,6 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
             f"{path} is no table of the feature set {feature_set} ({'; '.join(found)}): make it with blurgate features"
         )
     return feature_set
-
-
-def _parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhoto:
-    name = row["path"]
-    if not name:
-        raise DatasetError(f"{path}, row {number}: the path of a photo was needed, but it is empty: mend it")
-    strength = row.get("strength_px")
-    return LabelledPhoto(
-        path=str(name),
-        label=str(row.get("label") or ""),
-        scene=str(row.get("scene") or Path(name).with_suffix("").as_posix()),
-        kind=str(row.get("kind") or ""),
-        strength_px=_parse_number(row, "strength_px", path, number) if strength not in (None, "") else math.nan,
-        tier=str(row.get("tier") or ""),
-    )
-
-
-def _parse_number(row: Mapping[str, Any], name: str, path: Path, number: int) -> float:
-    try:
-        value = float(row[name])
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(f"{path}, row {number}: {name} must be a number, got {row[name]!r}: mend it or make it anew")
-    return value
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
-            reader = csv.DictReader(handle, strict=True, restval="")
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as CSV ({error}): make it anew") from error
-    if not rows:
-        raise DatasetError(f"{path} has no rows: at least a line of column names and one row were needed")
-    if any(None in row for row in rows):
-        raise DatasetError(f"{path} has a row with more cells than columns: mend it or make it anew")
-    return list(reader.fieldnames or []), rows
 
 
 def _write_csv(path: Path, table: FeatureTable, rows: Iterable[list[Any]]) -> None:

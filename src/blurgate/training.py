@@ -20,10 +20,11 @@ from scipy import optimize
 from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.evaluation import Evaluation, Floats, Labels, Numbers, blur_families, evaluate
+from blurgate.labels import is_labelled
 from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, calibrate
 from blurgate.search import predict_out_of_fold, search_parameters, tree_settings
 from blurgate.splits import Split, cut_folds, split_scenes
-from blurgate.table import FeatureTable, build_table, is_labelled, join_tables
+from blurgate.table import FeatureTable, build_table, join_tables
 from blurgate.threads import Track, no_track
 
 with needs_extra("train", "Training"):

@@ -1,0 +1,73 @@
+import math
+import shutil
+
+import pytest
+
+from blurgate.errors import DatasetError
+from blurgate.labels import is_labelled, list_photos
+
+
+def write_labels(folder, text):
+    (folder / "labels.csv").write_text(text)
+    return folder
+
+
+def test_subfolders_label_and_pair_by_name(labelled):
+    photos = list_photos(labelled)
+    assert [photo.path.split("/")[0] for photo in photos] == ["sharp", "sharp", "blurred", "blurred"]
+    assert [photo.label for photo in photos] == ["sharp", "sharp", "blurred", "blurred"]
+    assert photos[1].scene == photos[2].scene
+    assert len({photo.scene for photo in photos}) == 3
+    assert math.isnan(photos[0].strength_px)
+
+
+def test_labels_csv_brings_its_columns(labelled):
+    text = "file,label,scene,kind,strength_px,tier,mos\na.jpg,sharp,s,,,night,1\nb.jpg,blurred,s,motion,2.5,,2\n"
+    first, second = list_photos(write_labels(labelled, text))
+    assert (first.path, first.label, first.scene, first.kind, first.tier) == ("a.jpg", "sharp", "s", "", "night")
+    assert (second.label, second.scene, second.kind, second.strength_px) == ("blurred", "s", "motion", 2.5)
+
+
+def test_labels_csv_may_come_from_a_spreadsheet(tmp_path):
+    (tmp_path / "labels.csv").write_bytes("\ufefffile,label\r\nä.jpg,sharp\r\n".encode())
+    assert [(photo.path, photo.scene) for photo in list_photos(tmp_path)] == [("ä.jpg", "ä")]
+
+
+def test_a_manifest_goes_before_everything_else(made_folder):
+    photos = list_photos(made_folder)
+    assert len(photos) == 144
+    assert {photo.kind for photo in photos} == {"", "defocus", "motion", "gaussian"}
+
+
+def test_photos_alone_have_no_label(sharp_folder, made_folder, labelled):
+    assert {photo.label for photo in list_photos(sharp_folder)} == {""}
+    assert [is_labelled(source) for source in (sharp_folder, made_folder, labelled)] == [False, True, True]
+
+
+def test_errors_of_folders(tmp_path, labelled):
+    with pytest.raises(DatasetError, match="a folder of photos or a table was needed, but .*nowhere is neither"):
+        list_photos(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="a folder of photos was needed, but .*empty has no photo in it"):
+        list_photos(tmp_path / "empty")
+    shutil.rmtree(labelled / "sharp")
+    with pytest.raises(DatasetError, match="has no folder sharp/: sharp and blurred photos were needed"):
+        list_photos(labelled)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,label\na.jpg,sharp\n", "needs the columns file and label, but has no file: add it"),
+        ("a,b\n1,2\n", "but has no file and no label: add it"),
+        ("file,label\na.jpg,soft\n", "row 1: the label must be sharp or blurred, got 'soft'"),
+        ("file,label\na.jpg,Sharp\n", "row 1: the label must be sharp or blurred, got 'Sharp'"),
+        ("file;label\na.jpg;sharp\n", "needs the columns file and label, but has no file and no label"),
+        ("file,label\n", "has no rows"),
+        ("file,label\n,sharp\n", "row 1: the path of a photo was needed"),
+        ("file,label,strength_px\na.jpg,sharp,big\n", "row 1: strength_px must be a number, got 'big'"),
+    ],
+)
+def test_errors_of_labels(tmp_path, text, message):
+    with pytest.raises(DatasetError, match=message):
+        list_photos(write_labels(tmp_path, text))
