@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from blurgate import dataset as room
 from blurgate.blurs import BLURS
 from blurgate.dataset import MANIFEST_COLUMNS, make_dataset, picture_seed
 from blurgate.errors import DatasetError
+from blurgate.table import build_table, read_table, write_table
 
 
 def read_manifest(folder):
@@ -186,6 +188,45 @@ def test_overwrite_never_takes_a_folder_that_is_no_dataset(few, tmp_path):
     with pytest.raises(DatasetError, match="holiday is no dataset of blurgate's, so it is not replaced"):
         make_dataset(few, tmp_path / "holiday", overwrite=True)
     assert (tmp_path / "holiday" / "dear.jpg").exists()
+    make_dataset(few, tmp_path / "out")
+    (tmp_path / "out" / "diary.txt").touch()
+    with pytest.raises(DatasetError, match="out is no dataset of blurgate's, so it is not replaced"):
+        make_dataset(few, tmp_path / "out", overwrite=True)
+    (tmp_path / "holiday" / "dear.jpg").rename(tmp_path / "holiday" / "manifest.csv")
+    with pytest.raises(DatasetError, match="holiday is no dataset of blurgate's"):
+        make_dataset(few, tmp_path / "holiday", overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["Blurred", "blurry", "2024/Unscharf-blur"])
+def test_blurred_photos_are_not_taken_for_sharp_ones(few, tmp_path, name):
+    (few / name).mkdir(parents=True)
+    shutil.copy(min(few.glob("*.png")), few / name)
+    with pytest.raises(
+        DatasetError, match="sharp photos were needed, but .*few has a folder named .*lur.* in it: take"
+    ):
+        make_dataset(few, tmp_path / "out")
+
+
+def test_of_a_large_photo_the_middle_is_taken(photographs, tmp_path):
+    (tmp_path / "sharp").mkdir()
+    wide = np.tile(photographs["astronaut"], (1, 6, 1))
+    Image.fromarray(wide).save(tmp_path / "sharp" / "wide.png")
+    made = make_dataset(tmp_path / "sharp", tmp_path / "out", per_photo=1)
+    with Image.open(tmp_path / "out" / made.rows[0].path) as picture:
+        assert picture.width <= 2048
+
+
+def test_names_of_any_bytes(few, tmp_path):
+    photo = min(few.iterdir())
+    photo.rename(os.fsdecode(os.fsencode(few) + b"/latin\xff.png"))
+    make_dataset(few, tmp_path / "out")
+    table = build_table(tmp_path / "out")
+    assert len(table) == 12
+    for name in ("t.csv", "t.parquet"):
+        if name == "t.parquet":
+            pytest.importorskip("pyarrow", reason="needs the extra parquet")
+        write_table(table, tmp_path / name)
+        assert len(read_table(tmp_path / name)) == 12
 
 
 @pytest.mark.parametrize("out", [".", "inside", ".."])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,8 +130,17 @@ def test_mistakes_are_wrong_and_the_surest_come_first(model, table):
     false_alarms = numbers["confusion_matrix"][0][1]
     assert len(numbers["mistakes"]) == min(20, missed + false_alarms)
     assert all(entry["label"] != entry["decision"] for entry in numbers["mistakes"])
-    distances = [abs(entry["probability"] - numbers["threshold"]) for entry in numbers["mistakes"]]
+    odds = [np.log(p / (1 - p)) for p in (numbers["threshold"], *(m["probability"] for m in numbers["mistakes"]))]
+    distances = [abs(each - odds[0]) for each in odds[1:]]
     assert distances == sorted(distances, reverse=True)
+
+
+def test_the_gain_over_the_laplacian_is_paired(model, table):
+    other = evaluate(model, table).numbers["variance_of_laplacian"]
+    low, high = other["gain_interval"]
+    assert low < high
+    itself = replace(table, variance_of_laplacian=-model.predict_features(table.features).probability)
+    assert evaluate(model, itself).numbers["variance_of_laplacian"]["gain_interval"] == [0.0, 0.0]
 
 
 def test_one_class_cannot_be_evaluated(model, table):

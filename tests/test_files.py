@@ -1,6 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 
-from blurgate.files import whole_file, whole_folder
+from blurgate.errors import OutputError
+from blurgate.files import check_outputs, whole_file, whole_folder
 
 
 def test_file_appears_whole_and_alone(tmp_path):
@@ -21,25 +25,66 @@ def test_failed_file_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folder_is_replaced_only_when_complete(tmp_path):
+def test_folder_is_replaced_only_when_complete_and_asked_for(tmp_path):
     path = tmp_path / "out"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(RuntimeError, match="power"), whole_folder(path) as partial:
+    with pytest.raises(RuntimeError, match="power"), whole_folder(path, replace=True) as partial:
         (partial / "half").touch()
         raise RuntimeError("power")
+    with pytest.raises(OutputError, match="out has appeared in the meantime: choose another folder"):
+        with whole_folder(path, replace=False):
+            pass
     assert [entry.name for entry in path.iterdir()] == ["old"]
-    with whole_folder(path) as partial:
+    with whole_folder(path, replace=True) as partial:
         (partial / "new").touch()
     assert [entry.name for entry in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_runs_into_one_folder_keep_out_of_each_others_way(tmp_path):
+    with pytest.raises(OutputError, match="has appeared"), whole_folder(tmp_path / "out", replace=False) as first:
+        (first / "first").touch()
+        with whole_folder(tmp_path / "out", replace=False) as second:
+            (second / "second").touch()
+        assert (first / "first").exists()
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["second"]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
-    left = tmp_path / ".out.partial"
+    killed = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
+    left = tmp_path / f".out.{killed.stdout.strip()}.abcd.partial"
     left.mkdir()
     (left / "junk").touch()
-    with whole_folder(tmp_path / "out") as partial:
+    with whole_folder(tmp_path / "out", replace=False) as partial:
         (partial / "new").touch()
-    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["new"]
-    assert not left.exists()
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]
+
+
+def test_a_link_keeps_leading_where_it_led(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with whole_folder(tmp_path / "link", replace=True) as partial:
+        (partial / "new").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["a.html", "a.html"], "a file of its own was needed for each output, but a.html is named twice"),
+        (["a.txt"], "a file named .html was needed, got .*a.txt: choose such a name"),
+        (["folder.html"], "a file was needed to write to, but .*folder.html is a folder"),
+        (["file/a.html"], "a folder to write .*a.html into was needed, but .*file is none"),
+    ],
+)
+def test_outputs_that_cannot_be_written(tmp_path, paths, message):
+    (tmp_path / "folder.html").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=message):
+        check_outputs(*[tmp_path / path for path in paths], suffixes=(".html",))
+    check_outputs(None, tmp_path / "new" / "a.html", suffixes=(".html",))

@@ -12,6 +12,7 @@ VERDICTS = [
     Verdict("[bold]c[/].jpg", "sharp", 0.04, strength_px=0.3, width=64, height=64),
     Verdict("d.jpg", "undecided", reason="too small", width=30, height=20),
     Verdict("e" * 300 + ".jpg", error="it is torn"),
+    Verdict("new\nline\x1b[31m.jpg", "sharp", 0.1),
 ]
 
 
@@ -40,6 +41,7 @@ def test_the_table_is_one_line_a_photo_and_takes_names_as_they_are():
     assert "0.930" in lines[1]
     assert lines[3].rstrip().endswith("too small")
     assert lines[4].split()[:2] == ["e" * 300 + ".jpg", "error"]
+    assert lines[5].startswith(r"new\nline\x1b[31m.jpg")
 
 
 def test_every_format_takes_no_verdicts_at_all():

@@ -123,6 +123,11 @@ def test_jpeg_carries_nothing_but_the_picture(astronaut):
     assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
+def test_a_picture_too_long_for_a_jpeg():
+    with pytest.raises(PhotoError, match="it is too long for a JPEG: 70000 x 8 px, at most 65500 are allowed"):
+        encode_jpeg(np.zeros((8, 70_000, 3), np.uint8), quality=90)
+
+
 def test_thumbnail_is_small_or_none(astronaut, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(astronaut).save(path)

@@ -60,12 +60,15 @@ def test_errors_of_folders(tmp_path, labelled):
     [
         ("name,label\na.jpg,sharp\n", "needs the columns file and label, but has no file: add it"),
         ("a,b\n1,2\n", "but has no file and no label: add it"),
-        ("file,label\na.jpg,soft\n", "row 1: the label must be sharp or blurred, got 'soft'"),
-        ("file,label\na.jpg,Sharp\n", "row 1: the label must be sharp or blurred, got 'Sharp'"),
-        ("file;label\na.jpg;sharp\n", "needs the columns file and label, but has no file and no label"),
+        ("file,label\na.jpg,soft\n", "line 2: the label must be sharp or blurred, got 'soft'"),
+        ("file,label\na.jpg,Sharp\n", "line 2: the label must be sharp or blurred, got 'Sharp'"),
+        ("file;label\na.jpg;sharp\n", "is separated by semicolons, but commas were needed"),
+        ("file,label\na.jpg,sharp\nb.jpg,sharp\na.jpg,blurred\n", "lists a.jpg 2 times: leave it there once"),
+        ("file,label\na.jpg,\n", "line 2: the label must be sharp or blurred, got ''"),
+        ("file,label,strength_px\na.jpg,sharp,-1\n", "line 2: strength_px must be a number, got '-1'"),
         ("file,label\n", "has no rows"),
-        ("file,label\n,sharp\n", "row 1: the path of a photo was needed"),
-        ("file,label,strength_px\na.jpg,sharp,big\n", "row 1: strength_px must be a number, got 'big'"),
+        ("file,label\n,sharp\n", "line 2: the path of a photo was needed"),
+        ("file,label,strength_px\na.jpg,sharp,big\n", "line 2: strength_px must be a number, got 'big'"),
     ],
 )
 def test_errors_of_labels(tmp_path, text, message):

@@ -95,6 +95,12 @@ def test_calibration_is_the_logistic_function():
     assert calibrate(np.asarray([np.log(3.0)]), 1.0, 0.0)[0] == pytest.approx(0.75)
 
 
+def test_another_threshold_decides_otherwise(model, astronaut):
+    assert model.with_threshold(0.0).predict(astronaut).decision == "blurred"
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.2"):
+        model.with_threshold(1.2)
+
+
 def test_features_of_a_wrong_shape(model):
     with pytest.raises(ValueError, match=r"features must be of shape \(n_photos, 18\), got shape \(2, 17\)"):
         model.predict_features(np.zeros((2, 17), np.float32))
@@ -125,7 +131,16 @@ def test_files_that_are_no_models(tmp_path):
     [
         (card_with(format=99), "is no model of format 1: train it anew"),
         (card_with(threshold="high"), "has a damaged card"),
-        (card_with(slope=float("nan")), "has a damaged card .a number is not finite"),
+        (card_with(slope=float("nan")), "has a damaged card .a number or a name is none"),
+        (card_with(threshold="0.5"), "has a damaged card .a number or a name is none"),
+        (card_with(threshold=True), "has a damaged card .a number or a name is none"),
+        (card_with(threshold=9), "has a damaged card .its threshold is no probability"),
+        (card_with(columns=[1] * 18), "has a damaged card"),
+        (card_with(feature_set=["a"]), "has a damaged card"),
+        (
+            lambda members: members.update({"kind.ubj": members["blurred.ubj"]}),
+            "has a booster of other kinds than its card",
+        ),
         (card_with(surprise=1), "has a damaged card .*surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),

@@ -65,6 +65,25 @@ def test_names_of_photos_are_text_not_markup(model, table):
     assert "picture not at hand" in page
 
 
+@pytest.mark.parametrize(
+    ("interval", "sentence"),
+    [
+        ([0.01, 0.05], "The model ranks better: its ROC AUC is higher by 0.010 to 0.050"),
+        ([-0.05, -0.01], "<b>The model ranks worse</b>: its ROC AUC is lower by 0.010 to 0.050"),
+        (
+            [-0.02, 0.03],
+            "does not rank better than chance explains</b>: the difference in ROC AUC is between -0.020 and",
+        ),
+    ],
+)
+def test_the_page_says_what_the_model_adds(trained, interval, sentence):
+    numbers = trained[1].numbers
+    laplacian = numbers["variance_of_laplacian"] | {"gain_interval": interval}
+    page = render_report(replace(trained[1], numbers=numbers | {"variance_of_laplacian": laplacian}), title="x")
+    assert sentence in page
+    assert "10 scenes are few" in page
+
+
 def test_skipped_photos_are_listed(model, table):
     from blurgate.table import SkippedPhoto
 

@@ -29,3 +29,5 @@ def test_verdicts_are_the_models_own(sharp_folder, model):
 def test_a_path_that_does_not_exist_is_the_callers_business(model, tmp_path):
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         list(scan([tmp_path / "nowhere"], model=model))
+    with pytest.raises(PhotoError, match="photos were needed, but the folders given have none in them: check the path"):
+        list(scan([tmp_path], model=model))

@@ -115,10 +115,14 @@ def mend(path, change):
         (lambda rows: [row.pop() for row in rows], "missing: 1__high__energy__mean.: make it with blurgate features"),
         (lambda rows: [row.append("7") for row in rows], "foreign: 7.: make it"),
         (lambda rows: rows[1].append("x"), "a row with more cells than columns"),
-        (lambda rows: rows[2].__setitem__(9, "nan"), "row 2: 1__low__std__mean must be a number, got 'nan'"),
-        (lambda rows: rows[2].__setitem__(9, ""), "row 2: 1__low__std__mean must be a number, got ''"),
-        (lambda rows: rows[3].__setitem__(0, ""), "row 3: the path of a photo was needed, but it is empty"),
-        (lambda rows: rows[3].__setitem__(4, "big"), "row 3: strength_px must be a number, got 'big'"),
+        (lambda rows: rows[2].__setitem__(9, "nan"), "line 3: 1__low__std__mean must be a number, got 'nan'"),
+        (lambda rows: rows[2].__setitem__(9, ""), "line 3: 1__low__std__mean must be a number, got ''"),
+        (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of a photo was needed, but it is empty"),
+        (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, got 'big'"),
+        (lambda rows: rows[3].__setitem__(1, "Blurred"), "line 4: the label must be sharp or blurred, got 'Blurred'"),
+        (lambda rows: rows[3].__setitem__(9, "1e300"), "line 4: 1__low__std__mean must be a number, got '1e300'"),
+        (lambda rows: rows.append(rows[1]), "lists .* 2 times: leave it there once"),
+        (lambda rows: [row.__delitem__(slice(8, None)) for row in rows], "missing: 1__low__mean__mean, .* and 14 more"),
         (lambda rows: rows.__delitem__(slice(1, None)), "has no rows"),
     ],
 )
@@ -132,7 +136,7 @@ def test_damaged_tables(table, tmp_path, change, message):
 
 def test_files_that_are_no_tables(tmp_path):
     for name, content, message in (
-        ("t.csv", b"\xff\xfe\x00", "cannot be read as CSV"),
+        ("t.csv", b"\xff\xfe\x00", "has no rows|cannot be read as CSV"),
         ("t.parquet", b"PAR1 no", "cannot be read as Parquet"),
         ("t.xlsx", b"", "a folder of photos, or a .csv or .parquet table, was needed"),
     ):

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
 import sys
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO, TypeVar
+from typing import Annotated, Any, NoReturn, TextIO, TypeVar
 
 import typer
+import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError
-from blurgate.files import whole_file
+from blurgate.errors import BlurgateError, OutputError
+from blurgate.files import check_outputs, whole_file
 
 T = TypeVar("T")
 
+
+class _Commands(typer.core.TyperGroup):
+    """Every error becomes one sentence and an exit code here."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BlurgateError as error:
+            _fail(str(error), 1)
+        except ValueError as error:  # the caller's mistake, and here the caller is an option
+            _fail(str(error), 2)
+        except BrokenPipeError:
+            raise  # whoever read the output has enough of it
+        except OSError as error:
+            _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
+        except KeyboardInterrupt:
+            _fail("interrupted; nothing half-written was left under its final name", 130)
+
+
 app = typer.Typer(
     name="blurgate",
+    cls=_Commands,
     help="Tells sharp photographs from blurred ones.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,17 +64,13 @@ Model = Annotated[Path, typer.Option(help="The model file.")]
 
 
 def main() -> None:
-    """Run the command line; every error becomes one sentence and an exit code here."""
-    try:
-        app(standalone_mode=True)
-    except BlurgateError as error:
-        _fail(str(error), 1)
-    except ValueError as error:  # the caller's mistake, and here the caller is an option
-        _fail(str(error), 2)
-    except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; nothing half-written was left under its final name", 130)
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is half-written is cleared away
+    warnings.filterwarnings("ignore", module="PIL")  # they name no photo, and nobody can act on them
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files can be any bytes
+    app()
 
 
 @app.command()
@@ -60,6 +81,7 @@ def preview(
     """Draw every blur kind over its parameter range."""
     from blurgate.preview import write_preview
 
+    check_outputs(output, suffixes=(".png",))
     write_preview(photo, output)
     _say(f"wrote {output}")
 
@@ -101,6 +123,7 @@ def features(
     jobs: Jobs = None,
 ) -> None:
     """Measure photos: one row of features for each."""
+    check_outputs(output, suffixes=(".csv", ".parquet"))
     table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {len(table)} photos, {len(table.columns)} features")
@@ -125,6 +148,7 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
+    write_report = _check_report(report, output, study, *sources)
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         table = blurgate.load_sources(
             sources,
@@ -142,7 +166,7 @@ def train(
         model.save(output)
         _say(f"wrote {output}")
         if report:
-            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
+            write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _sum_up(evaluation.numbers, "scenes that it has not seen")
     _list_skipped((photo.path, photo.error) for photo in table.skipped)
@@ -157,11 +181,12 @@ def evaluate(
     jobs: Jobs = None,
 ) -> None:
     """Judge a model on labelled photos."""
+    write_report, judge = _check_report(report, model, source), blurgate.evaluate  # loads what they need, first
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
-    evaluation = blurgate.evaluate(loaded, table)
+    evaluation = judge(loaded, table)
     if report:
-        blurgate.write_report(evaluation, report, title=f"{model.stem} on {source.resolve().name}")
+        write_report(evaluation, report, title=f"{model.stem} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
@@ -176,17 +201,26 @@ def scan(
     model: Model,
     format: Annotated[str, typer.Option(help="table, csv or jsonl.")] = "table",  # noqa: A002 the option's name
     output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")] = None,
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
     from blurgate.formats import find_writer
 
     write = find_writer(format)
-    verdicts = blurgate.scan(paths, model=blurgate.load_model(model), jobs=jobs)
+    check_outputs(output, model)
+    loaded = blurgate.load_model(model)
+    if threshold is not None:
+        loaded = loaded.with_threshold(threshold)
+    seen: Counter[str] = Counter()
     with _output(output) as stream:
-        write(verdicts, stream)
+        write(_counted(blurgate.scan(paths, model=loaded, jobs=jobs), seen), stream)
     if output:
         _say(f"wrote {output}")
+    _say(
+        f"{_plural(seen.total(), 'photo')}: {seen['blurred']} blurred, {seen['sharp']} sharp, "
+        f"{seen['undecided']} undecided, {seen['']} could not be read"
+    )
 
 
 @app.command()
@@ -225,7 +259,8 @@ def _sum_up(numbers: dict[str, object], where: str) -> None:
     between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if isinstance(interval, list) else ""
     laplacian = numbers["variance_of_laplacian"]
     assert isinstance(laplacian, dict)  # noqa: S101 by evaluation's own shape
-    print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}:")
+    few = "; so few that every figure is a first impression" if int(str(numbers["n_scenes"])) < 20 else ""
+    print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
     for name in ("accuracy", "precision", "recall", "f1"):
         print(f"  {name:10} {numbers[name]:.3f}")
@@ -234,18 +269,39 @@ def _sum_up(numbers: dict[str, object], where: str) -> None:
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
     listed = list(skipped)
     if listed:
-        _say(f"{len(listed)} photos could not be used:")
+        _say(f"{_plural(len(listed), 'photo')} could not be used:")
     for path, error in listed[:10]:
         _say(f"  {path}: {error}")
     if len(listed) > 10:
         _say(f"  and {len(listed) - 10} more")
 
 
+def _counted(verdicts: Iterable[blurgate.Verdict], seen: Counter[str]) -> Iterator[blurgate.Verdict]:
+    for verdict in verdicts:
+        seen[verdict.decision] += 1
+        yield verdict
+
+
+def _check_report(report: Path | None, *others: Path | None) -> Any:
+    """See that the report can be written, and has what it needs, before the long job that it is about."""
+    files = [path for path in others if path is None or not path.is_dir()]
+    if report is None:
+        check_outputs(*files)
+        return None
+    check_outputs(report, suffixes=(".html",))
+    check_outputs(report, report.with_suffix(".json"), *files)
+    return blurgate.write_report
+
+
+def _plural(count: int, thing: str) -> str:
+    return f"{count} {thing}" + ("" if count == 1 else "s")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _fail(text: str, code: int) -> None:
+def _fail(text: str, code: int) -> NoReturn:
     print(f"blurgate: {text}", file=sys.stderr)
     raise SystemExit(code)
 
@@ -264,6 +320,8 @@ def _track(items: Iterable[T], /, *, total: int, doing: str) -> Iterator[T]:
 @contextmanager
 def _output(path: Path | None) -> Iterator[TextIO]:
     if path is None:
+        if sys.stdout is None:
+            raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
         yield sys.stdout
         return
     with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:

@@ -28,6 +28,7 @@ from blurgate.images import RGB, encode_jpeg, find_photos, read_rgb, resize
 from blurgate.threads import Track, no_track, run_in_order
 
 MIN_STRENGTH, MAX_STRENGTH = 1.2, 10.0  # pixels; between 0.5 and 1.2 people disagree, so nothing is drawn there
+MAX_SIDE = 2048  # pixels of a photo that the recipe camera works on
 
 
 @dataclass(frozen=True)
@@ -149,17 +150,16 @@ def make_dataset(
     _check_free(sharp, out, overwrite=overwrite)
     names = _name_photos(photos, sharp)
 
-    with whole_folder(out) as partial:
+    with whole_folder(out, replace=overwrite) as partial:
 
         def make(photo: Path) -> list[ManifestRow] | tuple[str, str]:
             name = names[photo]
             scene = name if scenes == "photo" else photo.parent.relative_to(sharp).as_posix()
             seeds = [picture_seed(seed, name, version) for version in range(per_photo + 1)]
             try:
-                rgb = read_rgb(photo)
+                return _write_pictures(partial, name, scene, RECIPES[recipe](read_rgb(photo), seeds), seeds)
             except PhotoError as error:
                 return photo.relative_to(sharp).as_posix(), str(error)
-            return _write_pictures(partial, name, scene, RECIPES[recipe](rgb, seeds), seeds)
 
         making = run_in_order(make, photos, jobs=jobs)
         made = list(track(making, total=len(photos), doing="making pictures"))
@@ -181,14 +181,18 @@ def picture_seed(seed: int, name: str, version: int) -> int:
 
     It depends on nothing else, so that adding or removing photos leaves the other pictures as they are.
     """
-    return int(np.random.SeedSequence([seed, zlib.crc32(name.encode()), version]).generate_state(1)[0])
+    return int(
+        np.random.SeedSequence([seed, zlib.crc32(name.encode(errors="surrogateescape")), version]).generate_state(1)[0]
+    )
 
 
 def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
     """Blur in linear light with our own kinds, then take each picture with the scene's camera.
 
-    Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture.
+    Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture. Of a photo longer or
+    higher than `MAX_SIDE` the middle is taken, at its own pixels: a large photo's memory and time are bounded.
     """
+    rgb = _cut_middle(rgb)
     linear = to_linear(rgb)
     camera = draw_camera(np.random.default_rng(seeds[0])).fitted(rgb)
     kinds = [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)]
@@ -237,12 +241,24 @@ def make_classic(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
         )
 
 
+def _cut_middle(rgb: RGB) -> RGB:
+    top, left = (max(0, (side - MAX_SIDE) // 2) for side in rgb.shape[:2])
+    return rgb[top : top + MAX_SIDE, left : left + MAX_SIDE]
+
+
 def _find_sharp(sharp: Path) -> list[Path]:
     if not sharp.is_dir():
         raise DatasetError(f"a folder of sharp photos was needed, but {sharp} is none: check the path")
     photos = find_photos([sharp])
     if not photos:
         raise DatasetError(f"a folder of sharp photos was needed, but {sharp} has no photo in it: check the path")
+    folders = {folder.name for photo in photos for folder in photo.relative_to(sharp).parents}
+    blurred = sorted(name for name in folders if "blur" in name.casefold())
+    if blurred:
+        raise DatasetError(
+            f"sharp photos were needed, but {sharp} has a folder named {blurred[0]} in it: take it out, or name the "
+            "two folders sharp and blurred if the photos are labelled"
+        )
     return photos
 
 
@@ -256,8 +272,21 @@ def _check_free(sharp: Path, out: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DatasetError(f"{out} exists already: choose another folder, or replace it with --overwrite")
-    if not out.is_dir() or (any(out.iterdir()) and not (out / "manifest.csv").exists()):
+    if not _is_dataset(out):
         raise DatasetError(f"{out} is no dataset of blurgate's, so it is not replaced: choose another folder")
+
+
+def _is_dataset(folder: Path) -> bool:
+    """Say whether a folder is empty, or holds what `make_dataset` writes and nothing else."""
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    if not names:
+        return True
+    if "manifest.csv" not in names or names - {"sharp", "blurred", "manifest.csv", "skipped.csv"}:
+        return False
+    with (folder / "manifest.csv").open(encoding="utf-8", errors="surrogateescape") as handle:
+        return handle.readline().rstrip("\n") == ",".join(MANIFEST_COLUMNS)
 
 
 def _name_photos(photos: Sequence[Path], sharp: Path) -> dict[Path, str]:
@@ -282,7 +311,7 @@ def _write_pictures(
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as handle:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -100,6 +101,9 @@ def run_demo(
     MissingExtraError
         If an extra is missing that the demo needs.
     """
+    with needs_extra("demo", "The demo"):
+        for package in ("jinja2", "optuna", "skimage"):  # before the work that needs them
+            import_module(package)
     from blurgate.evaluation import evaluate
     from blurgate.report import write_report
     from blurgate.training import train
@@ -134,8 +138,8 @@ def run_demo(
 def load_photographs() -> dict[str, RGB]:
     """Read the photographs of `PHOTOGRAPHS`; name -> array of shape (height, width, 3), uint8."""
     with needs_extra("demo", "The demo"):
-        import skimage.data  # noqa: F401 the packages that carry them
-        import sklearn.datasets  # noqa: F401
+        import skimage.data  # noqa: F401
+        import sklearn.datasets  # noqa: F401 the packages that carry them
     return {
         Path(name).stem: read_rgb((files(package) / name).read_bytes())
         for package, names in PHOTOGRAPHS.items()

@@ -7,6 +7,7 @@
     │   └── SmallPhotoError    it is readable, but too small to judge
     ├── DatasetError       photos, labels or a table cannot be used as asked
     ├── ModelFileError     a model file is missing, damaged, or needs other features
+    ├── OutputError        something cannot be written where it was asked for
     ├── StudyFileError     a study file is damaged, or belongs to another search
     └── MissingExtraError  an optional dependency is needed and not installed
 
@@ -39,12 +40,20 @@ class ModelFileError(BlurgateError):
     """A model file is missing, damaged, or needs other features."""
 
 
+class OutputError(BlurgateError):
+    """Something cannot be written where it was asked for."""
+
+
 class StudyFileError(BlurgateError):
     """A study file is damaged, or belongs to another search."""
 
 
 class MissingExtraError(BlurgateError):
-    """An optional dependency is needed and not installed."""
+    """An optional dependency is needed and not installed; ``extra`` is its name."""
+
+    def __init__(self, message: str, extra: str) -> None:
+        super().__init__(message)
+        self.extra = extra
 
 
 @contextmanager
@@ -76,10 +85,12 @@ install it with pip install 'blurgate[parquet]'
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"{purpose} needs the extra '{extra}' ({error}): install it with pip install 'blurgate[{extra}]'"
+            f"{purpose} needs the extra '{extra}' ({error}): install it with pip install 'blurgate[{extra}]'",
+            extra,
         ) from error
     except ImportError as error:  # installed, but a system library is missing, as libGL is for OpenCV on a bare server
         raise MissingExtraError(
             f"{purpose} needs the extra '{extra}', which is installed but cannot be loaded ({error}): "
-            "install the system library that it names"
+            "install the system library that it names",
+            extra,
         ) from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from blurgate.errors import OutputError
 
 
 @contextmanager
@@ -45,30 +48,98 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, replace: bool) -> Iterator[Path]:
     """Fill a folder beside its place and rename it into it when the block ends well.
 
     Parameters
     ----------
     path : Path
-        Where the folder shall be. An older folder there is replaced, but only once the new one is complete. What a
-        killed run left behind (a hidden folder whose name ends in ``.partial``) is cleared away.
+        Where the folder shall be. What killed runs left beside it (hidden folders whose names end in ``.partial``) is
+        cleared away.
+    replace : bool
+        Take an older folder's place, once the new one is complete.
 
     Yields
     ------
     Path
         The folder to fill: a hidden one in the same parent.
+
+    Raises
+    ------
+    OutputError
+        If there is a folder in the end after all, of another run perhaps, and it is not to be replaced.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    replaced = path.with_name(f".{path.name}.replaced")
-    shutil.rmtree(partial, ignore_errors=True)
+    path = path.resolve()  # a link keeps leading where it led
+    _clear_leftovers(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     partial.mkdir(parents=True)
     try:
         yield partial
         if path.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
-            path.replace(replaced)
-        partial.replace(path)
-        shutil.rmtree(replaced, ignore_errors=True)
+            if not replace:
+                raise OutputError(f"{path} has appeared in the meantime: choose another folder")
+            older = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+            path.replace(older)
+            partial.replace(path)
+            shutil.rmtree(older, ignore_errors=True)
+        else:
+            partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_outputs(*paths: Path | None, suffixes: tuple[str, ...] = ()) -> None:
+    """See before a long job that its files can be written in the end.
+
+    Parameters
+    ----------
+    paths : Path or None
+        Files to write; None is none.
+    suffixes : tuple of str
+        If given, each path must have one of these suffixes.
+
+    Raises
+    ------
+    OutputError
+        If two are the same, one is a folder or would lie below a file, or has another suffix.
+
+    Examples
+    --------
+    >>> check_outputs(Path("a.html"), Path("b/../a.html"))
+    Traceback (most recent call last):
+    ...
+    blurgate.errors.OutputError: a file of its own was needed for each output, but a.html is named twice: choose another
+    """
+    seen: set[Path] = set()
+    for path in filter(None, paths):
+        if path.resolve() in seen:
+            raise OutputError(
+                f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
+            )
+        seen.add(path.resolve())
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise OutputError(f"a file named {' or '.join(suffixes)} was needed, got {path}: choose such a name")
+        if path.is_dir():
+            raise OutputError(f"a file was needed to write to, but {path} is a folder: choose another name")
+        above = next(parent for parent in path.resolve().parents if parent.exists())
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise OutputError(f"a folder to write {path} into was needed, but {above} is none: choose another place")
+
+
+def _clear_leftovers(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+        if left.is_dir() and pid.isdecimal() and not _is_running(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 is no question
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -30,13 +30,13 @@ def write_table(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     for verdict in verdicts:
         size = "" if verdict.width is None else f"{verdict.width}x{verdict.height}"
         table.add_row(
-            Text(verdict.path, overflow="fold"),
+            Text(_visible(verdict.path), overflow="fold"),
             Text(verdict.decision or "error", style=_COLOURS.get(verdict.decision, "red")),
             "" if verdict.probability is None else f"{verdict.probability:.3f}",
             verdict.kind,
             "" if verdict.strength_px is None else f"{verdict.strength_px:.1f} px",
             size,
-            Text(verdict.error or verdict.reason),
+            Text(_visible(verdict.error or verdict.reason)),
         )
     # away from a terminal nothing is folded, so that one line stays one photo
     Console(file=stream, width=None if stream.isatty() else 10_000).print(table)
@@ -54,6 +54,11 @@ def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     """Write one JSON object a line, with the fields of `Verdict`; null where a value is missing."""
     for verdict in verdicts:
         stream.write(json.dumps(asdict(verdict)) + "\n")
+
+
+def _visible(text: str) -> str:
+    """Write control characters as escapes: a name must not break a line or colour the terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def find_writer(name: str) -> Callable[[Iterable[Verdict], TextIO], None]:

@@ -19,6 +19,8 @@ Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
 Photo: TypeAlias = "str | PathLike[str] | bytes | NDArray[Any] | Image.Image"
 
+_JPEG_SIDE = 65_500  # pixels: libjpeg's limit
+
 MIN_SIDE = 64  # pixels: eight blocks; below that the statistics of one photo are mostly chance
 
 SUFFIXES = frozenset(
@@ -119,7 +121,16 @@ def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
         The picture.
     quality : int
         libjpeg's quality, 1 to 95.
+
+    Raises
+    ------
+    PhotoError
+        If a side is longer than JPEG allows.
     """
+    if max(rgb.shape[:2]) > _JPEG_SIDE:
+        raise PhotoError(
+            f"it is too long for a JPEG: {rgb.shape[1]} x {rgb.shape[0]} px, at most {_JPEG_SIDE} are allowed"
+        )
     stream = io.BytesIO()
     Image.fromarray(rgb).save(stream, "JPEG", quality=quality)
     return stream.getvalue()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,16 @@ def is_labelled(source: Path) -> bool:
 
 
 def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhoto:
-    """Read what a row of a table says of its photo; a DatasetError names the file and the row."""
+    """Read what a row of a table says of its photo; a DatasetError names the file and the line."""
     name = row["path"]
     if not name:
-        raise DatasetError(f"{path}, row {number}: the path of a photo was needed, but it is empty: mend it")
-    strength = row.get("strength_px")
+        raise DatasetError(f"{path}, line {number}: the path of a photo was needed, but it is empty: mend it")
+    label, strength = str(row.get("label") or ""), row.get("strength_px")
+    if label not in (*LABELS, ""):
+        raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got {label!r}: mend it")
     return LabelledPhoto(
         path=str(name),
-        label=str(row.get("label") or ""),
+        label=label,
         scene=str(row.get("scene") or Path(name).with_suffix("").as_posix()),
         kind=str(row.get("kind") or ""),
         strength_px=parse_number(row, "strength_px", path, number) if strength not in (None, "") else math.nan,
@@ -89,20 +92,29 @@ def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhot
 
 
 def parse_number(row: Mapping[str, Any], name: str, path: Path, number: int) -> float:
-    """Read a finite number; a DatasetError names the file, the row and the column."""
+    """Read a finite number; a DatasetError names the file, the line and the column."""
     try:
         value = float(row[name])
     except (TypeError, ValueError):
         value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(f"{path}, row {number}: {name} must be a number, got {row[name]!r}: mend it or make it anew")
+    if not abs(value) < 3e38 or (name == "strength_px" and value < 0):  # float32 holds no more
+        raise DatasetError(
+            f"{path}, line {number}: {name} must be a number, got {row[name]!r}: mend it or make it anew"
+        )
     return value
+
+
+def refuse_repeats(photos: Sequence[LabelledPhoto], path: Path) -> None:
+    """Raise a DatasetError if a photo is listed more than once."""
+    name, count = Counter(photo.path for photo in photos).most_common(1)[0]
+    if count > 1:
+        raise DatasetError(f"{path} lists {name} {count} times: leave it there once")
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Read the column names and the rows of a CSV file; a DatasetError if it is none or has no rows."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as handle:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
             reader = csv.DictReader(handle, strict=True, restval="")
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -111,7 +123,10 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise DatasetError(f"{path} has no rows: at least a line of column names and one row were needed")
     if any(None in row for row in rows):
         raise DatasetError(f"{path} has a row with more cells than columns: mend it or make it anew")
-    return list(reader.fieldnames or []), rows
+    columns = list(reader.fieldnames or [])
+    if len(columns) == 1 and ";" in columns[0]:
+        raise DatasetError(f"{path} is separated by semicolons, but commas were needed: save it as CSV with commas")
+    return columns, rows
 
 
 def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
@@ -134,10 +149,9 @@ def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
             f"{path} needs the columns {file_column} and label, but has no {' and no '.join(missing)}: add it"
         )
     photos = []
-    for number, row in enumerate(rows, start=1):
-        if row["label"] not in LABELS:
-            raise DatasetError(
-                f"{path}, row {number}: the label must be sharp or blurred, got {row['label']!r}: mend it"
-            )
+    for number, row in enumerate(rows, start=2):
+        if not row["label"]:
+            raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got '': mend it")
         photos.append(parse_photo({**row, "path": row[file_column]}, path, number))
+    refuse_repeats(photos, path)
     return photos

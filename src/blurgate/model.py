@@ -12,7 +12,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -187,6 +187,18 @@ class BlurModel:
             strength = np.maximum(2.0 ** self._answer("strength", features) - STRENGTH_OFFSET, 0.0)
         return Predictions(calibrate(margin, self.card.slope, self.card.intercept), kind, strength)
 
+    def with_threshold(self, threshold: float) -> BlurModel:
+        """Decide at another threshold.
+
+        Raises
+        ------
+        ValueError
+            If it is no probability.
+        """
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        return replace(self, card=replace(self.card, threshold=threshold))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file; the same model always gives the same bytes."""
         card = {"format": FILE_FORMAT, **asdict(self.card)}
@@ -240,16 +252,18 @@ def calibrate(margin: NDArray[np.float64], slope: float, intercept: float) -> ND
 def _read_card(content: Any, path: Path) -> Card:
     if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
         raise ModelFileError(f"{path} is no model of format {FILE_FORMAT}: train it anew with this version of blurgate")
-    names = {field.name for field in fields(Card)}
     try:
         card = Card(**{**content, "columns": tuple(content["columns"]), "kinds": tuple(content["kinds"])})
-        numbers = [float(value) for value in (card.slope, card.intercept, card.threshold, card.base_rate)]
+        numbers = [card.slope, card.intercept, card.threshold, card.base_rate]
     except (TypeError, KeyError, ValueError) as error:
-        raise ModelFileError(
-            f"{path} has a damaged card ({error}; needed are {', '.join(sorted(names))}): train or copy it anew"
-        ) from error
-    if not all(map(math.isfinite, numbers)):
-        raise ModelFileError(f"{path} has a damaged card (a number is not finite): train or copy it anew")
+        raise ModelFileError(f"{path} has a damaged card ({error}): train or copy it anew") from error
+    names = (card.feature_set, *card.columns, *card.kinds)
+    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers) or not all(
+        isinstance(name, str) for name in names
+    ):
+        raise ModelFileError(f"{path} has a damaged card (a number or a name is none): train or copy it anew")
+    if not 0 <= card.threshold <= 1:
+        raise ModelFileError(f"{path} has a damaged card (its threshold is no probability): train or copy it anew")
     made = FEATURE_SETS[card.feature_set].columns if card.feature_set in FEATURE_SETS else ()
     if made != card.columns:
         missing = [name for name in card.columns if name not in made]
@@ -267,8 +281,11 @@ def _check_boosters(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
     try:
         needed = {name: booster.num_features() for name, booster in model._loaded.items()}
+        answers = {name: model._answer(name, np.zeros((1, len(model.card.columns)), np.float32)) for name in needed}
     except xgboost.core.XGBoostError as error:
         raise ModelFileError(f"{path} has a damaged booster in it: train or copy it anew") from error
+    if "kind" in answers and answers["kind"].shape != (1, len(model.card.kinds)):
+        raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
     for name, count in needed.items():
         if count != len(model.card.columns):
             raise ModelFileError(

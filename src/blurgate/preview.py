@@ -45,13 +45,13 @@ def draw_preview(photo: Photo, *, kinds: Sequence[str] = tuple(BLURS)) -> Image.
     tile = min(_TILE, *rgb.shape[:2])
     rgb, window = _most_detailed(rgb, tile)
     rows: list[tuple[str, KernelBlur | LibraryBlur, list[Parameters]]] = []
-    missing: list[str] = []
+    missing: dict[str, list[str]] = {}
     for kind in kinds:
         blur = find_blur(kind)
         try:
             rows.append((kind, blur, blur.examples()))
         except MissingExtraError as error:
-            missing.append(f"{kind} is not shown: {error}")
+            missing.setdefault(error.extra, []).append(kind)
     columns = 1 + max((len(examples) for _, _, examples in rows), default=0)
     row_height = _TITLE + tile + _LABEL
     size = (columns * (tile + _GAP) + _GAP, len(rows) * row_height + len(missing) * _TITLE + 2 * _GAP)
@@ -65,7 +65,8 @@ def draw_preview(photo: Photo, *, kinds: Sequence[str] = tuple(BLURS)) -> Image.
             strength = f"{blur.strength_px(parameters):.2f} px"
             lines = [f"{name} {value:.3g}" for name, value in parameters.items() if name != "path_seed"]
             _place_tile(sheet, (column, top + _TITLE), blurred, strength, lines)
-    for index, line in enumerate(missing):
+    for index, (extra, names) in enumerate(missing.items()):
+        line = f"{', '.join(names)}: not shown, they need the extra '{extra}'"
         _write(sheet, (_GAP, _GAP + len(rows) * row_height + index * _TITLE), line, size=13, colour=_FAINT)
     return sheet
 

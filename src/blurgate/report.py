@@ -154,15 +154,15 @@ def draw_search(numbers: Numbers) -> Figure:
     trials = numbers["search"]["trials"]
     best, so_far = [], 0.0
     for trial in trials:
-        so_far = so_far if trial["pruned"] else max(so_far, trial["roc_auc"])
+        so_far = max(so_far, trial["roc_auc"] or 0.0)
         best.append(so_far)
     places = range(1, len(trials) + 1)
-    for pruned, colour, name in ((False, MODEL, "trial"), (True, "#c3c9d2", "ended early")):
-        rows = [
-            (place, trial["roc_auc"]) for place, trial in zip(places, trials, strict=True) if trial["pruned"] == pruned
-        ]
-        if rows:
-            axes.scatter(*zip(*rows, strict=True), color=colour, s=18, label=name, zorder=3)
+    whole = [(place, trial["roc_auc"]) for place, trial in zip(places, trials, strict=True) if trial["roc_auc"]]
+    axes.scatter(*zip(*whole, strict=True), color=MODEL, s=18, label="trial", zorder=3)
+    ended = [place for place, trial in zip(places, trials, strict=True) if not trial["roc_auc"]]
+    if ended:
+        bottom = axes.get_xaxis_transform()
+        axes.plot(ended, [0.02] * len(ended), "|", color=FAINT, transform=bottom, label="hopeless, ended early")
     axes.step(list(places), best, where="post", color=INK, linewidth=1.2, label="best so far")
     axes.set_xlabel("trial")
     axes.set_ylabel("out-of-fold ROC AUC")
@@ -179,7 +179,7 @@ def draw_importances(numbers: Numbers) -> Figure:
 def draw_features(numbers: Numbers) -> Figure:
     """Draw what the trees use: mean absolute SHAP value and gain of each column."""
     rows = numbers["features"][:18]
-    figure, (left, right) = _figure(width=8.4, height=0.26 * len(rows) + 0.9, panels=2)
+    figure, (left, right) = _figure(width=10.2, height=0.26 * len(rows) + 0.9, panels=2)
     places = range(len(rows), 0, -1)
     for axes, key, colour, label in (
         (left, "mean_abs_shap", MODEL, "mean |SHAP|, in log-odds"),

@@ -30,8 +30,11 @@ def scan(paths: Iterable[str | os.PathLike[str]], *, model: BlurModel, jobs: int
     Raises
     ------
     PhotoError
-        If one of the paths does not exist.
+        If one of the paths does not exist, or there is no photo in them.
     """
+    photos = find_photos(paths)
+    if not photos:
+        raise PhotoError("photos were needed, but the folders given have none in them: check the path")
 
     def judge(path: os.PathLike[str]) -> Verdict:
         try:
@@ -39,4 +42,4 @@ def scan(paths: Iterable[str | os.PathLike[str]], *, model: BlurModel, jobs: int
         except PhotoError as error:
             return Verdict(path=os.fspath(path), error=str(error))
 
-    yield from run_in_order(judge, find_photos(paths), jobs=jobs)
+    yield from run_in_order(judge, photos, jobs=jobs)

@@ -154,9 +154,9 @@ def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jo
 def _sum_up(search: Any, seed: int) -> Search:
     ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
-    numbers = {
+    numbers = {  # what a pruned trial had reached is of its first folds only, so it compares with nothing
         "best": float(search.best_value),
-        "trials": [{"roc_auc": trial.value, "pruned": trial.state.name == "PRUNED"} for trial in ended],
+        "trials": [{"roc_auc": None if trial.state.name == "PRUNED" else trial.value} for trial in ended],
         "parameters": dict(search.best_params),
         "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
     }
@@ -167,6 +167,8 @@ def _sum_up(search: Any, seed: int) -> Search:
 def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
     storage = None
+    if "?" in str(path):
+        raise StudyFileError(f"a study file without ? in its name was needed, got {path}: choose another name")
     try:
         if path is not None:
             Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
@@ -193,6 +195,7 @@ def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterat
         yield study
     finally:
         if storage is not None:
+            storage.remove_session()
             storage.engine.dispose()
 
 

@@ -18,7 +18,7 @@ from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_ext
 from blurgate.features import FEATURE_SETS, extract_features, find_feature_set, variance_of_laplacian
 from blurgate.files import whole_file
 from blurgate.images import read_gray
-from blurgate.labels import LABELS, LabelledPhoto, list_photos, parse_number, parse_photo, read_csv
+from blurgate.labels import LABELS, LabelledPhoto, list_photos, parse_number, parse_photo, read_csv, refuse_repeats
 from blurgate.threads import Track, no_track, run_in_order
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
@@ -249,7 +249,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
     columns, rows = read(path)
     feature_set = _match_columns(columns, path)
     photos, features, laplacians, skipped = [], [], [], []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows, start=2):
         if row.get("error"):
             skipped.append(SkippedPhoto(str(row["path"]), str(row["error"]), "is too small" in str(row["error"])))
             continue
@@ -258,6 +258,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         features.append([parse_number(row, name, path, number) for name in FEATURE_SETS[feature_set].columns])
     if not photos:
         raise DatasetError(f"{path} has no row with features: make it anew with blurgate features")
+    refuse_repeats(photos, path)
     table = FeatureTable(
         photos=tuple(photos),
         features=np.asarray(features, dtype=np.float32),
@@ -304,7 +305,9 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     missing = [name for name in needed if name not in columns]
     foreign = [name for name in columns if name not in needed]
     if missing or foreign:
-        found = [f"{word}: {', '.join(names)}" for word, names in (("missing", missing), ("foreign", foreign)) if names]
+        found = [
+            f"{word}: {_name_some(names)}" for word, names in (("missing", missing), ("foreign", foreign)) if names
+        ]
         raise DatasetError(
             f"{path} is no table of the feature set {feature_set} ({'; '.join(found)}): make it with blurgate features"
         )
@@ -314,11 +317,15 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
 def _write_csv(path: Path, table: FeatureTable, rows: Iterable[list[Any]]) -> None:
     features = [[str(value) for value in vector] for vector in table.features]
     blank = [""] * len(table.columns)
-    with path.open("w", newline="", encoding="utf-8") as handle:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow((*ROW_COLUMNS, *table.columns))
         for index, row in enumerate(rows):
             writer.writerow(row + (features[index] if index < len(features) else blank))
+
+
+def _name_some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
@@ -336,7 +343,7 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
     with needs_extra("parquet", "Writing Parquet"):
         import pyarrow
         import pyarrow.parquet
-    columns = {name: [row[index] for row in rows] for index, name in enumerate(ROW_COLUMNS)}
+    columns = {name: [_unicode(row[index]) for row in rows] for index, name in enumerate(ROW_COLUMNS)}
     blank = [None] * len(table.skipped)
     for index, name in enumerate(table.columns):
         columns[name] = [*table.features[:, index].tolist(), *blank]
@@ -346,6 +353,11 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
         + [(name, pyarrow.float32()) for name in table.columns]
     )
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), path)
+
+
+def _unicode(value: Any) -> Any:
+    """Write the bytes of a name that are no Unicode as backslash escapes: Parquet holds nothing else."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def _number(value: float) -> float | None:
