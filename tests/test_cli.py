@@ -95,7 +95,7 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
             "photos2 exists already: choose another folder, or replace it with --overwrite",
         ),
         (["features", "nowhere"], "a folder of photos or a table was needed, but nowhere is neither: check the path"),
-        (["features", "photos", "--output", "t.txt"], "a file named .csv or .parquet was needed, got t.txt"),
+        (["features", "photos", "--output", "t.txt"], "a table named .csv or .parquet was needed, got t.txt"),
         (["train", "photos", "--trials", "1"], "7 scenes with sharp photos were needed for a test and 5 folds, got 2"),
         (["evaluate", "photos", "--model", "no"], "a model file was needed, but no does not exist: check the path"),
         (["scan", "photos", "--model", "photos/a.png"], "photos/a.png is none or is damaged"),

@@ -213,7 +213,7 @@ def test_of_a_large_photo_the_middle_is_taken(photographs, tmp_path):
     Image.fromarray(wide).save(tmp_path / "sharp" / "wide.png")
     made = make_dataset(tmp_path / "sharp", tmp_path / "out", per_photo=1)
     with Image.open(tmp_path / "out" / made.rows[0].path) as picture:
-        assert picture.width <= 2048
+        assert picture.width <= 1536
 
 
 def test_names_of_any_bytes(few, tmp_path):

@@ -123,7 +123,10 @@ def features(
     jobs: Jobs = None,
 ) -> None:
     """Measure photos: one row of features for each."""
-    check_outputs(output, suffixes=(".csv", ".parquet"))
+    from blurgate.table import find_table_writer
+
+    check_outputs(output)
+    find_table_writer(output)
     table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {len(table)} photos, {len(table.columns)} features")

@@ -28,7 +28,7 @@ from blurgate.images import RGB, encode_jpeg, find_photos, read_rgb, resize
 from blurgate.threads import Track, no_track, run_in_order
 
 MIN_STRENGTH, MAX_STRENGTH = 1.2, 10.0  # pixels; between 0.5 and 1.2 people disagree, so nothing is drawn there
-MAX_SIDE = 2048  # pixels of a photo that the recipe camera works on
+MAX_SIDE = 1536  # pixels of a photo that the recipe camera works on
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from blurgate.labels import LABELS
 from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
 
-with needs_extra("train", "Evaluating"):
+with needs_extra("train", "Training or evaluating"):
     from sklearn import metrics
 
 Labels: TypeAlias = NDArray[np.int8]

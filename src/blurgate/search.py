@@ -20,7 +20,7 @@ from blurgate.splits import Split
 from blurgate.table import FeatureTable
 from blurgate.threads import Track, no_track, run_in_order
 
-with needs_extra("train", "Training"):
+with needs_extra("train", "Training or evaluating"):
     import optuna
     import xgboost
     from sklearn.metrics import roc_auc_score

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.table import FeatureTable
 
-with needs_extra("train", "Training"):
+with needs_extra("train", "Training or evaluating"):
     from sklearn.model_selection import StratifiedGroupKFold
 
 Rows = NDArray[np.intp]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +221,7 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
         If Parquet is asked for and pyarrow is missing.
     """
     path = Path(path)
-    write = {".csv": _write_csv, ".parquet": _write_parquet}.get(path.suffix.lower())
-    if write is None:
-        raise DatasetError(f"a table named .csv or .parquet was needed, got {path.name}: choose one of these suffixes")
+    write = find_table_writer(path)
     rows = [
         [photo.path, photo.label, photo.scene, photo.kind, _number(photo.strength_px), photo.tier, "", laplacian]
         for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
@@ -230,6 +229,23 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     rows += [[photo.path, "", "", "", None, "", photo.error, None] for photo in table.skipped]
     with whole_file(path) as partial:
         write(partial, table, rows)
+
+
+def find_table_writer(path: Path) -> Callable[[Path, FeatureTable, Sequence[list[Any]]], None]:
+    """Look up what writes a table of that suffix, and see that it can.
+
+    Raises
+    ------
+    DatasetError, MissingExtraError
+        As `write_table` does: to be told before a long job instead of after it.
+    """
+    if path.suffix.lower() == ".parquet":
+        with needs_extra("parquet", "Writing Parquet"):
+            import_module("pyarrow")
+        return _write_parquet
+    if path.suffix.lower() == ".csv":
+        return _write_csv
+    raise DatasetError(f"a table named .csv or .parquet was needed, got {path.name}: choose one of these suffixes")
 
 
 def read_table(path: str | os.PathLike[str]) -> FeatureTable:
@@ -314,7 +330,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     return feature_set
 
 
-def _write_csv(path: Path, table: FeatureTable, rows: Iterable[list[Any]]) -> None:
+def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
     features = [[str(value) for value in vector] for vector in table.features]
     blank = [""] * len(table.columns)
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
@@ -340,9 +356,9 @@ def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
-    with needs_extra("parquet", "Writing Parquet"):
-        import pyarrow
-        import pyarrow.parquet
+    import pyarrow
+    import pyarrow.parquet
+
     columns = {name: [_unicode(row[index]) for row in rows] for index, name in enumerate(ROW_COLUMNS)}
     blank = [None] * len(table.skipped)
     for index, name in enumerate(table.columns):

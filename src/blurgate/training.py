@@ -27,7 +27,7 @@ from blurgate.splits import Split, cut_folds, split_scenes
 from blurgate.table import FeatureTable, build_table, join_tables
 from blurgate.threads import Track, no_track
 
-with needs_extra("train", "Training"):
+with needs_extra("train", "Training or evaluating"):
     import xgboost
     from sklearn.metrics import roc_curve
 
