@@ -36,6 +36,8 @@ DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
     "gamma": 0.01,
 }
 
+_NO_STUDY = "a study of blurgate's was needed, but {} cannot be read as one: name a file that does not exist yet"
+
 
 @dataclass(frozen=True)
 class Search:
@@ -165,38 +167,52 @@ def _sum_up(search: Any, seed: int) -> Search:
 
 @contextmanager
 def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1)
-    storage = None
+    with _open_storage(path) as storage:
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name="blurgate",
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
+                load_if_exists=True,
+            )
+            known = study.user_attrs.get("fingerprint", fingerprint)
+            if known == fingerprint:
+                study.set_user_attr("fingerprint", fingerprint)
+            interrupted = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
+        except Exception as error:  # SQLAlchemy's and SQLite's own, which are many
+            raise StudyFileError(_NO_STUDY.format(path)) from error
+        if known != fingerprint:
+            raise StudyFileError(
+                f"{path} belongs to another search (other photos, features, folds or seed): name a file that does not "
+                "exist yet, or go back to what it was made with"
+            )
+        for trial in interrupted:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        yield study
+
+
+@contextmanager
+def _open_storage(path: str | os.PathLike[str] | None) -> Iterator[Any]:
+    """Open the study's SQLite file, and close it whatever happens; None stays in memory."""
+    if path is None:
+        yield None
+        return
+    path = Path(path).resolve()
     if "?" in str(path):
         raise StudyFileError(f"a study file without ? in its name was needed, got {path}: choose another name")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() or (path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0")):
+        raise StudyFileError(_NO_STUDY.format(path))
     try:
-        if path is not None:
-            Path(path).resolve().parent.mkdir(parents=True, exist_ok=True)
-            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(path).resolve()}")
-        study = optuna.create_study(
-            storage=storage, study_name="blurgate", direction="maximize", pruner=pruner, load_if_exists=True
-        )
-        known = study.user_attrs.get("fingerprint", fingerprint)
-        if known == fingerprint:
-            study.set_user_attr("fingerprint", fingerprint)
-        interrupted = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-    except Exception as error:  # SQLAlchemy's and SQLite's own, which are many
-        raise StudyFileError(
-            f"a study of blurgate's was needed, but {path} cannot be read as one: name a file that does not exist yet"
-        ) from error
-    if known != fingerprint:
-        raise StudyFileError(
-            f"{path} belongs to another search (other photos, features, folds or seed): name a file that does not "
-            "exist yet, or go back to what it was made with"
-        )
-    for trial in interrupted:
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    except Exception as error:  # as above
+        raise StudyFileError(_NO_STUDY.format(path)) from error
     try:
-        yield study
+        yield storage
     finally:
-        if storage is not None:
-            storage.remove_session()
-            storage.engine.dispose()
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _count_finished(search: Any) -> int:
