@@ -96,10 +96,7 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
 def draw_roc(numbers: Numbers) -> Figure:
     """Draw the ROC curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    for name, source, colour in (("blurgate", numbers, MODEL), ("variance of Laplacian", _laplacian(numbers), OTHER)):
-        curve = source["curves"]["roc"]
-        label = f"{name}, {source['roc_auc']:.3f}"
-        axes.plot(curve["false_alarm_rate"], curve["recall"], color=colour, label=label, linewidth=1.8)
+    _plot_both(axes, numbers, "roc", across="false_alarm_rate", up="recall", area="roc_auc")
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     _finish(axes, "sharp photos called blurred", "blurred photos found")
     return figure
@@ -108,10 +105,7 @@ def draw_roc(numbers: Numbers) -> Figure:
 def draw_precision_recall(numbers: Numbers) -> Figure:
     """Draw the precision-recall curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    for name, source, colour in (("blurgate", numbers, MODEL), ("variance of Laplacian", _laplacian(numbers), OTHER)):
-        curve = source["curves"]["precision_recall"]
-        label = f"{name}, {source['average_precision']:.3f}"
-        axes.plot(curve["recall"], curve["precision"], color=colour, label=label, linewidth=1.8)
+    _plot_both(axes, numbers, "precision_recall", across="recall", up="precision", area="average_precision")
     _finish(axes, "blurred photos found", "of those called blurred, really blurred")
     return figure
 
@@ -193,9 +187,14 @@ def draw_features(numbers: Numbers) -> Figure:
     return figure
 
 
-def _laplacian(numbers: Numbers) -> Numbers:
-    laplacian: Numbers = numbers["variance_of_laplacian"]
-    return laplacian
+def _plot_both(axes: Any, numbers: Numbers, name: str, *, across: str, up: str, area: str) -> None:
+    """Plot one sort of curve of the model and of the variance of the Laplacian, each with the area below it."""
+    for label, source, colour in (
+        ("blurgate", numbers, MODEL),
+        ("variance of Laplacian", numbers["variance_of_laplacian"], OTHER),
+    ):
+        curve = source["curves"][name]
+        axes.plot(curve[across], curve[up], color=colour, label=f"{label}, {source[area]:.3f}", linewidth=1.8)
 
 
 def _has_data(name: str, numbers: Numbers) -> bool:

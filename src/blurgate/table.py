@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from importlib import import_module
 from pathlib import Path
@@ -288,15 +288,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
 def _named(table: FeatureTable, source: Path) -> FeatureTable:
     name = source.resolve().name
     folder = source if source.is_dir() else source.parent
-    return FeatureTable(
-        photos=table.photos,
-        features=table.features,
-        feature_set=table.feature_set,
-        variance_of_laplacian=table.variance_of_laplacian,
-        skipped=table.skipped,
-        sources=np.full(len(table), name),
-        folders={name: folder},
-    )
+    return replace(table, sources=np.full(len(table), name), folders={name: folder})
 
 
 def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> FeatureTable:
