@@ -10,13 +10,21 @@ from blurgate.features import FEATURE_SETS, extract_features
 from blurgate.images import read_gray, read_rgb
 
 PLAIN = {
+    "highlights": 0.0,
     "softness_px": 0.0,
     "exposure_stops": 0.0,
+    "fog": 0.0,
     "full_well": 1e9,
     "read_noise": 0.0,
-    "sharpening": 0.0,
+    "grain_px": 0.0,
+    "contrast": 1.0,
     "denoising": 0.0,
+    "sharpening": 0.0,
+    "sharpening_px": 1.0,
+    "first_quality": 0,
     "scale": 1.0,
+    "last_sharpening": 0.0,
+    "stamp": "",
     "quality": 95,
 }
 
@@ -26,7 +34,7 @@ def take(rgb, **settings):
 
 
 def high_energy(jpeg):
-    return extract_features(read_gray(jpeg))[FEATURE_SETS["dct18"].columns.index("1__high__energy__mean")]
+    return extract_features(read_gray(jpeg), "dct18")[FEATURE_SETS["dct18"].columns.index("1__high__energy__mean")]
 
 
 def test_a_perfect_camera_changes_next_to_nothing(astronaut):
@@ -53,6 +61,9 @@ def test_shot_noise_is_the_square_root_of_the_electrons():
         ({"sharpening": 1.0}, True),
         ({"denoising": 8.0}, False),
         ({"softness_px": 0.9}, False),
+        ({"fog": 0.5}, False),
+        ({"last_sharpening": 0.6}, True),
+        ({"stamp": "2024-05-16 22:20"}, True),
     ],
 )
 def test_each_step_adds_or_takes_high_frequencies(astronaut, settings, more):
@@ -84,7 +95,36 @@ def test_the_same_seed_takes_the_same_picture(astronaut):
 
 def test_drawn_cameras_stay_in_their_ranges():
     cameras = [draw_camera(np.random.default_rng(seed)) for seed in range(300)]
-    assert {50 <= camera.quality <= 95 for camera in cameras} == {True}
-    assert {camera.softness_px <= 0.45 for camera in cameras} == {True}
-    assert not any(camera.sharpening and camera.denoising for camera in cameras)
-    assert 0.2 < np.mean([camera.sharpening > 0 for camera in cameras]) < 0.47
+    assert all(40 <= camera.quality <= 96 and (camera.first_quality or 40) >= 40 for camera in cameras)
+    assert all(camera.softness_px <= 0.45 and 0.35 <= camera.scale <= 1.6 for camera in cameras)
+    for name, low, high in (("sharpening", 0.4, 0.6), ("fog", 0.08, 0.22), ("stamp", 0.17, 0.33)):
+        assert low < np.mean([bool(getattr(camera, name)) for camera in cameras]) < high
+
+
+def test_lights_stay_bright_when_they_are_blurred():
+    lamp = np.full((64, 64, 3), 20, np.uint8)
+    lamp[30:34, 30:34] = 255
+    camera = Camera(**PLAIN | {"highlights": 6.0})
+    light = camera.see(lamp)
+    assert light.max() == pytest.approx(7, rel=0.01)
+    assert np.median(light) == pytest.approx(np.median(to_linear(lamp)))
+
+
+def test_fog_lifts_the_shadows_and_leaves_white(astronaut):
+    foggy, plain = (read_gray(take(astronaut, fog=fog)).astype(float) for fog in (0.6, 0.0))
+    assert np.percentile(foggy, 2) > np.percentile(plain, 2) + 30
+    assert foggy.std() < 0.7 * plain.std()
+
+
+def test_grain_ties_neighbours_together_and_keeps_its_spread():
+    light = np.full((128, 128, 3), 0.5, np.float32)
+    fine, coarse = (
+        Camera(**PLAIN | {"full_well": 500.0, "grain_px": grain})._add_noise(light, np.random.default_rng(0))[..., 0]
+        for grain in (0.0, 1.0)
+    )
+    assert coarse.std() == pytest.approx(fine.std(), rel=0.05)
+    assert np.corrcoef(coarse[:, 1:].ravel(), coarse[:, :-1].ravel())[0, 1] > 0.6
+
+
+def test_a_picture_can_be_enlarged(astronaut):
+    assert Image.open(io.BytesIO(take(astronaut[:100, :200], scale=1.5))).size == (300, 150)

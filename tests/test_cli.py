@@ -13,6 +13,7 @@ from blurgate import cli
 from blurgate.dataset import RECIPES
 from blurgate.features import FEATURE_SETS
 from blurgate.formats import WRITERS
+from blurgate.table import write_table
 
 
 @pytest.fixture
@@ -33,12 +34,12 @@ def run(capsys, monkeypatch, tmp_path):
 def test_the_whole_way(run, sharp_folder, tmp_path):
     assert run("preview", min(sharp_folder.iterdir()))[0] == 0
     assert Path("preview.png").read_bytes().startswith(b"\x89PNG")
-    code, _, err = run("dataset", sharp_folder, "made", "--seed", 3)
+    code, _, err = run("dataset", sharp_folder, "made", "--seed", 4)
     assert code == 0
     assert "wrote made: 144 pictures of 48 scenes" in err
     code, _, err = run("features", "made", "--output", "t.csv")
     assert code == 0
-    assert "wrote t.csv: 144 photos, 18 features" in err
+    assert "wrote t.csv: 144 photos, 90 features" in err
     words = ("train", "t.csv", "--trials", 2, "--folds", 3, "--output", "m.blurgate", "--report", "r.html")
     code, out, _ = run(*words, "--study", "s.db")
     assert code == 0
@@ -50,6 +51,31 @@ def test_the_whole_way(run, sharp_folder, tmp_path):
     code, out, _ = run("scan", "made/sharp", "--model", "m.blurgate", "--format", "csv")
     assert code == 0
     assert len(list(csv.DictReader(out.splitlines()))) == 48
+
+
+def test_the_model_that_ships_needs_no_name(run, sharp_folder, made_folder):
+    code, out, err = run("scan", sharp_folder, "--format", "csv")
+    assert code == 0
+    assert {row["decision"] for row in csv.DictReader(out.splitlines())} <= {"sharp", "blurred", "undecided"}
+    assert "48 photos:" in err
+    code, out, _ = run("evaluate", made_folder, "--report", "r.html")
+    assert code == 0
+    assert "The model that ships on dataset" in Path("r.html").read_text()
+
+
+def test_calibrate_makes_a_model_of_ones_own(run, made_folder, table, tmp_path):
+    write_table(table, tmp_path / "mine.csv")
+    code, out, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--output", "mine.blurgate")
+    assert (code, "wrote mine.blurgate" in err) == (0, True)
+    assert "accuracy   0." in out
+    code, out, _ = run("calibrate", made_folder, "--json", "--output", "folder.blurgate")
+    numbers = json.loads(out)
+    assert numbers["n"] == len(table)
+    assert numbers["after"]["accuracy"] > 0.7
+    assert run("scan", made_folder / "sharp", "--model", "mine.blurgate")[0] == 0
+    code, _, err = run("evaluate", made_folder, "--model", "folder.blurgate")
+    assert code == 1
+    assert "take them out, or calibrate on others" in err
 
 
 def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from blurgate import dataset as room
 from blurgate.blurs import BLURS
-from blurgate.dataset import MANIFEST_COLUMNS, make_dataset, picture_seed
+from blurgate.dataset import MANIFEST_COLUMNS, MAX_STRENGTH, MIN_STRENGTH, make_dataset, picture_seed
 from blurgate.errors import DatasetError
 from blurgate.table import build_table, read_table, write_table
 
@@ -45,7 +45,7 @@ def test_manifest_tells_of_every_picture(made_folder):
             assert strength <= 0.5
         else:
             assert row["kind"] in ("defocus", "motion", "gaussian")
-            assert strength >= 1.2
+            assert strength >= MIN_STRENGTH
             own = BLURS[row["kind"]].strength_px(parameters["blur"]) * parameters["camera"]["scale"]
             assert strength >= own * 0.99
         assert int(row["seed"]) >= 0
@@ -116,12 +116,33 @@ def test_sharp_and_blurred_pictures_share_their_scenes_camera(made_folder):
     assert len(set.union(*cameras.values())) == len(cameras)
 
 
-def test_strengths_are_log_uniform(sharp_folder, tmp_path):
+def test_strengths_are_log_uniform_up_to_an_eighth_of_the_side(sharp_folder, tmp_path):
     make_dataset(sharp_folder, tmp_path / "many", per_photo=6)
-    strengths = [float(row["strength_px"]) for row in read_manifest(tmp_path / "many") if row["label"] == "blurred"]
-    shares = np.histogram(np.log(strengths), np.linspace(np.log(1.2), np.log(10.05), 5))[0] / len(strengths)
+    places = []
+    for row in read_manifest(tmp_path / "many"):
+        if row["label"] == "blurred":
+            camera = json.loads(row["parameters"])["camera"]
+            highest = min(MAX_STRENGTH, camera["scale"] * 128 / 8)  # every photo is 128 px
+            places.append(np.log(float(row["strength_px"]) / MIN_STRENGTH) / np.log(highest / MIN_STRENGTH))
+    shares = np.histogram(places, [-0.05, 0.25, 0.5, 0.75, 1.05])[0] / len(places)
     assert shares.sum() == pytest.approx(1, abs=0.01)
     assert (np.abs(shares - 0.25) < 0.09).all()
+
+
+def test_some_sharp_pictures_are_in_focus_in_one_place_only(made_folder):
+    blurred_around = {"sharp": [], "blurred": []}
+    for row in read_manifest(made_folder):
+        blurred_around[row["label"]].append("around" in json.loads(row["parameters"]))
+    assert 0.15 < np.mean(blurred_around["sharp"]) < 0.45
+    assert 0.1 < np.mean(blurred_around["blurred"]) < 0.4
+
+
+def test_the_focus_is_whole_inside_and_gone_outside():
+    mask = room._soft_ellipse(np.zeros((100, 200, 3), np.uint8), x=0.25, y=0.5, half_width=0.2, half_height=0.4)
+    assert mask.shape == (100, 200, 1)
+    assert mask[50, 50, 0] == pytest.approx(1, abs=1e-3)
+    assert mask[50, 90, 0] == pytest.approx(0.5, abs=0.02)
+    assert mask[:, 150:].max() < 1e-3
 
 
 def test_classic_draws_from_the_originals_lists(sharp_folder, tmp_path):

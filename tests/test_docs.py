@@ -44,9 +44,10 @@ def test_readme_python_runs(sharp_folder, tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.S)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert re.fullmatch(r"ROC AUC on unseen scenes: [01]\.\d\d", lines[0])
+    assert re.fullmatch(r"ROC AUC on unseen scenes: [01]\.\d\d", lines[-1])
     assert len(lines) == 1 + 48
-    assert (tmp_path / "mine.html").exists()
+    assert (tmp_path / "own.html").exists()
+    assert (tmp_path / "mine.blurgate").exists()
 
 
 def test_make_words_in_the_docs_exist():

@@ -9,11 +9,19 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from blurgate.blocks import BANDS
 from blurgate.blurs import BLURS, KernelBlur
-from blurgate.features import FEATURE_SETS, block_statistics, extract_features, find_feature_set, variance_of_laplacian
+from blurgate.features import (
+    FEATURE_SETS,
+    block_statistics,
+    extract_features,
+    find_feature_set,
+    has_texture,
+    variance_of_laplacian,
+)
 from blurgate.images import find_photos, read_gray
-from blurgate.statistics import STATISTICS
 
 COLUMNS = FEATURE_SETS["dct18"].columns
+SIX = FEATURE_SETS["dct18"].statistics
+THREE = FEATURE_SETS["dct18"].bands
 
 
 def plain_dct18(gray):
@@ -25,8 +33,8 @@ def plain_dct18(gray):
             coefficients = scipy.fft.dctn(block, norm="ortho").ravel()
             coefficients[np.abs(coefficients) < 1e-3] = 0
             row = []
-            for band in BANDS.values():
-                x = coefficients[band]
+            for band in THREE:
+                x = coefficients[BANDS[band]]
                 spread = x.max() > x.min()
                 row += [x.mean(), x.std()]
                 row += [scipy.stats.skew(x), scipy.stats.kurtosis(x)] if spread else [0, 0]
@@ -43,21 +51,21 @@ def test_columns_split_back():
     assert len(COLUMNS) == 18
     parts = [column.split("__") for column in COLUMNS]
     assert {scale for scale, *_ in parts} == {"1"}
-    assert [band for _, band, *_ in parts[::6]] == list(BANDS)
-    assert [statistic for *_, statistic, _ in parts[:6]] == list(STATISTICS)
+    assert [band for _, band, *_ in parts[::6]] == list(THREE)
+    assert [statistic for *_, statistic, _ in parts[:6]] == list(SIX)
     assert {pool for *_, pool in parts} == {"mean"}
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=34)))
 @settings(max_examples=40, deadline=None)
 def test_dct18_equals_a_plain_loop_on_anything(gray):
-    assert_equal_features(extract_features(gray), plain_dct18(gray))
+    assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))
 
 
 @pytest.mark.parametrize("name", ["astronaut", "page", "rocket", "hubble_deep_field"])
 def test_dct18_equals_a_plain_loop_on_photographs(photographs, name):
     gray = read_gray(photographs[name][:189, :203])
-    assert_equal_features(extract_features(gray), plain_dct18(gray))
+    assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))
 
 
 @given(level=st.integers(0, 255), step=st.sampled_from([-1, 0, 1]), row=st.integers(0, 63), column=st.integers(0, 63))
@@ -65,7 +73,7 @@ def test_dct18_equals_a_plain_loop_on_photographs(photographs, name):
 def test_nearly_flat_photos_are_finite_and_right(level, step, row, column):
     gray = np.full((64, 64), level, np.uint8)
     gray[row, column] = np.clip(level + step, 0, 255)
-    found = extract_features(gray)
+    found = extract_features(gray, "dct18")
     assert np.isfinite(found).all()
     assert_equal_features(found, plain_dct18(gray), places=1e-5)
 
@@ -79,24 +87,81 @@ def test_bands_that_are_empty_but_for_rounding(content):
         "stripes": column // 2 % 2 * 255,
         "checks": (row + column) % 2 * 255,
     }[content].astype(np.uint8)
-    assert_equal_features(extract_features(gray), plain_dct18(gray))
+    assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))
 
 
-def test_the_same_lines_run_on_any_array_library(astronaut):
+@pytest.mark.parametrize("feature_set", FEATURE_SETS)
+def test_the_same_lines_run_on_any_array_library(astronaut, feature_set):
     gray = read_gray(astronaut[:90, :130])
-    found = extract_features(array_api_strict.asarray(gray))
-    np.testing.assert_allclose(np.asarray(found), extract_features(gray), rtol=1e-5)
+    found = extract_features(array_api_strict.asarray(gray), feature_set)
+    np.testing.assert_allclose(np.asarray(found), extract_features(gray, feature_set), rtol=1e-5)
 
 
+@pytest.mark.parametrize("feature_set", FEATURE_SETS)
 @pytest.mark.parametrize("place", ["cpu", "cuda"])
-def test_the_same_lines_run_on_torch(astronaut, place):
+def test_the_same_lines_run_on_torch(astronaut, place, feature_set):
     torch = pytest.importorskip("torch", reason="needs the extra gpu")
     if place == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
     gray = read_gray(astronaut)
-    found = extract_features(torch.asarray(np.array(gray), device=place))
+    found = extract_features(torch.asarray(np.array(gray), device=place), feature_set)
     assert found.device.type == place
-    np.testing.assert_allclose(found.cpu().numpy(), extract_features(gray), rtol=1e-4)
+    np.testing.assert_allclose(found.cpu().numpy(), extract_features(gray, feature_set), rtol=1e-4)
+
+
+def plain_dct90(gray):
+    """As `plain_dct18`: the logarithm of each band's energy at three scales, and its percentiles over the blocks."""
+    columns = []
+    for scale in range(3):
+        if scale:
+            rows, width = gray.shape[0] // 2, gray.shape[1] // 2
+            quads = gray[: 2 * rows, : 2 * width].reshape(rows, 2, width, 2).astype(float)
+            gray = np.floor(quads.sum(axis=(1, 3)) / 4 + 0.5)
+        blocks = [
+            gray[top : top + 8, left : left + 8].astype(float)
+            for top in range(0, gray.shape[0] - 7, 8)
+            for left in range(0, gray.shape[1] - 7, 8)
+        ]
+        squares = np.stack([scipy.fft.dctn(block, norm="ortho").ravel() ** 2 for block in blocks])
+        for band in BANDS.values():
+            columns += np.percentile(np.log1p(squares[:, band].sum(axis=1)), [25, 50, 75, 90, 97, 99.5]).tolist()
+    return columns
+
+
+@pytest.mark.parametrize("name", ["astronaut", "page", "rocket"])
+def test_dct90_equals_a_plain_loop_on_photographs(photographs, name):
+    gray = read_gray(photographs[name][:189, :203])
+    assert_equal_features(extract_features(gray, "dct90"), plain_dct90(gray))
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=32, max_side=70)))
+@settings(max_examples=20, deadline=None)
+def test_dct90_equals_a_plain_loop_on_anything(gray):
+    assert_equal_features(extract_features(gray, "dct90"), plain_dct90(gray))
+
+
+def test_each_direction_has_its_own_band(photographs):
+    across = np.tile(np.arange(64) % 4 // 2 * 200, (64, 1)).astype(np.uint8)  # varies along rows only
+    found = dict(zip(FEATURE_SETS["dct90"].columns, extract_features(across, "dct90"), strict=True))
+    assert found["1__horizontal__log_energy__p50"] > 10
+    assert found["1__vertical__log_energy__p50"] < 0.01
+    assert dict(zip(FEATURE_SETS["dct90"].columns, extract_features(across.T.copy(), "dct90"), strict=True))[
+        "1__vertical__log_energy__p50"
+    ] == pytest.approx(found["1__horizontal__log_energy__p50"])
+
+
+def test_a_large_photo_is_looked_at_like_its_half():
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (700, 900), dtype=np.uint8)
+    large = small.repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(extract_features(large, "dct90"), extract_features(small, "dct90"))
+
+
+def test_texture_tells_an_empty_photo():
+    empty, noisy = np.zeros((96, 96), np.uint8), np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    for name in FEATURE_SETS:
+        rows = np.stack([extract_features(gray, name) for gray in (empty, noisy)])
+        assert has_texture(rows, name).tolist() == [False, True]
 
 
 def test_chunks_do_not_show(photographs):
@@ -110,10 +175,10 @@ def test_chunks_do_not_show(photographs):
 @pytest.mark.parametrize("kind", [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)])
 def test_more_blur_leaves_less_high_band_energy(astronaut, kind):
     place = COLUMNS.index("1__high__energy__mean")
-    energies = [extract_features(read_gray(astronaut))[place]]
+    energies = [extract_features(read_gray(astronaut), "dct18")[place]]
     for strength in (0.8, 1.6, 3.2):
         parameters = BLURS[kind].draw(np.random.default_rng(0), strength)
-        energies.append(extract_features(read_gray(BLURS[kind].apply(astronaut, parameters)))[place])
+        energies.append(extract_features(read_gray(BLURS[kind].apply(astronaut, parameters)), "dct18")[place])
     assert energies == sorted(energies, reverse=True)
     assert energies[-1] < energies[0] / 10
 
@@ -125,11 +190,11 @@ def test_variance_of_laplacian_is_opencvs(astronaut):
 
 
 def test_unknown_feature_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="feature set must be one of dct18, got 'dct19'"):
+    with pytest.raises(ValueError, match="feature set must be one of dct18, dct90, got 'dct19'"):
         find_feature_set("dct19")
 
 
 def test_dct18_equals_a_plain_loop_on_shared_photos(shared):
     for path in find_photos([shared / "train" / "sharp" / "bsds500"])[:3]:
         gray = read_gray(path)
-        assert_equal_features(extract_features(gray), plain_dct18(gray))
+        assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))

@@ -58,14 +58,14 @@ def test_only_the_command_line_prints():
 
 
 def test_only_four_rooms_need_scikit_learn():
-    learning = {"evaluation", "splits", "search", "training"}
+    learning = {"evaluation", "splits", "search", "calibration"}
     assert users_of("sklearn") == learning | {"demo"}  # the demo reads photographs that it carries
     assert users_of("optuna") == {"search"}
 
 
 def test_only_report_and_preview_draw():
     assert users_of("matplotlib") == users_of("jinja2") == {"report"}
-    assert {room for room, tree in FILES.items() if "PIL.ImageDraw" in set(imports(tree))} == {"preview"}
+    assert {room for room, tree in FILES.items() if "PIL.ImageDraw" in set(imports(tree))} == {"camera", "preview"}
 
 
 def test_nothing_unpickles():

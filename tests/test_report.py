@@ -87,7 +87,7 @@ def test_the_page_says_what_the_model_adds(trained, interval, sentence):
 def test_skipped_photos_are_listed(model, table):
     from blurgate.table import SkippedPhoto
 
-    skipped = (SkippedPhoto("a.jpg", "it is torn"), SkippedPhoto("b.jpg", "is too small", too_small=True))
+    skipped = (SkippedPhoto("a.jpg", "it is torn"), SkippedPhoto("b.jpg", "is too small", undecided=True))
     evaluation = evaluate(model, replace(table, skipped=skipped))
     assert (evaluation.numbers["n_errors"], evaluation.numbers["n_undecided"]) == (1, 1)
     page = render_report(evaluation, title="x")

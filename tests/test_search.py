@@ -7,7 +7,7 @@ import pytest
 
 from blurgate import search as room
 from blurgate.errors import StudyFileError
-from blurgate.search import DEFAULT_PARAMETERS, predict_out_of_fold, search_parameters
+from blurgate.search import DEFAULT_PARAMETERS, predict_left_out, search_parameters
 from blurgate.splits import cut_folds
 
 
@@ -86,5 +86,5 @@ def test_out_of_fold_margins_know_nothing_of_their_own_scene(table):
         replace(p, label=("sharp", "blurred")[label]) for p, label in zip(table.photos, by_scene, strict=True)
     )
     table = replace(table, features=features, photos=photos)
-    margins = predict_out_of_fold(table, cut_folds(table, folds=3, seed=0), DEFAULT_PARAMETERS, seed=0)
+    margins = predict_left_out(table, cut_folds(table, folds=3, seed=0), DEFAULT_PARAMETERS, seed=0)
     assert abs(np.corrcoef(margins, by_scene)[0, 1]) < 0.5  # a scene of its own fold would be known by its mark

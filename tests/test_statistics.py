@@ -24,6 +24,7 @@ PEERS = {
     "kurtosis": scipy.stats.kurtosis,
     "entropy": peer_entropy,
     "energy": lambda band: np.sum(band**2),
+    "log_energy": lambda band: np.log(1 + np.sum(band**2)),
 }
 
 
@@ -52,6 +53,7 @@ def test_is_finite_and_in_range_on_anything(name, band):
         "kurtosis": (-2.01, 16.1),
         "entropy": (0, np.log(21) + 1e-4),
         "energy": (0, 21 * 2000**2 * 1.001),
+        "log_energy": (0, 18.3),
     }[name]
     assert (found >= low).all()
     assert (found <= high).all()

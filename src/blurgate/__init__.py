@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from blurgate.calibration import calibrate
     from blurgate.dataset import make_dataset
     from blurgate.demo import run_demo
     from blurgate.errors import (
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "calibration": ("calibrate",),
     "dataset": ("make_dataset",),
     "demo": ("run_demo",),
     "errors": (
@@ -69,6 +71,7 @@ __all__ = [
     "load_sources",
     "train",
     "evaluate",
+    "calibrate",
     "write_report",
     "load_model",
     "BlurModel",

@@ -1,4 +1,4 @@
-"""What a camera does to every picture, sharp or blurred: exposure, noise, sharpening or denoising, resize, JPEG.
+"""What a camera does to every picture, sharp or blurred: exposure, noise, denoising, sharpening, resize, JPEG.
 
 A camera is drawn once for a scene and used for its sharp picture and its blurred ones alike, so that nothing but the
 blur tells the two classes apart.
@@ -10,12 +10,16 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from blurgate.blurs import Linear, to_rgb
-from blurgate.images import MIN_SIDE, RGB, encode_jpeg, resize
+from blurgate.blurs import Linear, to_linear, to_rgb
+from blurgate.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
 
 MAX_SOFTNESS = 0.45  # pixels: what a good lens's own softness may amount to, well below the 0.5 that is still sharp
+
+_LAST_SHARPENING_PX = 0.8
+_STAMP_COLOUR = (255, 200, 80)
 
 
 @dataclass(frozen=True)
@@ -24,32 +28,71 @@ class Camera:
 
     Parameters
     ----------
+    highlights : float
+        How many times brighter than white the brightest lights of the scene are, less one: a photo has clipped them,
+        and blurred lights stay bright.
     softness_px : float
         Strength of the lens's own gaussian softness, in pixels of the finished picture.
     exposure_stops : float
         Light is multiplied by two to this power, and clipped at white.
+    fog : float
+        Share of the light that is fog, or stray light in the lens: 0 for none.
     full_well : float
         Electrons at white: shot noise is the square root of the electrons.
     read_noise : float
         Standard deviation in electrons.
-    sharpening : float
-        Amount of the unsharp mask, 0 for none.
+    grain_px : float
+        Standard deviation, in pixels, of the gaussian that ties the noise of neighbours together; 0 for none.
+    contrast : float
+        Exponent of the tone curve.
     denoising : float
         Standard deviation of the noise that is smoothed away, in gray levels; 0 for none.
+    sharpening : float
+        Amount of the unsharp mask, 0 for none.
+    sharpening_px : float
+        Its sigma.
+    first_quality : int
+        Of the JPEG that the camera stores, before somebody resizes it; 0 for none.
     scale : float
         The finished picture's side over the photo's.
+    last_sharpening : float
+        Amount of an unsharp mask after the resize, 0 for none.
+    stamp : str
+        Date or name that is printed into a corner, as sharp as can be; empty for none.
     quality : int
-        Of the JPEG.
+        Of the finished JPEG.
     """
 
+    highlights: float
     softness_px: float
     exposure_stops: float
+    fog: float
     full_well: float
     read_noise: float
-    sharpening: float
+    grain_px: float
+    contrast: float
     denoising: float
+    sharpening: float
+    sharpening_px: float
+    first_quality: int
     scale: float
+    last_sharpening: float
+    stamp: str
     quality: int
+
+    def see(self, rgb: RGB) -> Linear:
+        """Recover the light of a scene from a sharp photo of it, that blur is to be applied to.
+
+        Returns
+        -------
+        ndarray of the shape of `rgb`, float32
+            Linear light, 1.0 = the photo's white; above it where lights are.
+        """
+        linear = to_linear(rgb)
+        if not self.highlights:
+            return linear
+        nearly_white = np.clip((linear.max(axis=2, keepdims=True) - 0.8) / 0.2, 0, 1)
+        return np.asarray(linear * (1 + np.float32(self.highlights) * nearly_white**2))
 
     def take(self, linear: Linear, rng: np.random.Generator) -> bytes:
         """Take the picture.
@@ -67,8 +110,12 @@ class Camera:
             A JPEG file's content.
         """
         light = self._expose(self._soften(linear))
-        rgb = self._process(to_rgb(self._add_noise(light, rng)))
-        return encode_jpeg(resize(rgb, self.finished_size(rgb)), quality=self.quality)
+        rgb = self._process(self._add_noise(light, rng))
+        if self.first_quality:
+            rgb = read_rgb(encode_jpeg(rgb, quality=self.first_quality), min_side=1)
+        finished = resize(rgb, self.finished_size(rgb)).astype(np.float32)
+        finished = _sharpen(finished, self.last_sharpening, _LAST_SHARPENING_PX)
+        return encode_jpeg(_print_stamp(_to_codes(finished), self.stamp), quality=self.quality)
 
     def finished_size(self, rgb: RGB | Linear) -> tuple[int, int]:
         """Width and height of the finished picture."""
@@ -77,8 +124,8 @@ class Camera:
 
     def fitted(self, rgb: RGB | Linear) -> Camera:
         """Shrink less where a side of this picture would become shorter than `MIN_SIDE`."""
-        smallest = MIN_SIDE / min(rgb.shape[:2])
-        return replace(self, scale=round(min(1.0, max(self.scale, smallest)), 4))
+        smallest = min(1.0, MIN_SIDE / min(rgb.shape[:2]))
+        return replace(self, scale=round(max(self.scale, smallest), 4))
 
     def _soften(self, linear: Linear) -> Linear:
         sigma = self.softness_px / self.scale / math.sqrt(2)
@@ -88,41 +135,59 @@ class Camera:
         return softened
 
     def _expose(self, light: Linear) -> Linear:
-        return np.asarray(np.clip(light * np.float32(2**self.exposure_stops), 0, 1))
+        gain = float(2**self.exposure_stops)
+        exposed = np.clip(light * np.float32(gain), 0, 1)
+        veil = np.float32(self.fog * min(0.5, 0.3 * gain))
+        return np.asarray(exposed * np.float32(1 - self.fog) + veil)
 
     def _add_noise(self, light: Linear, rng: np.random.Generator) -> Linear:
         electrons = light * np.float32(self.full_well)
         noise = rng.standard_normal(light.shape, dtype=np.float32)
+        if self.grain_px:
+            noise = ndimage.gaussian_filter(noise, (self.grain_px, self.grain_px, 0))
+            noise /= noise.std()
         spread = np.sqrt(electrons + np.float32(self.read_noise**2))
         return np.asarray((electrons + noise * spread) / np.float32(self.full_well))
 
-    def _process(self, rgb: RGB) -> RGB:
-        if not (self.sharpening or self.denoising):
+    def _process(self, light: Linear) -> RGB:
+        rgb = to_rgb(light)
+        if self.contrast == 1 and not (self.sharpening or self.denoising):
             return rgb
-        code = rgb.astype(np.float32)
+        code = np.float32(255) * (rgb.astype(np.float32) / np.float32(255)) ** np.float32(self.contrast)
         if self.denoising:
             code = _guided_filter(code, self.denoising)
-        if self.sharpening:
-            code = code + np.float32(self.sharpening) * (code - ndimage.gaussian_filter(code, (1.0, 1.0, 0)))
-        return np.asarray(np.clip(np.rint(code), 0, 255), dtype=np.uint8)
+        return _to_codes(_sharpen(code, self.sharpening, self.sharpening_px))
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draw a camera between a good one by day and a poor one by night.
+    """Draw a camera between a good one by day and a poor one by night, and what is done to its pictures since.
 
-    Sharpening, denoising and neither are equally likely; noise, scale and softness are spread over their ranges by
-    their logarithm or evenly.
+    It is wide on purpose: what is learnt from made blur travels to other people's photos only as far as the made
+    pictures vary in everything else.
     """
-    treatment = rng.integers(3)
+
+    def maybe(chance: float, value: float) -> float:
+        return round(value, 3) if rng.random() < chance else 0.0
+
+    day, minute = rng.integers(1, 29), rng.integers(24 * 60)
+    stamp = f"2024-05-{day:02} {minute // 60:02}:{minute % 60:02}"
     return Camera(
+        highlights=maybe(0.25, _log_uniform(rng, 0.5, 8)),
         softness_px=round(rng.uniform(0, MAX_SOFTNESS), 3),
-        exposure_stops=round(float(np.clip(rng.normal(0, 0.6), -2, 1.5)), 3),
-        full_well=round(_log_uniform(rng, 300, 20_000), 1),
+        exposure_stops=round(float(np.clip(rng.normal(-0.2, 1.1), -4, 2)), 3),
+        fog=maybe(0.15, rng.uniform(0.1, 0.8)),
+        full_well=round(_log_uniform(rng, 400, 30_000), 1),
         read_noise=round(_log_uniform(rng, 1, 8), 2),
-        sharpening=round(rng.uniform(0.2, 1.2), 2) if treatment == 1 else 0.0,
-        denoising=round(rng.uniform(2, 10), 2) if treatment == 2 else 0.0,
-        scale=round(_log_uniform(rng, 0.5, 1), 3),
-        quality=int(rng.integers(50, 96)),
+        grain_px=maybe(0.3, rng.uniform(0.3, 1.2)),
+        contrast=round(_log_uniform(rng, 0.7, 1.5), 3),
+        denoising=maybe(0.5, rng.uniform(2, 10)),
+        sharpening=maybe(0.5, rng.uniform(0.2, 1.6)),
+        sharpening_px=round(_log_uniform(rng, 0.6, 2), 2),
+        first_quality=int(maybe(0.4, float(rng.integers(40, 97)))),
+        scale=round(_log_uniform(rng, 0.35, 1.6), 3),
+        last_sharpening=maybe(0.3, rng.uniform(0.1, 0.8)),
+        stamp=stamp if rng.random() < 0.25 else "",
+        quality=int(rng.integers(40, 97)),
     )
 
 
@@ -143,3 +208,24 @@ def _guided_filter(code: Linear, sigma: float, *, size: int = 5) -> Linear:
     gain = variance / (variance + np.float32(sigma**2))
     offset = mean * (1 - gain)
     return np.asarray(ndimage.uniform_filter(gain, window) * code + ndimage.uniform_filter(offset, window))
+
+
+def _sharpen(code: Linear, amount: float, sigma: float) -> Linear:
+    if not amount:
+        return code
+    return np.asarray(code + np.float32(amount) * (code - ndimage.gaussian_filter(code, (sigma, sigma, 0))))
+
+
+def _print_stamp(rgb: RGB, stamp: str) -> RGB:
+    """Print a date into the lower left corner, its letters a twentieth of the shorter side high."""
+    if not stamp:
+        return rgb
+    picture = Image.fromarray(rgb)
+    size = max(8, min(picture.size) // 20)
+    place = (size // 2, picture.height - 2 * size)
+    ImageDraw.Draw(picture).text(place, stamp, fill=_STAMP_COLOUR, font=ImageFont.load_default(size))
+    return np.asarray(picture)
+
+
+def _to_codes(code: Linear) -> RGB:
+    return np.asarray(np.clip(np.rint(code), 0, 255), dtype=np.uint8)

@@ -54,13 +54,14 @@ app = typer.Typer(
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Photos at work at the same time; by default one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
-FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct18.")]
+FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct90 or dct18.")]
 RecipeName = Annotated[str, typer.Option(help="camera or classic.")]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
 Report = Annotated[
     Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
 ]
-Model = Annotated[Path, typer.Option(help="The model file.")]
+Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
+Model = Annotated[Path | None, typer.Option(help="The model file; by default the model that ships.")]
 
 
 def main() -> None:
@@ -118,7 +119,7 @@ def features(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
     ],
-    feature_set: FeatureSetName = "dct18",
+    feature_set: FeatureSetName = "dct90",
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
@@ -138,9 +139,13 @@ def train(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
     ],
-    feature_set: FeatureSetName = "dct18",
+    feature_set: FeatureSetName = "dct90",
     recipe: Annotated[str, typer.Option(help="For folders of sharp photos: camera or classic.")] = "camera",
     per_photo: PerPhoto = 2,
+    validate: Annotated[
+        str | None,
+        typer.Option(help="leave-source-out (the default where there are several) or scenes."),
+    ] = None,
     trials: Annotated[int, typer.Option(min=1, help="Settings of the trees to try.")] = 50,
     timeout: Annotated[float | None, typer.Option(min=0, help="Seconds after which no new trial begins.")] = None,
     study: Annotated[Path | None, typer.Option(help="Keep the search here; the same command goes on with it.")] = None,
@@ -164,7 +169,15 @@ def train(
             track=_track,
         )
         model, evaluation = blurgate.train(
-            table, trials=trials, timeout=timeout, study=study, seed=seed, folds=folds, jobs=jobs, track=_track
+            table,
+            validate=validate,
+            trials=trials,
+            timeout=timeout,
+            study=study,
+            seed=seed,
+            folds=folds,
+            jobs=jobs,
+            track=_track,
         )
         model.save(output)
         _say(f"wrote {output}")
@@ -172,36 +185,71 @@ def train(
             write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _sum_up(evaluation.numbers, "scenes that it has not seen")
-    _list_skipped((photo.path, photo.error) for photo in table.skipped)
+    _list_sources(evaluation.numbers.get("sources", {}))
+    _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
 @app.command()
 def evaluate(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")],
-    model: Model,
+    source: Labelled,
+    model: Model = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
     report: Report = None,
     jobs: Jobs = None,
 ) -> None:
     """Judge a model on labelled photos."""
     write_report, judge = _check_report(report, model, source), blurgate.evaluate  # loads what they need, first
-    loaded = blurgate.load_model(model)
+    loaded = _load(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
     evaluation = judge(loaded, table)
     if report:
-        write_report(evaluation, report, title=f"{model.stem} on {source.resolve().name}")
+        name = model.stem if model else "The model that ships"
+        write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
     else:
         _sum_up(evaluation.numbers, "labelled scenes")
-        _list_skipped((photo.path, photo.error) for photo in table.skipped)
+        _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
+
+
+@app.command()
+def calibrate(
+    source: Labelled,
+    model: Model = None,
+    max_false_alarms: Annotated[
+        float | None, typer.Option(help="Call at most this share of these sharp photos blurred.")
+    ] = None,
+    min_recall: Annotated[float | None, typer.Option(help="Find at least this share of these blurred photos.")] = None,
+    seed: Seed = 0,
+    output: Annotated[Path, typer.Option(help="The new model file.")] = Path("calibrated.blurgate"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
+    jobs: Jobs = None,
+) -> None:
+    """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
+    check_outputs(output, model, *([] if source.is_dir() else [source]))
+    fit = blurgate.calibrate  # loads what it needs, first
+    loaded = _load(model)
+    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
+    calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
+    calibration.model.save(output)
+    _say(f"wrote {output}")
+    if as_json:
+        print(json.dumps(calibration.numbers, allow_nan=False))
+        return
+    numbers = calibration.numbers
+    print(f"on {numbers['n']} photos of {numbers['n_scenes']} scenes, each judged without its scene's help:")
+    for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
+        print(f"  {name.replace('_', ' '):10} {numbers['before'][name]:.3f} -> {numbers['after'][name]:.3f}")
+    print(f"  threshold  {numbers['before']['threshold']:.3f} -> {numbers['threshold']:.3f}")
+    if numbers["refitted"]:
+        print("  trees were added: they judge scenes left out better than the line alone")
 
 
 @app.command()
 def scan(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, and folders of them.")],
-    model: Model,
+    model: Model = None,
     format: Annotated[str, typer.Option(help="table, csv or jsonl.")] = "table",  # noqa: A002 the option's name
     output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")] = None,
@@ -212,7 +260,7 @@ def scan(
 
     write = find_writer(format)
     check_outputs(output, model)
-    loaded = blurgate.load_model(model)
+    loaded = _load(model)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
     seen: Counter[str] = Counter()
@@ -267,6 +315,18 @@ def _sum_up(numbers: dict[str, object], where: str) -> None:
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
     for name in ("accuracy", "precision", "recall", "f1"):
         print(f"  {name:10} {numbers[name]:.3f}")
+
+
+def _list_sources(sources: Any) -> None:
+    if sources:
+        print("each source judged by trees of the others:")
+    width = max(map(len, sources), default=0)
+    for name, numbers in sources.items():
+        print(f"  {name:{width}}  ROC AUC {numbers['roc_auc']:.3f}, accuracy {numbers['accuracy']:.3f}")
+
+
+def _load(model: Path | None) -> blurgate.BlurModel:
+    return blurgate.load_model(model) if model else blurgate.load_model()
 
 
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:

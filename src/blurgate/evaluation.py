@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.blurs import BLURS
-from blurgate.errors import needs_extra
+from blurgate.errors import DatasetError, needs_extra
 from blurgate.labels import LABELS
 from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
@@ -69,21 +69,30 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     Raises
     ------
     DatasetError
-        If labels are missing or all the same.
+        If labels are missing or all the same, or the model was calibrated on some of these photos.
     """
-    labels, said = table.labels, model.predict_features(table.features)
-    probabilities, threshold = said.probability, model.card.threshold
+    _refuse_seen(model, table)
+    table = table.without_flat()
+    card = model.card
+    return measure(
+        table, model.predict_features(table.features), threshold=card.threshold, base_rate=card.base_rate, seed=seed
+    )
+
+
+def measure(table: FeatureTable, said: Predictions, *, threshold: float, base_rate: float, seed: int = 0) -> Evaluation:
+    """Measure what was said of labelled photos; see `evaluate`."""
+    labels, probabilities = table.labels, said.probability
     numbers = {
         "n": len(table),
         "n_blurred": int(labels.sum()),
         "n_scenes": len(set(table.column("scene"))),
-        "n_errors": sum(not photo.too_small for photo in table.skipped),
-        "n_undecided": sum(photo.too_small for photo in table.skipped),
+        "n_errors": sum(not photo.undecided for photo in table.skipped),
+        "n_undecided": sum(photo.undecided for photo in table.skipped),
         **measure_ranking(labels, probabilities),
         "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, table.column("scene"), seed=seed),
         **measure_calibration(labels, probabilities),
         **measure_decisions(labels, probabilities, threshold),
-        "base_rate_trained": model.card.base_rate,
+        "base_rate_trained": base_rate,
         "cutoffs": [measure_decisions(labels, probabilities, cutoff) for cutoff in CUTOFFS],
         "curves": trace_curves(labels, probabilities),
         "by_tier": measure_groups(labels, probabilities, threshold, table.column("tier")),
@@ -307,6 +316,8 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
     blurred = table.labels == 1
     families = blur_families(table)
     rows = blurred & (families != "")
+    if said.kind is not None:
+        rows &= said.kind != ""
     kind = strength = None
     if said.kind is not None and rows.any():
         frequent = max(int((families[rows] == family).sum()) for family in set(families[rows]))
@@ -317,6 +328,8 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
         }
     truth = table.column("strength_px")
     rows = blurred & (truth > 0)
+    if said.strength_px is not None:
+        rows &= np.isfinite(said.strength_px)
     if said.strength_px is not None and rows.any():
         error = np.abs(said.strength_px[rows] - truth[rows]) / truth[rows]
         strength = {"n": int(rows.sum()), "median_relative_error": float(np.median(error))}
@@ -326,6 +339,19 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
 def blur_families(table: FeatureTable) -> NDArray[np.str_]:
     """Name what each photo's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
     return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in table.column("kind")])
+
+
+def _refuse_seen(model: BlurModel, table: FeatureTable) -> None:
+    known = set(model.card.calibrated_on.get("digests", ()))
+    if not known:
+        return
+    seen = [photo.path for photo, digest in zip(table.photos, table.digests(), strict=True) if digest in known]
+    if seen:
+        others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        raise DatasetError(
+            f"photos that the model was not calibrated on were needed, but of {len(table)} it was on {len(seen)}, by "
+            f"the same bytes: {seen[0]}{others}; take them out, or calibrate on others"
+        )
 
 
 def _log_odds(probabilities: Floats) -> Floats:

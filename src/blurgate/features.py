@@ -11,10 +11,15 @@ from itertools import product
 
 import numpy as np
 from array_api_compat import array_namespace
+from numpy.typing import NDArray
 
 from blurgate.blocks import BANDS, Array, split_blocks, take_band, transform_blocks
-from blurgate.images import Gray
+from blurgate.images import Gray, count_halvings
 from blurgate.statistics import STATISTICS
+
+TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
+
+DEFAULT_FEATURE_SET = "dct90"
 
 _CHUNK = 4096  # blocks at a time: few enough to stay in the cache, many enough to keep threads out of each other's way
 
@@ -25,21 +30,28 @@ class FeatureSet:
 
     Parameters
     ----------
-    bands, statistics, pools : tuple of str
-        Names out of `BANDS`, `STATISTICS` and `POOLS`.
-    scale : str
-        Name of the size at which the photo is looked at; ``1`` is its own.
+    scales, bands, statistics, pools : tuple of str
+        Names out of `SCALES`, `BANDS`, `STATISTICS` and `POOLS`.
+    texture : str
+        The column that says whether there is anything to judge in the photo.
+    least_texture : float
+        Below it there is too little.
+    max_pixels : int, optional
+        A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
     """
 
+    scales: tuple[str, ...]
     bands: tuple[str, ...]
     statistics: tuple[str, ...]
     pools: tuple[str, ...]
-    scale: str = "1"
+    texture: str
+    least_texture: float
+    max_pixels: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Column names, each of the form ``scale__band__statistic__pool``."""
-        return tuple("__".join(parts) for parts in product([self.scale], self.bands, self.statistics, self.pools))
+        return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
 
 
 def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
@@ -48,6 +60,7 @@ def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
     Parameters
     ----------
     gray : array of shape (height, width), uint8
+        At the scale that is to be measured.
     feature_set : FeatureSet
 
     Returns
@@ -65,7 +78,7 @@ def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
     return xp.concat(chunks, axis=0)
 
 
-def extract_features(gray: Array, feature_set: str = "dct18") -> Array:
+def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Array:
     """Sum up a photo.
 
     Parameters
@@ -83,19 +96,59 @@ def extract_features(gray: Array, feature_set: str = "dct18") -> Array:
     Raises
     ------
     ValueError
-        If `gray` is not 2-D or holds no whole block, or there is no such feature set.
+        If `gray` is not 2-D or holds no whole block at the smallest scale, or there is no such feature set.
 
     Examples
     --------
     >>> gray = np.zeros((64, 64), np.uint8)
-    >>> dict(zip(FEATURE_SETS["dct18"].columns, extract_features(gray)))["1__low__energy__mean"]
+    >>> dict(zip(FEATURE_SETS["dct18"].columns, extract_features(gray, "dct18")))["1__low__energy__mean"]
     np.float32(0.0)
     """
     chosen = find_feature_set(feature_set)
     xp = array_namespace(gray)
-    measured = block_statistics(gray, chosen)
-    pooled = xp.stack([POOLS[pool](measured) for pool in chosen.pools], axis=1)
-    return xp.reshape(pooled, (-1,))
+    if gray.ndim != 2:
+        raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
+    for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
+        gray = halve(gray)
+    pooled = []
+    for scale in SCALES[: 1 + max(map(SCALES.index, chosen.scales))]:
+        gray = gray if scale == SCALES[0] else halve(gray)
+        if scale in chosen.scales:
+            measured = block_statistics(gray, chosen)
+            ordered = xp.sort(measured, axis=0)
+            pooled.append(xp.reshape(xp.stack([POOLS[pool](ordered) for pool in chosen.pools], axis=1), (-1,)))
+    return xp.concat(pooled)
+
+
+def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:
+    """Say of each row of features whether there is anything to judge in its photo.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_photos, n_features), float32
+    feature_set : str
+        A name out of `FEATURE_SETS`.
+
+    Returns
+    -------
+    ndarray of shape (n_photos,), bool
+    """
+    chosen = find_feature_set(feature_set)
+    return np.asarray(features[:, chosen.columns.index(chosen.texture)] >= chosen.least_texture)
+
+
+def halve(gray: Array) -> Array:
+    """Halve a plane's sides: the mean of each 2x2 pixels, halves rounded up; an odd row or column is dropped.
+
+    Examples
+    --------
+    >>> halve(np.asarray([[1, 2, 9], [3, 4, 9]], np.uint8))
+    array([[3]], dtype=uint8)
+    """
+    xp = array_namespace(gray)
+    wide = xp.astype(gray[: gray.shape[0] // 2 * 2, : gray.shape[1] // 2 * 2], xp.int16)
+    total = wide[::2, ::2] + wide[1::2, ::2] + wide[::2, 1::2] + wide[1::2, 1::2]
+    return xp.astype((total + 2) // 4, xp.uint8)
 
 
 def find_feature_set(name: str) -> FeatureSet:
@@ -122,10 +175,27 @@ def variance_of_laplacian(gray: Gray) -> float:
     return float(np.var(around - 4 * padded[1:-1, 1:-1], dtype=np.float64))
 
 
-def mean_over_blocks(measured: Array) -> Array:
+def mean_over_blocks(ordered: Array) -> Array:
     """Average over blocks: (n_blocks, n) -> (n,), summed in float64."""
-    xp = array_namespace(measured)
-    return xp.astype(xp.mean(xp.astype(measured, xp.float64), axis=0), xp.float32)
+    xp = array_namespace(ordered)
+    return xp.astype(xp.mean(xp.astype(ordered, xp.float64), axis=0), xp.float32)
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """What so many percent of the blocks are below: (n_blocks, n), each column in ascending order, -> (n,).
+
+    Between two blocks it is interpolated linearly, as ``numpy.percentile`` does.
+    """
+
+    percent: float
+
+    def __call__(self, ordered: Array) -> Array:
+        """Pool; see the class."""
+        place = (ordered.shape[0] - 1) * self.percent / 100
+        below = int(place)
+        above = min(below + 1, ordered.shape[0] - 1)
+        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * (place - below)
 
 
 def _measure(coefficients: Array, feature_set: FeatureSet) -> Array:
@@ -134,6 +204,34 @@ def _measure(coefficients: Array, feature_set: FeatureSet) -> Array:
     return array_namespace(coefficients).stack(columns, axis=1)
 
 
-POOLS: dict[str, Callable[[Array], Array]] = {"mean": mean_over_blocks}
+SCALES = ("1", "1/2", "1/4")  # sides, as shares of those of the photo as it is looked at
 
-FEATURE_SETS = {"dct18": FeatureSet(bands=tuple(BANDS), statistics=tuple(STATISTICS), pools=("mean",))}
+POOLS: dict[str, Callable[[Array], Array]] = {  # of columns in ascending order
+    "mean": mean_over_blocks,
+    "p25": Percentile(25),
+    "p50": Percentile(50),
+    "p75": Percentile(75),
+    "p90": Percentile(90),
+    "p97": Percentile(97),
+    "p99.5": Percentile(99.5),
+}
+
+FEATURE_SETS = {
+    "dct18": FeatureSet(
+        scales=("1",),
+        bands=("low", "mid", "high"),
+        statistics=("mean", "std", "skewness", "kurtosis", "entropy", "energy"),
+        pools=("mean",),
+        texture="1__low__std__mean",
+        least_texture=0.25,
+    ),
+    "dct90": FeatureSet(
+        scales=SCALES,
+        bands=tuple(BANDS),
+        statistics=("log_energy",),
+        pools=("p25", "p50", "p75", "p90", "p97", "p99.5"),
+        texture="1/4__low__log_energy__p97",
+        least_texture=5.5,
+        max_pixels=2**20,
+    ),
+}

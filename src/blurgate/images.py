@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from blurgate.errors import PhotoError, SmallPhotoError
 
@@ -43,7 +44,24 @@ SUFFIXES = frozenset(
 )
 
 
-def read_gray(photo: Photo, *, min_side: int = MIN_SIDE) -> Gray:
+@dataclass(frozen=True)
+class Plane:
+    """A photo as it is looked at.
+
+    Parameters
+    ----------
+    gray : ndarray of shape (height, width), uint8
+        BT.601 luma, 0 to 255.
+    width, height : int
+        Of the photo itself, in pixels; `gray` may be a half, a quarter and so on of it.
+    """
+
+    gray: Gray
+    width: int
+    height: int
+
+
+def read_gray(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Gray:
     """Read a photo's luma.
 
     A JPEG is decoded to its own Y plane, without the detour over RGB. The EXIF orientation is applied, an alpha channel
@@ -56,6 +74,8 @@ def read_gray(photo: Photo, *, min_side: int = MIN_SIDE) -> Gray:
         open picture.
     min_side : int
         The shorter side that is needed, in pixels.
+    max_pixels : int, optional
+        A larger photo is halved, by the mean of each 2x2 pixels, until it has no more; see `count_halvings`.
 
     Returns
     -------
@@ -74,12 +94,32 @@ def read_gray(photo: Photo, *, min_side: int = MIN_SIDE) -> Gray:
     >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
     (64, 96)
     """
-    return _read(photo, "L", min_side)
+    return read_plane(photo, min_side=min_side, max_pixels=max_pixels).gray
+
+
+def read_plane(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Plane:
+    """Read a photo's luma and its own size; as `read_gray`."""
+    picture, (width, height) = _read(photo, "L", min_side, max_pixels)
+    return Plane(np.asarray(picture), width, height)
 
 
 def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
     """Read a photo's colours; as `read_gray`, but of shape (height, width, 3)."""
-    return _read(photo, "RGB", min_side)
+    return np.asarray(_read(photo, "RGB", min_side)[0])
+
+
+def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
+    """Count how often a picture is halved: until it has `max_pixels`, but never to a side below `MIN_SIDE`.
+
+    Examples
+    --------
+    >>> count_halvings(4000, 3000, 2**20), count_halvings(1024, 768, 2**20), count_halvings(60_000, 200, 2**20)
+    (2, 0, 1)
+    """
+    halvings = 0
+    while max_pixels and width * height > max_pixels and min(width, height) >= 2 * MIN_SIDE:
+        width, height, halvings = (width + 1) // 2, (height + 1) // 2, halvings + 1
+    return halvings
 
 
 def find_photos(paths: Iterable[str | PathLike[str]]) -> list[Path]:
@@ -158,23 +198,31 @@ def _is_photo(path: Path, *, below: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
 
 
-def _read(photo: Photo, mode: str, min_side: int) -> NDArray[np.uint8]:
+def _read(photo: Photo, mode: str, min_side: int, max_pixels: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+    """Read a picture, and the size that it has as it stands."""
     name = fspath(photo) if isinstance(photo, str | PathLike) else "the picture"
     try:
         picture = _open(photo)
-        picture.draft(mode, picture.size)
+        size = picture.size
+        factor = 2 ** count_halvings(*size, max_pixels)
+        # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all formats
+        picture.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
+        remaining = factor // round(size[0] / picture.size[0])
+        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
         picture = _to_mode(ImageOps.exif_transpose(picture), mode)
+        if remaining > 1:
+            picture = picture.reduce(remaining)
     except FileNotFoundError:
         raise PhotoError(f"{name} does not exist: check the path") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         # PIL's plugins raise all of these on damaged files
         raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
-    if min(picture.size) < min_side:
-        width, height = picture.size
+    width, height = size[::-1] if turned else size
+    if min(width, height) < min_side:
         raise SmallPhotoError(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
         )
-    return np.asarray(picture)
+    return picture, (width, height)
 
 
 def _open(photo: Photo) -> Image.Image:

@@ -21,14 +21,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.features import FEATURE_SETS, TOO_LITTLE_TEXTURE, extract_features, has_texture
 from blurgate.files import whole_file
-from blurgate.images import MIN_SIDE, Photo, read_gray
+from blurgate.images import MIN_SIDE, Photo, read_plane
 
 if TYPE_CHECKING:
     import xgboost
 
 FILE_FORMAT = 1
+DEFAULT_MODEL = Path(__file__).parent / "models" / "default.blurgate"
+TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
 STRENGTH_OFFSET = 0.5  # pixels; the strength booster predicts log2(strength + offset)
 
 
@@ -47,9 +49,9 @@ class Verdict:
     kind : str
         ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
     strength_px : float or None
-        Second-moment radius of the blur in pixels, where the model knows strengths.
+        Second-moment radius of the blur in pixels of the photo as it was looked at, where the model knows strengths.
     reason : str
-        Why it is undecided.
+        Why it is undecided; a photo with too little texture has a probability all the same.
     width, height : int or None
         In pixels.
     error : str
@@ -79,11 +81,11 @@ class Card:
         The feature columns it was trained on.
     slope, intercept : float
         Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
-        the trees' answers.
+        the trees' answers; a booster named ``own`` adds its margin to that.
     threshold : float
         A photo is blurred from this probability on.
     base_rate : float
-        Share of blurred photos in training: the odds that the probabilities assume.
+        Share of blurred photos that the probabilities assume.
     kinds : tuple of str
         Classes of the kind booster; empty if there is none.
     parameters : mapping
@@ -91,7 +93,15 @@ class Card:
     trained_on : mapping
         Sources and counts.
     results : mapping
-        How it did on the scenes that were set aside.
+        How it did on what it had not seen.
+    at_threshold : mapping
+        What the threshold costs: ``false_alarm_rate``, ``miss_rate``, and what they were ``measured_on``.
+    calibrated_on : mapping
+        The user's photos that `calibrate` was given; empty for a model as it was trained.
+    terms : mapping
+        Under what terms the photos were to be had that it was trained on.
+    limits : tuple of str
+        Where it is known to fail.
     made_by : str
         Name and version of the program.
     """
@@ -106,6 +116,10 @@ class Card:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     results: Mapping[str, Any] = field(default_factory=dict)
+    at_threshold: Mapping[str, Any] = field(default_factory=dict)
+    calibrated_on: Mapping[str, Any] = field(default_factory=dict)
+    terms: Mapping[str, str] = field(default_factory=dict)
+    limits: tuple[str, ...] = ()
     made_by: str = ""
 
 
@@ -114,8 +128,8 @@ class Predictions:
     """What a model says of many photos; every array has one entry for each."""
 
     probability: NDArray[np.float64]
-    kind: NDArray[np.str_] | None
-    strength_px: NDArray[np.float64] | None
+    kind: NDArray[np.str_] | None = None
+    strength_px: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,7 +140,8 @@ class BlurModel:
     ----------
     card : Card
     boosters : mapping of str to bytes
-        XGBoost's UBJSON: ``blurred``, and where the training photos told them ``kind`` and ``strength``.
+        XGBoost's UBJSON: ``blurred``, where the training photos told them ``kind`` and ``strength``, and ``own`` where
+        `calibrate` has refitted it to a user's photos.
     """
 
     card: Card
@@ -145,22 +160,26 @@ class BlurModel:
         PhotoError
             If it cannot be read. A photo that is too small to judge gets a verdict, ``undecided``.
         """
-        gray = read_gray(photo, min_side=1)
-        height, width = gray.shape
-        path = os.fspath(photo) if isinstance(photo, str | os.PathLike) else ""
-        if min(gray.shape) < MIN_SIDE:
-            reason = f"too small: at least {MIN_SIDE} px on each side are needed"
-            return Verdict(path, "undecided", reason=reason, width=width, height=height)
-        said = self.predict_features(extract_features(gray, self.card.feature_set)[np.newaxis])
-        blurred = bool(said.probability[0] >= self.card.threshold)
-        return Verdict(
-            path=path,
-            decision="blurred" if blurred else "sharp",
+        plane = read_plane(photo, min_side=1, max_pixels=FEATURE_SETS[self.card.feature_set].max_pixels)
+        seen = Verdict(
+            path=os.fspath(photo) if isinstance(photo, str | os.PathLike) else "",
+            width=plane.width,
+            height=plane.height,
+        )
+        if min(plane.width, plane.height) < MIN_SIDE:
+            return replace(seen, decision="undecided", reason=TOO_SMALL)
+        features = extract_features(plane.gray, self.card.feature_set)[np.newaxis]
+        said = self.predict_features(features)
+        decision, reason = ("blurred" if said.probability[0] >= self.card.threshold else "sharp"), ""
+        if not has_texture(features, self.card.feature_set)[0]:
+            decision, reason = "undecided", TOO_LITTLE_TEXTURE
+        return replace(
+            seen,
+            decision=decision,
             probability=round(float(said.probability[0]), 6),
-            kind=str(said.kind[0]) if blurred and said.kind is not None else "",
+            kind=str(said.kind[0]) if decision == "blurred" and said.kind is not None else "",
             strength_px=None if said.strength_px is None else round(float(said.strength_px[0]), 3),
-            width=width,
-            height=height,
+            reason=reason,
         )
 
     def predict_features(self, features: NDArray[np.float32]) -> Predictions:
@@ -179,13 +198,17 @@ class BlurModel:
         if features.ndim != 2 or features.shape[1] != len(self.card.columns):
             needed = f"(n_photos, {len(self.card.columns)})"
             raise ValueError(f"features must be of shape {needed}, got shape {features.shape}")
-        margin = self._answer("blurred", features)
         kind = strength = None
         if "kind" in self.boosters:
             kind = np.asarray(self.card.kinds)[self._answer("kind", features).argmax(axis=1)]
         if "strength" in self.boosters:
-            strength = np.maximum(2.0 ** self._answer("strength", features) - STRENGTH_OFFSET, 0.0)
-        return Predictions(calibrate(margin, self.card.slope, self.card.intercept), kind, strength)
+            strength = to_strength(self._answer("strength", features))
+        return Predictions(to_probability(self.log_odds(features)), kind, strength)
+
+    def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Say the log-odds of blurred, of shape (n_photos,)."""
+        odds = self.card.slope * self._answer("blurred", features) + self.card.intercept
+        return odds + self._answer("own", features) if "own" in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
         """Decide at another threshold.
@@ -219,8 +242,8 @@ class BlurModel:
         return np.asarray(answer, dtype=np.float64)
 
 
-def load_model(path: str | os.PathLike[str]) -> BlurModel:
-    """Read a model file.
+def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
+    """Read a model file; by default the one that ships.
 
     Raises
     ------
@@ -244,20 +267,26 @@ def load_model(path: str | os.PathLike[str]) -> BlurModel:
     return model
 
 
-def calibrate(margin: NDArray[np.float64], slope: float, intercept: float) -> NDArray[np.float64]:
-    """Turn margins into probabilities: the logistic function of ``slope * margin + intercept``."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * (slope * margin + intercept))))
+def to_probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn log-odds into probabilities, by the logistic function."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * log_odds)))
+
+
+def to_strength(answer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn the strength booster's answers into pixels."""
+    return np.maximum(2.0**answer - STRENGTH_OFFSET, 0.0)
 
 
 def _read_card(content: Any, path: Path) -> Card:
     if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
         raise ModelFileError(f"{path} is no model of format {FILE_FORMAT}: train it anew with this version of blurgate")
     try:
-        card = Card(**{**content, "columns": tuple(content["columns"]), "kinds": tuple(content["kinds"])})
+        listed = {name: tuple(content[name]) for name in ("columns", "kinds", "limits") if name in content}
+        card = Card(**{**content, **listed})
         numbers = [card.slope, card.intercept, card.threshold, card.base_rate]
     except (TypeError, KeyError, ValueError) as error:
         raise ModelFileError(f"{path} has a damaged card ({error}): train or copy it anew") from error
-    names = (card.feature_set, *card.columns, *card.kinds)
+    names = (card.feature_set, *card.columns, *card.kinds, *card.limits)
     if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers) or not all(
         isinstance(name, str) for name in names
     ):

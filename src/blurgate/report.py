@@ -159,7 +159,7 @@ def draw_search(numbers: Numbers) -> Figure:
         axes.plot(ended, [0.02] * len(ended), "|", color=FAINT, transform=bottom, label="hopeless, ended early")
     axes.step(list(places), best, where="post", color=INK, linewidth=1.2, label="best so far")
     axes.set_xlabel("trial")
-    axes.set_ylabel("out-of-fold ROC AUC")
+    axes.set_ylabel("ROC AUC on what is left out")
     axes.legend(loc="lower right", fontsize=8)
     return figure
 

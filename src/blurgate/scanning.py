@@ -7,18 +7,21 @@ from collections.abc import Iterable, Iterator
 
 from blurgate.errors import PhotoError
 from blurgate.images import find_photos
-from blurgate.model import BlurModel, Verdict
+from blurgate.model import BlurModel, Verdict, load_model
 from blurgate.threads import run_in_order
 
 
-def scan(paths: Iterable[str | os.PathLike[str]], *, model: BlurModel, jobs: int | None = None) -> Iterator[Verdict]:
+def scan(
+    paths: Iterable[str | os.PathLike[str]], *, model: BlurModel | None = None, jobs: int | None = None
+) -> Iterator[Verdict]:
     """Judge photos, in order, without holding more than a few at a time.
 
     Parameters
     ----------
     paths : iterable of path
         Files and folders; see `blurgate.images.find_photos`.
-    model : BlurModel
+    model : BlurModel, optional
+        By default the one that ships.
     jobs : int, optional
         Photos at work at the same time; by default one for each core.
 
@@ -36,9 +39,11 @@ def scan(paths: Iterable[str | os.PathLike[str]], *, model: BlurModel, jobs: int
     if not photos:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
 
+    judging = model or load_model()
+
     def judge(path: os.PathLike[str]) -> Verdict:
         try:
-            return model.predict(path)
+            return judging.predict(path)
         except PhotoError as error:
             return Verdict(path=os.fspath(path), error=str(error))
 

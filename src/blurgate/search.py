@@ -1,4 +1,4 @@
-"""Folds -> the settings of the trees that rank best on the scenes left out; Optuna's study keeps the search."""
+"""Folds -> the settings of the trees that rank best on what is left out; Optuna's study keeps the search."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
 from blurgate.evaluation import Floats, Labels, Numbers
-from blurgate.splits import Split
+from blurgate.splits import Split, weigh_rows
 from blurgate.table import FeatureTable
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -90,11 +90,11 @@ def search_parameters(
         return _sum_up(search, seed)
 
 
-def predict_out_of_fold(
+def predict_left_out(
     table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int, jobs: int | None = None
 ) -> Floats:
-    """Predict each row's margin with trees that have not seen its scene; shape (n_photos,)."""
-    margins = np.empty(len(table))
+    """Predict each row's margin with trees that have not seen its scene or source; NaN if it is in no fold's test."""
+    margins = np.full(len(table), np.nan)
     data = [_fold_data(table, fold) for fold in folds]
     for fold, answer in zip(
         folds, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
@@ -111,7 +111,8 @@ def tree_settings(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _fold_data(table: FeatureTable, fold: Split) -> tuple[Any, Any, Labels]:
-    training = xgboost.QuantileDMatrix(table.features[fold.train], table.labels[fold.train], nthread=1)
+    weight = weigh_rows(table.take(fold.train))
+    training = xgboost.QuantileDMatrix(table.features[fold.train], table.labels[fold.train], weight=weight, nthread=1)
     return training, xgboost.DMatrix(table.features[fold.test], nthread=1), table.labels[fold.test]
 
 
@@ -124,9 +125,9 @@ def _fit_fold(data: tuple[Any, Any, Labels], parameters: dict[str, Any], seed: i
 
 def _propose(trial: Any) -> dict[str, Any]:
     return {
-        "n_estimators": trial.suggest_int("n_estimators", 100, 600, step=50),
+        "n_estimators": trial.suggest_int("n_estimators", 100, 500, step=50),
         "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
-        "max_depth": trial.suggest_int("max_depth", 2, 8),
+        "max_depth": trial.suggest_int("max_depth", 2, 6),
         "min_child_weight": trial.suggest_float("min_child_weight", 0.5, 20, log=True),
         "subsample": trial.suggest_float("subsample", 0.5, 1.0),
         "colsample_bytree": trial.suggest_float("colsample_bytree", 0.3, 1.0),

@@ -77,3 +77,40 @@ def cut_folds(table: FeatureTable, *, folds: int, seed: int) -> list[Split]:
             f"{len(set(scenes))} scenes do not allow them: add photos of other scenes, or lower --folds"
         )
     return splits
+
+
+def leave_sources_out(table: FeatureTable) -> list[Split]:
+    """Cut one fold for each source: train on the others, test on it.
+
+    Rows of a scene that the tested source has too are in neither part. A source with one class only cannot be ranked:
+    it is always trained on.
+
+    Raises
+    ------
+    DatasetError
+        If there are not two sources that can be left out.
+    """
+    labels, scenes = table.labels, table.column("scene")
+    splits = []
+    for source in sorted(set(table.sources)):
+        out = table.sources == source
+        shared = np.isin(scenes, scenes[out])
+        if all(len(set(labels[rows])) == 2 for rows in (out, ~shared)):
+            splits.append(Split(np.flatnonzero(~shared), np.flatnonzero(out)))
+    if len(splits) < 2:
+        raise DatasetError(
+            "two sources with sharp and blurred photos each, of different scenes, were needed to leave one out, got "
+            f"{len(splits)}: add a source, or validate by scenes (--validate scenes)"
+        )
+    return splits
+
+
+def weigh_rows(table: FeatureTable) -> NDArray[np.float32]:
+    """Weigh the rows: a source of many photos counts for more than one of few, but by the square root of their number.
+
+    The same holds for the two classes within a source. The mean weight is 1.
+    """
+    groups = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1 / np.sqrt(count[group])
+    return np.asarray(weights / weights.mean(), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The six statistics of a band: (n_coefficients, n_blocks) -> (n_blocks,).
+"""The statistics of a band: (n_coefficients, n_blocks) -> (n_blocks,).
 
 Written on the Python array API standard, like `blurgate.blocks`. A band without spread (all its coefficients alike, as
 in a flat block) has skewness and kurtosis 0; a band without any coefficient above zero has entropy 0. Nothing here is
@@ -67,6 +67,15 @@ def energy(band: Array) -> Array:
     return array_namespace(band).sum(band * band, axis=0)
 
 
+def log_energy(band: Array) -> Array:
+    """Take the natural logarithm of 1 + energy: exposure and contrast only shift it.
+
+    The 1 is in squared gray levels, about what rounding to 8 bits leaves in a flat block.
+    """
+    xp = array_namespace(band)
+    return xp.log1p(xp.sum(band * band, axis=0))
+
+
 def _scaled_deviation(band: Array) -> Array:
     """Deviation from the mean as a share of the largest: powers of it neither overflow nor vanish.
 
@@ -91,4 +100,5 @@ STATISTICS = {  # order = column order
     "kurtosis": kurtosis,
     "entropy": entropy,
     "energy": energy,
+    "log_energy": log_energy,
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
-from blurgate.features import FEATURE_SETS, extract_features, find_feature_set, variance_of_laplacian
+from blurgate.features import (
+    DEFAULT_FEATURE_SET,
+    FEATURE_SETS,
+    TOO_LITTLE_TEXTURE,
+    extract_features,
+    find_feature_set,
+    has_texture,
+    variance_of_laplacian,
+)
 from blurgate.files import whole_file
 from blurgate.images import read_gray
 from blurgate.labels import LABELS, LabelledPhoto, list_photos, parse_number, parse_photo, read_csv, refuse_repeats
@@ -27,11 +36,11 @@ ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error",
 
 @dataclass(frozen=True)
 class SkippedPhoto:
-    """A photo that is in no figure: the error says why, and whether it is only too small to judge."""
+    """A photo that is in no figure: the error says why; undecided if it can be read, but shows too little to judge."""
 
     path: str
     error: str
-    too_small: bool = False
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,7 @@ class FeatureTable:
     feature_set : str
         A name out of `FEATURE_SETS`; its columns name the columns of `features`.
     variance_of_laplacian : ndarray of shape (n_photos,), float64
-        The customary measure, to compare with.
+        The customary measure, to compare with, of the photo at the size at which it is looked at.
     skipped : tuple of SkippedPhoto
         Photos without a row.
     sources : ndarray of shape (n_photos,), str
@@ -107,6 +116,16 @@ class FeatureTable:
             folders=self.folders,
         )
 
+    def without_flat(self) -> FeatureTable:
+        """Skip the photos with too little texture to judge."""
+        textured = has_texture(self.features, self.feature_set)
+        flat = [SkippedPhoto(self.photos[row].path, TOO_LITTLE_TEXTURE, True) for row in np.flatnonzero(~textured)]
+        return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
+
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of each row's picture file, its first 16 digits; empty where the file is not there."""
+        return tuple(_digest(self.picture(row)) for row in range(len(self)))
+
     def picture(self, row: int) -> Path:
         """Where the picture of a row should be."""
         return self.folders[str(self.sources[row])] / self.photos[row].path
@@ -115,7 +134,7 @@ class FeatureTable:
 def build_table(
     source: str | os.PathLike[str],
     *,
-    feature_set: str = "dct18",
+    feature_set: str = DEFAULT_FEATURE_SET,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> FeatureTable:
@@ -146,12 +165,12 @@ def build_table(
     source = Path(source)
     if source.is_file():
         return _check_feature_set(read_table(source), source, feature_set)
-    columns = find_feature_set(feature_set).columns
+    chosen = find_feature_set(feature_set)
     photos = list_photos(source)
 
     def measure(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
         try:
-            gray = read_gray(source / photo.path)
+            gray = read_gray(source / photo.path, max_pixels=chosen.max_pixels)
         except PhotoError as error:
             return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
         return extract_features(gray, feature_set), variance_of_laplacian(gray)
@@ -165,7 +184,7 @@ def build_table(
     return _named(
         FeatureTable(
             photos=tuple(photo for photo, _ in done),
-            features=np.stack([result[0] for _, result in done]).reshape(-1, len(columns)),
+            features=np.stack([result[0] for _, result in done]).reshape(-1, len(chosen.columns)),
             feature_set=feature_set,
             variance_of_laplacian=np.asarray([result[1] for _, result in done]),
             skipped=(*_read_skipped(source), *skipped),
@@ -366,6 +385,10 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
 def _unicode(value: Any) -> Any:
     """Write the bytes of a name that are no Unicode as backslash escapes: Parquet holds nothing else."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def _number(value: float) -> float | None:

@@ -1,7 +1,9 @@
 """Feature tables -> tuned, calibrated BlurModel, and its evaluation on scenes that it has not seen.
 
-The order of things keeps the account honest: test scenes are set aside first; the search sees out-of-fold predictions
-of the other scenes only; calibration and threshold come from those predictions too; the test scenes are looked at once.
+Two ways keep the account honest. Where there are several sources, each is judged by trees of the others, which is what
+a stranger's photos will be: these predictions choose settings, calibration and threshold. With one source, test scenes
+are set aside first; the search, the calibration and the threshold see out-of-fold predictions of the other scenes only;
+the test scenes are looked at once.
 """
 
 from __future__ import annotations
@@ -15,22 +17,36 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
+from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.evaluation import Evaluation, Floats, Labels, Numbers, blur_families, evaluate
+from blurgate.evaluation import (
+    Evaluation,
+    Floats,
+    Numbers,
+    blur_families,
+    evaluate,
+    measure,
+    measure_calibration,
+    measure_groups,
+    measure_ranking,
+)
+from blurgate.features import DEFAULT_FEATURE_SET
 from blurgate.labels import is_labelled
-from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, calibrate
-from blurgate.search import predict_out_of_fold, search_parameters, tree_settings
-from blurgate.splits import Split, cut_folds, split_scenes
+from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, Predictions, to_probability, to_strength
+from blurgate.search import predict_left_out, search_parameters, tree_settings
+from blurgate.splits import Split, cut_folds, leave_sources_out, split_scenes, weigh_rows
 from blurgate.table import FeatureTable, build_table, join_tables
-from blurgate.threads import Track, no_track
+from blurgate.threads import Track, no_track, run_in_order
 
 with needs_extra("train", "Training or evaluating"):
     import xgboost
-    from sklearn.metrics import roc_curve
 
+VALIDATIONS = ("leave-source-out", "scenes")
+RESULTS = ("n", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece")
+
+EXPLAINED = 1000  # photos, about, that SHAP values are taken of
 MIN_ROWS = 30  # blurred photos of known kind, or of known strength, that a booster for it needs
 
 
@@ -38,7 +54,7 @@ def load_sources(
     sources: Sequence[str | os.PathLike[str]],
     work: Path,
     *,
-    feature_set: str = "dct18",
+    feature_set: str = DEFAULT_FEATURE_SET,
     recipe: str = "camera",
     per_photo: int = 2,
     seed: int = 0,
@@ -83,6 +99,7 @@ def load_sources(
 def train(
     table: FeatureTable,
     *,
+    validate: str | None = None,
     trials: int = 50,
     timeout: float | None = None,
     study: str | os.PathLike[str] | None = None,
@@ -91,12 +108,17 @@ def train(
     jobs: int | None = None,
     track: Track = no_track,
 ) -> tuple[BlurModel, Evaluation]:
-    """Tune, train and calibrate a model, and evaluate it on unseen scenes.
+    """Tune, train and calibrate a model, and evaluate it on what it has not seen.
 
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are left out.
+    validate : {'leave-source-out', 'scenes'}, optional
+        What chooses the settings, the calibration and the threshold, and what the evaluation is of.
+        ``leave-source-out``: each source is judged by trees of the other sources; the model is then of all photos.
+        ``scenes``: one scene in five is set aside for the evaluation, and folds of the other scenes choose. By default
+        the former where there are several sources that can be left out.
     trials : int
         Settings of the trees to try, counting those that the study already holds.
     timeout : float, optional
@@ -116,100 +138,98 @@ def train(
     -------
     model : BlurModel
     evaluation : Evaluation
-        On the test scenes; beside what `evaluate` measures it tells of the data, the search and the trees.
+        Beside what `evaluate` measures it tells of the data, the search, the trees, and each source left out.
 
     Raises
     ------
     DatasetError
-        If labels are missing, there is one class only, or there are too few scenes.
+        If labels are missing, there is one class only, or there are too few scenes or sources.
     StudyFileError
         If the study file is damaged or belongs to another search.
     ValueError
-        If `trials` is below 1 or `folds` below 2.
+        If `trials` is below 1, `folds` below 2, or there is no such way to validate.
     """
     if trials < 1 or folds < 2:
         raise ValueError(f"at least 1 trial and 2 folds were needed, got {trials} and {folds}")
-    table = replace(table, photos=_named_scenes(table))
-    split = split_scenes(table, folds=folds, seed=seed)
-    training, test = table.take(split.train), replace(table.take(split.test), skipped=table.skipped)
-    fold_rows = cut_folds(training, folds=folds, seed=seed)
+    if validate not in (None, *VALIDATIONS):
+        raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
+    table = replace(table, photos=_named_scenes(table)).without_flat()
+    by_source = validate == "leave-source-out" or (validate is None and _can_leave_out(table))
+    if by_source:
+        split = Split(np.arange(len(table)), np.empty(0, np.intp))
+        training = table.take(split.train)
+        fold_rows = leave_sources_out(training)
+    else:
+        split = split_scenes(table, folds=folds, seed=seed)
+        training = table.take(split.train)
+        fold_rows = cut_folds(training, folds=folds, seed=seed)
     found = search_parameters(
         training, fold_rows, trials=trials, timeout=timeout, study=study, seed=seed, jobs=jobs, track=track
     )
-    margins = predict_out_of_fold(training, fold_rows, found.parameters, seed=seed, jobs=jobs)
-    slope, intercept = fit_calibration(training.labels, margins)
-    probabilities = calibrate(margins, slope, intercept)
-    boosters, kinds = fit_boosters(training, fold_rows, found.parameters, seed=seed)
+    margins = predict_left_out(training, fold_rows, found.parameters, seed=seed, jobs=jobs)
+    seen = np.flatnonzero(np.isfinite(margins))  # a source of one class is in no fold's test
+    judged, weights = training.take(seen), even_odds(training.take(seen))
+    slope, intercept = fit_calibration(judged.labels, margins[seen], weights)
+    probabilities = to_probability(slope * margins[seen] + intercept)
+    threshold = choose_threshold(judged.labels, probabilities, weights)
+    boosters, kinds, left_out = fit_boosters(training, fold_rows, found.parameters, seed=seed)
     card = Card(
         feature_set=table.feature_set,
         columns=table.columns,
         slope=slope,
         intercept=intercept,
-        threshold=choose_threshold(training.labels, probabilities),
-        base_rate=float(training.labels.mean()),
+        threshold=threshold,
+        base_rate=0.5,
         kinds=kinds,
         parameters=found.parameters,
         trained_on=_describe(training),
         made_by=f"blurgate {version('blurgate')}",
     )
-    evaluation = evaluate(BlurModel(card, boosters), test, seed=seed)
+    if by_source:
+        said = Predictions(
+            _calibrate_across(judged, margins[seen], weights),
+            None if left_out.kind is None else left_out.kind[seen],
+            None if left_out.strength_px is None else left_out.strength_px[seen],
+        )
+        test = replace(judged, skipped=table.skipped)
+        evaluation = measure(test, said, threshold=threshold, base_rate=card.base_rate, seed=seed)
+        within = _rank_within(training, found.parameters, folds=folds, seed=seed, jobs=jobs)
+        evaluation.numbers["sources"] = _describe_sources(judged, said.probability, threshold, within)
+    else:
+        test = replace(table.take(split.test), skipped=table.skipped)
+        evaluation = evaluate(BlurModel(card, boosters), test, seed=seed)
     numbers = evaluation.numbers
-    results = {name: numbers[name] for name in ("n", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision")}
-    model = BlurModel(replace(card, results=results), boosters)
-    laplacian_cutoff = -choose_threshold(training.labels, -training.variance_of_laplacian)
+    (kept, alarms), (missed, hits) = numbers["confusion_matrix"]
+    model = BlurModel(
+        replace(
+            card,
+            results={name: numbers[name] for name in RESULTS},
+            at_threshold={
+                "false_alarm_rate": alarms / max(1, kept + alarms),
+                "miss_rate": missed / max(1, missed + hits),
+                "measured_on": "sources left out of training" if by_source else "scenes left out of training",
+            },
+        ),
+        boosters,
+    )
+    laplacian_cutoff = -choose_threshold(judged.labels, -judged.variance_of_laplacian, weights)
     numbers["variance_of_laplacian"] |= {
         "chosen_cutoff": laplacian_cutoff,
         "accuracy_at_chosen_cutoff": float(((test.variance_of_laplacian <= laplacian_cutoff) == test.labels).mean()),
     }
-    numbers["training"] = _describe(training) | {"folds": folds, "out_of_fold_roc_auc": found.numbers["best"]}
+    numbers["training"] = _describe(training) | {
+        "validate": "leave-source-out" if by_source else "scenes",
+        "folds": len(fold_rows),
+        "out_of_fold_roc_auc": found.numbers["best"],
+    }
     numbers["search"] = found.numbers
     numbers["features"] = explain_trees(model, test)
     return model, evaluation
 
 
-def fit_calibration(labels: Labels, margins: Floats) -> tuple[float, float]:
-    """Fit the slope and intercept that turn margins into probabilities, by Platt's method.
-
-    Its softened targets keep the slope finite where the classes are apart entirely.
-
-    References
-    ----------
-    .. [1] J. Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood
-           methods", Advances in Large Margin Classifiers, MIT Press 1999.
-    """
-    n_blurred = int(labels.sum())
-    n_sharp = len(labels) - n_blurred
-    target = np.where(labels == 1, (n_blurred + 1) / (n_blurred + 2), 1 / (n_sharp + 2))
-
-    def loss(line: Floats) -> tuple[float, Floats]:
-        logit = line[0] * margins + line[1]
-        error = calibrate(margins, line[0], line[1]) - target
-        value = float(np.sum(np.logaddexp(0, logit) - target * logit))
-        return value, np.asarray([error @ margins, error.sum()])
-
-    best = optimize.minimize(
-        loss, np.asarray([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=[(1e-3, None), (None, None)]
-    )
-    return float(best.x[0]), float(best.x[1])
-
-
-def choose_threshold(labels: Labels, scores: Floats) -> float:
-    """Choose the threshold with the best mean of recall and specificity: the share of blurred photos does not move it.
-
-    A best one by a photo or two is chance; so it is the middle of all thresholds that are as good within one standard
-    error.
-    """
-    false_alarms, hits, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    balanced = (hits + 1 - false_alarms) / 2
-    best = balanced.max()
-    good = thresholds[balanced >= best - np.sqrt(best * (1 - best) / len(labels))]
-    below = scores[scores < good.min()]  # a threshold decides alike from the next lower score on
-    return float((good[np.isfinite(good)].max() + (below.max() if below.size else good.min())) / 2)
-
-
 def fit_boosters(
     table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int
-) -> tuple[dict[str, bytes], tuple[str, ...]]:
+) -> tuple[dict[str, bytes], tuple[str, ...], Predictions]:
     """Fit the trees on all rows: ``blurred``, and ``kind`` and ``strength`` where enough photos tell theirs.
 
     Kinds are left out where the folds show that the features hardly tell them apart.
@@ -220,22 +240,32 @@ def fit_boosters(
         XGBoost's UBJSON.
     kinds : tuple of str
         Classes of the kind booster.
+    left_out : Predictions
+        Kind and strength of each row by trees that have not seen its fold; empty or NaN if it is in no fold's test.
+        Its probabilities are NaN.
     """
-    labels = table.labels
-    boosters = {"blurred": _fit(table.features, labels, parameters, seed)}
+    labels, features = table.labels, table.features
+    boosters = {"blurred": _fit(features, labels, parameters, seed, weigh_rows(table))}
+    left_out = Predictions(np.full(len(table), np.nan))
     families, strengths = blur_families(table), table.column("strength_px")
     kinds = tuple(sorted(set(families[labels == 1]) - {""}))
     classes = np.asarray([kinds.index(family) if family in kinds else -1 for family in families])
     classes[labels == 0] = -1
     settings = {**parameters, "objective": "multi:softprob", "num_class": len(kinds)}
-    if len(kinds) > 1 and _tells_kinds_apart(table.features, classes, folds, settings, seed):
-        boosters["kind"] = _fit(table.features[classes >= 0], classes[classes >= 0], settings, seed)
+    if len(kinds) > 1:
+        votes = _predict_folds(features, classes, classes >= 0, folds, settings=settings, seed=seed)
+        told = np.asarray([kinds[vote] if known else "" for vote, known in zip(*_vote(votes), strict=True)])
+        if _tells_kinds_apart(told, families, classes >= 0):
+            boosters["kind"] = _fit(features[classes >= 0], classes[classes >= 0], settings, seed)
+            left_out = replace(left_out, kind=told)
     rows = np.isfinite(strengths)
     if (rows & (labels == 1)).sum() >= MIN_ROWS:
-        target = np.log2(strengths[rows] + STRENGTH_OFFSET)
+        target = np.log2(np.where(rows, strengths, 0) + STRENGTH_OFFSET)
         settings = {**parameters, "objective": "reg:squarederror"}
-        boosters["strength"] = _fit(table.features[rows], target, settings, seed)
-    return boosters, kinds if "kind" in boosters else ()
+        boosters["strength"] = _fit(features[rows], target[rows], settings, seed)
+        answer = _predict_folds(features, target, rows, folds, settings=settings, seed=seed)
+        left_out = replace(left_out, strength_px=to_strength(answer[:, 0]))
+    return boosters, kinds if "kind" in boosters else (), left_out
 
 
 def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
@@ -251,12 +281,71 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
     """
     booster = xgboost.Booster(model_file=bytearray(model.boosters["blurred"]))
     gains = booster.get_score(importance_type="gain")
-    shares = np.abs(booster.predict(xgboost.DMatrix(table.features), pred_contribs=True)[:, :-1]).mean(axis=0)
+    some = table.features[:: max(1, len(table) // EXPLAINED)]  # it takes minutes on ten thousand
+    shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
     rows = [
         {"column": column, "gain": float(gains.get(f"f{index}", 0.0)), "mean_abs_shap": float(shares[index])}
         for index, column in enumerate(table.columns)
     ]
     return sorted(rows, key=lambda row: -row["mean_abs_shap"])
+
+
+def even_odds(table: FeatureTable) -> NDArray[np.float32]:
+    """Weigh rows so that in each source sharp and blurred photos weigh alike, and the sources as `weigh_rows` has them.
+
+    What is calibrated with these weights assumes that one photo in two is blurred, whatever the training's share was.
+    """
+    labels, weights = table.labels, weigh_rows(table).astype(np.float64)
+    for source in set(table.sources):
+        rows = table.sources == source
+        both = weights[rows].sum() / len(set(labels[rows]))
+        for value in set(labels[rows]):
+            weights[rows & (labels == value)] *= both / weights[rows & (labels == value)].sum()
+    return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+
+def _can_leave_out(table: FeatureTable) -> bool:
+    try:
+        return len(leave_sources_out(table)) > 1
+    except DatasetError:
+        return False
+
+
+def _calibrate_across(table: FeatureTable, margins: Floats, weights: NDArray[np.float32]) -> Floats:
+    """Give each source's photos the probabilities that the other sources' calibration would."""
+    probabilities = np.empty(len(table))
+    for source in set(table.sources):
+        out = table.sources == source
+        slope, intercept = fit_calibration(table.labels[~out], margins[~out], weights[~out])
+        probabilities[out] = to_probability(slope * margins[out] + intercept)
+    return probabilities
+
+
+def _rank_within(
+    table: FeatureTable, parameters: dict[str, Any], *, folds: int, seed: int, jobs: int | None
+) -> dict[str, float | None]:
+    """Rank each source by trees of the same source's other scenes: what leaving it out is to be compared with."""
+    found: dict[str, float | None] = {}
+    for source in sorted(set(table.sources)):
+        rows = table.take(np.flatnonzero(table.sources == source))
+        try:
+            margins = predict_left_out(rows, cut_folds(rows, folds=folds, seed=seed), parameters, seed=seed, jobs=jobs)
+            found[str(source)] = measure_ranking(rows.labels, margins)["roc_auc"]
+        except DatasetError:  # one class, or too few scenes
+            found[str(source)] = None
+    return found
+
+
+def _describe_sources(
+    table: FeatureTable, probabilities: Floats, threshold: float, within: dict[str, float | None]
+) -> dict[str, Numbers]:
+    measured = measure_groups(table.labels, probabilities, threshold, table.sources)
+    for source, numbers in measured.items():
+        rows = table.sources == source
+        laplacian = measure_ranking(table.labels[rows], -table.variance_of_laplacian[rows])["roc_auc"]
+        ece = measure_calibration(table.labels[rows], probabilities[rows])["ece"]
+        numbers |= {"roc_auc_within": within[source], "roc_auc_of_laplacian": laplacian, "ece": ece}
+    return measured
 
 
 def _named_scenes(table: FeatureTable) -> tuple[Any, ...]:
@@ -275,30 +364,53 @@ def _describe(table: FeatureTable) -> Numbers:
     }
 
 
-def _fit(features: NDArray[np.float32], target: NDArray[Any], parameters: dict[str, Any], seed: int) -> bytes:
-    data = xgboost.QuantileDMatrix(features, target, nthread=1)
+def _fit(
+    features: NDArray[np.float32],
+    target: NDArray[Any],
+    parameters: dict[str, Any],
+    seed: int,
+    weight: NDArray[np.float32] | None = None,
+) -> bytes:
+    data = xgboost.QuantileDMatrix(features, target, weight=weight, nthread=1)
     booster = xgboost.train(tree_settings(parameters, seed), data, parameters["n_estimators"])
     return bytes(booster.save_raw("ubj"))
 
 
-def _tells_kinds_apart(
+def _predict_folds(
     features: NDArray[np.float32],
-    classes: NDArray[np.intp],
+    target: NDArray[Any],
+    known: NDArray[np.bool_],
     folds: Sequence[Split],
+    *,
     settings: dict[str, Any],
     seed: int,
-) -> bool:
-    """Say whether out-of-fold kinds close at least half of the gap between guessing the most frequent and truth."""
-    right: list[bool] = []
-    for fold in folds:
-        train_rows = fold.train[classes[fold.train] >= 0]
-        test_rows = fold.test[classes[fold.test] >= 0]
-        if len(set(classes[train_rows])) < settings["num_class"] or not len(test_rows):
-            continue
-        booster = xgboost.Booster(model_file=bytearray(_fit(features[train_rows], classes[train_rows], settings, seed)))
-        answer = booster.inplace_predict(features[test_rows]).argmax(axis=1)
-        right.extend(answer == classes[test_rows])
-    if len(right) < MIN_ROWS:
+) -> Floats:
+    """Predict each fold's test rows by trees of its training rows with a known target; NaN elsewhere."""
+    answers = np.full((len(features), settings.get("num_class", 1)), np.nan)
+
+    def answer(fold: Split) -> Floats | None:
+        rows = fold.train[known[fold.train]]
+        if len(rows) < MIN_ROWS or len(set(target[rows])) < settings.get("num_class", 2):
+            return None
+        booster = xgboost.Booster(model_file=bytearray(_fit(features[rows], target[rows], settings, seed)))
+        margins = booster.inplace_predict(features[fold.test], predict_type="margin")
+        return np.asarray(margins, dtype=np.float64).reshape(len(fold.test), -1)
+
+    for fold, found in zip(folds, run_in_order(answer, folds), strict=True):
+        if found is not None:
+            answers[fold.test] = found
+    return answers
+
+
+def _vote(answers: Floats) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    known: NDArray[np.bool_] = np.asarray(np.isfinite(answers).all(axis=1))
+    return np.where(known[:, np.newaxis], answers, 0).argmax(axis=1), known
+
+
+def _tells_kinds_apart(told: NDArray[np.str_], truth: NDArray[np.str_], blurred: NDArray[np.bool_]) -> bool:
+    """Say whether kinds left out close at least half of the gap between guessing the most frequent and truth."""
+    rows = blurred & (told != "")
+    if rows.sum() < MIN_ROWS:
         return False
-    guessing = np.bincount(classes[classes >= 0]).max() / (classes >= 0).sum()
-    return bool(np.mean(right) - guessing >= 0.5 * (1 - guessing))
+    guessing = max(np.unique(truth[blurred], return_counts=True)[1]) / blurred.sum()
+    return bool((told[rows] == truth[rows]).mean() - guessing >= 0.5 * (1 - guessing))

@@ -1,0 +1,322 @@
+"""Judge every set of photos that nothing was trained on, by the model that ships and by other tools; print JSON.
+
+    pip install cleanvision scikit-image
+    python benchmarks/accuracy.py ../shared/data --work work > accuracy.json
+    python benchmarks/accuracy.py --table accuracy.json          # as Markdown, for docs/results.md
+
+The argument is a folder with ``train``, ``bench`` and ``probe`` in it. ``bench`` and ``probe`` only judge: nothing in
+them is trained on, tuned on, or used to pick features, seeds or thresholds. From ``train`` come the pictures for
+`dct18` alone and for the model that has not seen ``sun_hays80``; they are kept in ``--work`` and made again where they
+are missing. Both are trained with the settings of the model that ships.
+
+Every tool gives a score that rises with blur, so that all are ranked alike. Decisions are each tool's own by default:
+the variance of the Laplacian below 100, CleanVision's threshold; `blur_effect` has none. A photo that blurgate calls
+undecided counts as wrong, whatever it is, and is not flagged.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from blurgate import BlurModel, FeatureTable, build_table, calibrate, load_model
+from blurgate.blurs import BLURS, defocus_kernel, kernel_strength
+from blurgate.calibration import choose_threshold, fit_calibration
+from blurgate.evaluation import Numbers, measure_calibration
+from blurgate.features import variance_of_laplacian
+from blurgate.images import find_photos, read_gray, read_rgb
+from blurgate.labels import list_photos
+from blurgate.model import Verdict, to_probability
+from blurgate.search import predict_left_out
+from blurgate.splits import leave_sources_out
+from blurgate.threads import run_in_order
+from blurgate.training import even_odds, fit_boosters
+from default_model import build_tables
+
+CALIBRATION_PHOTOS, DRAWS = 50, 10
+SIZES = (1024, 768, 512)
+FULL_SIZE_STRENGTH = 6.0  # pixels
+SERIES = re.compile(r"defocus(?:-expo)?_([a-z]+)_(-?\d+)(_\d+)?")  # series, step, exposure
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a tool said of photos: a score that rises with blur, and whether each is flagged; None has no decision."""
+
+    score: NDArray[np.float64]
+    flagged: NDArray[np.bool_] | None
+    verdicts: tuple[Verdict, ...] = ()
+
+
+Tool = Callable[[Sequence[Path]], Judged]
+
+
+def judge_by(model: BlurModel) -> Tool:
+    """Make a tool of a model."""
+
+    def judge(photos: Sequence[Path]) -> Judged:
+        verdicts = tuple(run_in_order(model.predict, photos))
+        score = np.asarray([0.5 if verdict.probability is None else verdict.probability for verdict in verdicts])
+        return Judged(score, np.asarray([verdict.decision == "blurred" for verdict in verdicts]), verdicts)
+
+    return judge
+
+
+def judge_by_laplacian(photos: Sequence[Path]) -> Judged:
+    """Take the variance of the Laplacian, as it is customarily used."""
+    sharpness = np.asarray(list(run_in_order(lambda path: variance_of_laplacian(read_gray(path)), photos)))
+    return Judged(-sharpness, sharpness < 100)
+
+
+def judge_by_blur_effect(photos: Sequence[Path]) -> Judged:
+    """Take scikit-image's re-blur ratio."""
+    from skimage.measure import blur_effect
+
+    return Judged(np.asarray([blur_effect(read_gray(path)) for path in photos]), None)
+
+
+def judge_by_cleanvision(photos: Sequence[Path]) -> Judged:
+    """Take CleanVision's blurry score and its default decision."""
+    from cleanvision import Imagelab
+
+    names = [str(path.resolve()) for path in photos]
+    with contextlib.redirect_stdout(io.StringIO()):
+        lab = Imagelab(filepaths=names)
+        lab.find_issues({"blurry": {}}, n_jobs=1, verbose=False)
+    found = lab.issues.loc[names]
+    return Judged(1 - found["blurry_score"].to_numpy(), found["is_blurry_issue"].to_numpy(bool))
+
+
+def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
+    """Rank and decide on photos with labels; by tier, a tier's sharp photos are ranked against all blurred ones."""
+    photos = [photo for photo in list_photos(folder) if photo.label]
+    labels = np.asarray([photo.label == "blurred" for photo in photos])
+    tiers = np.asarray([photo.tier for photo in photos])
+    results = {}
+    for name, tool in tools.items():
+        said = tool([folder / photo.path for photo in photos])
+        numbers: Numbers = {"n": len(photos), "roc_auc": float(roc_auc_score(labels, said.score))}
+        for tier in sorted(set(tiers[~labels]) - {""}):
+            rows = labels | (tiers == tier)
+            numbers[f"roc_auc of {tier} against blurred"] = float(roc_auc_score(labels[rows], said.score[rows]))
+        if said.flagged is not None:
+            decided = np.asarray([verdict.decision != "undecided" for verdict in said.verdicts] or [True] * len(photos))
+            numbers["accuracy"] = float(((said.flagged == labels) & decided).mean())
+            numbers["recall"] = float(said.flagged[labels].mean())
+            numbers["false_alarm_rate"] = float(said.flagged[~labels].mean())
+            numbers["undecided"] = int((~decided).sum())
+        if said.verdicts:
+            numbers["ece"] = measure_calibration(labels.astype(np.int8), said.score)["ece"]
+        results[name] = numbers
+    return results
+
+
+def judge_unlabelled(tools: dict[str, Tool], folder: Path) -> Numbers:
+    """Count the photos flagged where none should be, or where nobody knows."""
+    photos = find_photos([folder])
+    results = {}
+    for name, tool in tools.items():
+        said = tool(photos)
+        if said.flagged is not None:
+            undecided = sum(verdict.decision == "undecided" for verdict in said.verdicts)
+            results[name] = {"n": len(photos), "flagged": int(said.flagged.sum()), "undecided": undecided}
+    return results
+
+
+def judge_series(tools: dict[str, Tool], folder: Path) -> Numbers:
+    """Rank the pictures of each focus series: Spearman's correlation of the score with the distance from focus."""
+    series: dict[str, list[tuple[int, Path]]] = {}
+    for path in find_photos([folder]):
+        name, step, exposure = SERIES.fullmatch(path.stem).groups()  # type: ignore[union-attr]
+        series.setdefault(name + (exposure or ""), []).append((abs(int(step)), path))
+    results: dict[str, Numbers] = {}
+    for name, tool in tools.items():
+        results[name] = {}
+        for one, members in sorted(series.items()):
+            steps, said = [step for step, _ in members], tool([path for _, path in members])
+            results[name][one] = {"n": len(members), "spearman of the score": _correlate(steps, said.score)}
+            if said.verdicts and said.verdicts[0].strength_px is not None:
+                strengths = [verdict.strength_px for verdict in said.verdicts]
+                results[name][one]["spearman of the strength"] = _correlate(steps, strengths)
+    return results
+
+
+def judge_sizes(model: BlurModel, folder: Path) -> Numbers:
+    """See whether a photo, sharp or blurred, gets the same decision at every size.
+
+    Blurred is a disk of at least `FULL_SIZE_STRENGTH` px at the photo's full size.
+    """
+    radius_px = round(FULL_SIZE_STRENGTH * 2**0.5 + 0.05, 2)
+    strength = kernel_strength(defocus_kernel(radius_px=radius_px))
+    assert strength >= FULL_SIZE_STRENGTH
+    counts = {"sharp": [0, 0, 0], "blurred": [0, 0, 0]}  # photos, same decision, the right one at every size
+    for path in find_photos([folder]):
+        rgb = read_rgb(path)
+        for label, picture in (("sharp", rgb), ("blurred", BLURS["defocus"].apply(rgb, {"radius_px": radius_px}))):
+            decisions = {model.predict(_resize(picture, side)).decision for side in SIZES}
+            counts[label][0] += 1
+            counts[label][1] += len(decisions) == 1
+            counts[label][2] += decisions == {label}
+    total = sum(row[0] for row in counts.values())
+    return {
+        "sizes": SIZES,
+        "strength_px": round(strength, 3),
+        "same_decision": sum(row[1] for row in counts.values()) / total,
+        **{label: {"n": row[0], "same": row[1], "right_at_every_size": row[2]} for label, row in counts.items()},
+    }
+
+
+def judge_calibration(model: BlurModel, folder: Path) -> Numbers:
+    """Calibrate with few photos of half the scenes, and judge the other half; the mean of several draws."""
+    table = build_table(folder, feature_set=model.card.feature_set)
+    scenes = table.column("scene")
+    before, after, refitted = [], [], []
+    for draw in range(DRAWS):
+        rng = np.random.default_rng(draw)
+        names = rng.permutation(np.unique(scenes))
+        mine = np.isin(scenes, names[: len(names) // 2])
+        chosen = rng.choice(np.flatnonzero(mine), CALIBRATION_PHOTOS, replace=False)
+        calibration = calibrate(model, table.take(chosen))
+        others = table.take(np.flatnonzero(~mine))
+        before.append(_accuracy(model, others))
+        after.append(_accuracy(calibration.model, others))
+        refitted.append(calibration.numbers["refitted"])
+    return {
+        "photos": CALIBRATION_PHOTOS,
+        "draws": DRAWS,
+        "accuracy_before": float(np.mean(before)),
+        "accuracy_after": float(np.mean(after)),
+        "accuracy_after_of_each_draw": after,
+        "refitted": sum(refitted),
+    }
+
+
+def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
+    """Train on a table as the model that ships was, with its settings instead of a search."""
+    table = table.without_flat()
+    folds, parameters = leave_sources_out(table), dict(default.card.parameters)
+    margins = predict_left_out(table, folds, parameters, seed=0)
+    weights = even_odds(table)
+    slope, intercept = fit_calibration(table.labels, margins, weights)
+    boosters, kinds, _ = fit_boosters(table, folds, parameters, seed=0)
+    card = replace(
+        default.card,
+        feature_set=table.feature_set,
+        columns=table.columns,
+        slope=slope,
+        intercept=intercept,
+        threshold=choose_threshold(table.labels, to_probability(slope * margins + intercept), weights),
+        kinds=kinds,
+    )
+    return BlurModel(card, boosters)
+
+
+def write_table(results: Numbers) -> str:
+    """Lay the results out as Markdown: goals first, then every tool on every set."""
+    lines = [
+        "| set | measure | blurgate | dct18 alone | variance of Laplacian | blur_effect | CleanVision |",
+        "|" + "---|" * 7,
+    ]
+    tools = ("blurgate", "dct18", "laplacian", "blur_effect", "cleanvision")
+    for name in ("phone", "receipts"):
+        measures = [key for key in results[name]["blurgate"] if key != "n"]
+        for measure in measures:
+            cells = [_cell(results[name].get(tool, {}).get(measure)) for tool in tools]
+            lines.append(f"| bench/{name} | {measure.replace('_', ' ')} | {' | '.join(cells)} |")
+    for name in ("defocus_maps", "grocery", "microscopy"):
+        found = [results[name].get(tool) for tool in tools]
+        cells = ["–" if one is None else f"{one['flagged']} of {one['n']}" for one in found]
+        where = "bench" if name == "defocus_maps" else "probe"
+        lines.append(f"| {where}/{name} | flagged blurred | {' | '.join(cells)} |")
+    for series in results["focus_series"]["blurgate"]:
+        for measure in ("spearman of the score", "spearman of the strength"):
+            found = [results["focus_series"].get(tool, {}).get(series, {}).get(measure) for tool in tools]
+            lines.append(f"| focus series {series} | {measure} | {' | '.join(map(_cell, found))} |")
+    return "\n".join(lines)
+
+
+def _accuracy(model: BlurModel, table: FeatureTable) -> float:
+    judged = table.without_flat()
+    flat = len(table) - len(judged)
+    said = model.predict_features(judged.features).probability >= model.card.threshold
+    truth = np.asarray([photo.label == "blurred" for photo in judged.photos])
+    return float((said == truth).sum() / (len(truth) + flat))
+
+
+def _correlate(steps: Sequence[int], scores: Any) -> float:
+    return float(stats.spearmanr(steps, scores).statistic)
+
+
+def _resize(rgb: NDArray[np.uint8], side: int) -> Image.Image:
+    picture = Image.fromarray(rgb)
+    scale = side / max(picture.size)
+    return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+
+
+def _cell(value: Any) -> str:
+    return "–" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Print the JSON, or the table of one that was printed earlier; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--model", type=Path, help="by default the model that ships")
+    parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
+    options = parser.parse_args()
+    if options.table:
+        print(write_table(json.loads(options.table.read_text())))
+        return
+    default = load_model(options.model) if options.model else load_model()
+    options.work.mkdir(parents=True, exist_ok=True)
+    _say("training dct18 alone, and the model without sun_hays80")
+    plain = fit_like_the_default(build_tables(options.data / "train", options.work, feature_set="dct18"), default)
+    table = build_tables(options.data / "train", options.work, feature_set=default.card.feature_set)
+    without = fit_like_the_default(table.take(np.flatnonzero(table.sources != "sun_hays80")), default)
+    tools: dict[str, Tool] = {
+        "blurgate": judge_by(default),
+        "dct18": judge_by(plain),
+        "laplacian": judge_by_laplacian,
+        "blur_effect": judge_by_blur_effect,
+        "cleanvision": judge_by_cleanvision,
+    }
+    bench, probe = options.data / "bench", options.data / "probe"
+    results: Numbers = {}
+    for name in ("phone", "receipts"):
+        _say(name)
+        results[name] = judge_labelled(tools, bench / name)
+    for name, folder in (
+        ("defocus_maps", bench / "defocus_maps" / "images"),
+        ("grocery", probe / "grocery"),
+        ("microscopy", probe / "microscopy"),
+    ):
+        _say(name)
+        results[name] = judge_unlabelled(tools, folder)
+    _say("focus_series")
+    results["focus_series"] = judge_series(tools, bench / "focus_series")
+    _say("sizes")
+    results["sizes"] = judge_sizes(without, options.data / "train" / "sharp" / "sun_hays80")
+    _say("calibration")
+    results["calibrated_on_phone"] = judge_calibration(default, bench / "phone")
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

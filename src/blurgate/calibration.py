@@ -1,0 +1,257 @@
+"""Log-odds and labels -> calibration and threshold; a model and a user's own labelled photos -> that user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from blurgate.errors import DatasetError, needs_extra
+from blurgate.evaluation import Floats, Labels, Numbers, measure_decisions
+from blurgate.model import BlurModel, to_probability
+from blurgate.search import tree_settings
+from blurgate.splits import Split, cut_folds
+from blurgate.table import FeatureTable
+
+with needs_extra("train", "Calibrating"):
+    import xgboost
+    from sklearn.metrics import log_loss, roc_curve
+
+MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5
+MIN_PHOTOS_FOR_TREES = (
+    100  # below it, more trees did not pay on any source that was left out (benchmarks/own_photos.py)
+)
+OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
+
+# how far a user's photos may pull the line before they have to speak up: standard deviations of its log-slope and shift
+_SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0
+_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What `calibrate` made of a model.
+
+    Parameters
+    ----------
+    model : BlurModel
+    numbers : dict
+        ``before`` and ``after``: what `measure_decisions` and the log loss say of the same photos, judged by the model
+        as it was, and by one calibrated on the other scenes. ``refitted``: whether trees were added. ``n``,
+        ``n_blurred``, ``n_scenes``, ``threshold``.
+    """
+
+    model: BlurModel
+    numbers: Numbers
+
+
+def calibrate(
+    model: BlurModel,
+    table: FeatureTable,
+    *,
+    max_false_alarms: float | None = None,
+    min_recall: float | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Fit a model's probabilities and threshold to a user's own labelled photos.
+
+    The line from log-odds to log-odds is fitted anew, held back by a prior, so that 20 photos do not overrule what
+    thousands taught. From `MIN_PHOTOS_FOR_TREES` photos on, further trees are fitted to them as well, and kept if the
+    log loss on scenes left out falls.
+
+    Parameters
+    ----------
+    model : BlurModel
+    table : FeatureTable
+        At least 20 labelled photos with the model's feature set, five of each class.
+    max_false_alarms : float, optional
+        Choose the lowest threshold at which no larger share of the sharp photos is called blurred.
+    min_recall : float, optional
+        Choose the highest threshold at which no smaller share of the blurred photos is found. Without either it is 0.5.
+    seed : int
+        Of the folds and the trees.
+
+    Returns
+    -------
+    Calibration
+
+    Raises
+    ------
+    DatasetError
+        If there are too few photos, one class only, or too few scenes to leave some out.
+    ValueError
+        If both shares are given, or one is not between 0 and 1.
+
+    References
+    ----------
+    .. [1] J. Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood
+           methods", Advances in Large Margin Classifiers, MIT Press 1999.
+    """
+    for name, share in (("max_false_alarms", max_false_alarms), ("min_recall", min_recall)):
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {share}")
+    if max_false_alarms is not None and min_recall is not None:
+        raise ValueError("one of max_false_alarms and min_recall was needed, got both: one follows from the other")
+    if "own" in model.boosters:  # what an earlier calibration added cannot be scaled by the line
+        raise DatasetError(
+            "a model as it was trained was needed, but this one was refitted to somebody's photos: start from that one"
+        )
+    table = _check_photos(table.without_flat())
+    labels = table.labels
+    folds = cut_folds(table, folds=_count_folds(table), seed=seed)
+    left_out = _log_odds_left_out(model, table, folds, seed, refit=False)
+    refit = False
+    if len(table) >= MIN_PHOTOS_FOR_TREES:
+        with_trees = _log_odds_left_out(model, table, folds, seed, refit=True)
+        refit = _loss(labels, with_trees) < _loss(labels, left_out)
+        left_out = with_trees if refit else left_out
+    # out-of-fold probabilities choose the threshold and say what it costs: the fitted ones flatter themselves
+    threshold = pick_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
+    after = measure_decisions(labels, to_probability(left_out), threshold) | {"log_loss": _loss(labels, left_out)}
+    odds = model.log_odds(table.features)
+    before = measure_decisions(labels, to_probability(odds), model.card.threshold) | {"log_loss": _loss(labels, odds)}
+    fitted = fit_own(model, table, seed, refit=refit)
+    (kept, alarms), (missed, found) = after["confusion_matrix"]
+    sources = {str(source): int((table.sources == source).sum()) for source in sorted(set(table.sources))}
+    summary = {
+        "n": len(table),
+        "n_blurred": int(labels.sum()),
+        "n_scenes": len(set(table.column("scene"))),
+    }
+    card = replace(
+        fitted.card,
+        threshold=threshold,
+        base_rate=float(labels.mean()),
+        at_threshold={
+            "false_alarm_rate": alarms / (kept + alarms),
+            "miss_rate": missed / (missed + found),
+            "measured_on": "the photos that it was calibrated on, by scenes left out",
+        },
+        calibrated_on={**summary, "sources": sources, "digests": sorted(set(table.digests()) - {""})},
+    )
+    numbers = {**summary, "threshold": threshold, "refitted": refit, "before": before, "after": after}
+    return Calibration(replace(fitted, card=card), numbers)
+
+
+def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) -> BlurModel:
+    """Fit the line, and where asked for the trees, to all rows of a table; the threshold stays."""
+    odds = model.log_odds(table.features)
+    slope, shift = _fit_correction(table.labels, odds)
+    card = replace(model.card, slope=slope * model.card.slope, intercept=slope * model.card.intercept + shift)
+    if not refit:
+        return replace(model, card=card)
+    data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * odds + shift, nthread=1)
+    settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
+    own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
+    return BlurModel(card, {**model.boosters, "own": bytes(own.save_raw("ubj"))})
+
+
+def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:
+    """Fit the slope and intercept that turn margins into log-odds, by Platt's method.
+
+    Its softened targets keep the slope finite where the classes are apart entirely.
+    """
+    n_blurred = int(labels.sum())
+    n_sharp = len(labels) - n_blurred
+    target = np.where(labels == 1, (n_blurred + 1) / (n_blurred + 2), 1 / (n_sharp + 2))
+    return _fit_line(margins, target, np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64))
+
+
+def choose_threshold(labels: Labels, scores: Floats, weights: NDArray[Any] | None = None) -> float:
+    """Choose the threshold with the best mean of recall and specificity: the share of blurred photos does not move it.
+
+    A best one by a photo or two is chance; so it is the middle of all thresholds that are as good within one standard
+    error.
+    """
+    false_alarms, hits, thresholds = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
+    balanced = (hits + 1 - false_alarms) / 2
+    best = balanced.max()
+    good = thresholds[balanced >= best - np.sqrt(best * (1 - best) / len(labels))]
+    below = scores[scores < good.min()]  # a threshold decides alike from the next lower score on
+    return float((good[np.isfinite(good)].max() + (below.max() if below.size else good.min())) / 2)
+
+
+def pick_threshold(
+    labels: Labels, probabilities: Floats, max_false_alarms: float | None, min_recall: float | None
+) -> float:
+    """Pick the threshold that keeps a promise on these photos, half-way to the next photo; 0.5 without a promise.
+
+    Examples
+    --------
+    >>> labels, probabilities = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.6, 0.9])
+    >>> pick_threshold(labels, probabilities, 0.0, None), pick_threshold(labels, probabilities, None, 0.5)
+    (0.5, 0.75)
+    """
+    if max_false_alarms is not None:
+        sharp = np.sort(probabilities[labels == 0])[::-1]
+        allowed = int(max_false_alarms * len(sharp) + 1e-9)
+        if allowed >= len(sharp):
+            return 0.0
+        above = probabilities[probabilities > sharp[allowed]]
+        return float((sharp[allowed] + (above.min() if above.size else 1.0)) / 2)
+    if min_recall is not None:
+        blurred = np.sort(probabilities[labels == 1])
+        missable = int((1 - min_recall) * len(blurred) + 1e-9)
+        if missable >= len(blurred):
+            return 1.0
+        below = probabilities[probabilities < blurred[missable]]
+        return float((blurred[missable] + (below.max() if below.size else 0.0)) / 2)
+    return 0.5
+
+
+def _check_photos(table: FeatureTable) -> FeatureTable:
+    labels = table.labels
+    fewest = int(min(labels.sum(), len(labels) - labels.sum()))
+    if len(table) < MIN_PHOTOS or fewest < MIN_OF_A_CLASS:
+        raise DatasetError(
+            f"at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them sharp and "
+            f"{MIN_OF_A_CLASS} blurred, were needed, got {int(len(labels) - labels.sum())} sharp and "
+            f"{int(labels.sum())} blurred ones: label more"
+        )
+    return table
+
+
+def _count_folds(table: FeatureTable) -> int:
+    labels, scenes = table.labels, table.column("scene")
+    return max(2, min(_FOLDS, *(len(set(scenes[labels == value])) for value in (0, 1))))
+
+
+def _log_odds_left_out(
+    model: BlurModel, table: FeatureTable, folds: Sequence[Split], seed: int, *, refit: bool
+) -> Floats:
+    odds = np.empty(len(table))
+    for fold in folds:
+        fitted = fit_own(model, table.take(fold.train), seed, refit=refit)
+        odds[fold.test] = fitted.log_odds(table.features[fold.test])
+    return odds
+
+
+def _fit_correction(labels: Labels, log_odds: Floats) -> tuple[float, float]:
+    """Fit slope and shift of a line through given log-odds; a gaussian prior says that it need not be corrected."""
+    return _fit_line(
+        log_odds, labels.astype(np.float64), np.ones(len(labels)), prior=(1 / _SLOPE_SPREAD**2, 1 / _SHIFT_SPREAD**2)
+    )
+
+
+def _fit_line(
+    margins: Floats, target: Floats, weights: Floats, prior: tuple[float, float] = (0.0, 0.0)
+) -> tuple[float, float]:
+    def loss(line: Floats) -> tuple[float, Floats]:
+        slope = np.exp(line[0])
+        odds = slope * margins + line[1]
+        error = weights * (to_probability(odds) - target)
+        value = float(weights @ (np.logaddexp(0, odds) - target * odds))
+        value += 0.5 * (prior[0] * line[0] ** 2 + prior[1] * line[1] ** 2)
+        gradient = [slope * (error @ margins) + prior[0] * line[0], error.sum() + prior[1] * line[1]]
+        return value, np.asarray(gradient)
+
+    best = optimize.minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-7, 7), (None, None)])
+    return float(np.exp(best.x[0])), float(best.x[1])
+
+
+def _loss(labels: Labels, log_odds: Floats) -> float:
+    return float(log_loss(labels, to_probability(log_odds), labels=[0, 1]))
