@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py ../shared/data/train --work work > ablation.json
 
-A group of columns stays in `dct90` only if the sources left out miss it. The trees have the settings of the model that
+A part stays in `dct108` only if the sources left out miss it. The trees have the settings of the model that
 ships. Pictures are kept in ``--work`` and made again where they are missing.
 """
 
@@ -11,34 +11,39 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from blurgate import FeatureTable, load_model
 from blurgate.evaluation import Numbers, measure_ranking
-from blurgate.features import FEATURE_SETS, has_texture
+from blurgate.features import FEATURE_SETS, FeatureSet
 from blurgate.search import predict_left_out
 from blurgate.splits import leave_sources_out
 from default_model import build_tables
 
-COLUMNS = FEATURE_SETS["dct90"].columns
+PERCENTILES = FEATURE_SETS["dct90"].groups[0]
 
 
-def name_groups() -> dict[str, list[int]]:
-    """Name the columns to keep in each run."""
-    parts = [column.split("__") for column in COLUMNS]
-    groups = {"dct90": list(range(len(COLUMNS)))}
-    for place, words in ((0, ("1", "1/2", "1/4")), (1, ("low", "mid", "high")), (3, FEATURE_SETS["dct90"].pools)):
-        for word in words:
-            groups[f"without {word}"] = [index for index, part in enumerate(parts) if part[place] != word]
-    directions = ("horizontal", "vertical")
-    groups["without directions"] = [index for index, part in enumerate(parts) if part[1] not in directions]
-    return groups
+def name_sets() -> dict[str, FeatureSet]:
+    """Name the feature sets to try: groups alone, and the one that ships without a part of its percentiles."""
+    whole = FEATURE_SETS["dct108"]
+    classic = whole.groups[0]
+    sets = {"dct108": whole, "dct18 alone": replace(whole, groups=(classic,)), "dct90 alone": FEATURE_SETS["dct90"]}
+    parts: list[tuple[str, str, tuple[str, ...]]] = [("bands", "directions", ("horizontal", "vertical"))]
+    for field in ("scales", "bands", "pools"):
+        parts += [(field, word, (word,)) for word in getattr(PERCENTILES, field)]
+    for field, name, gone in parts:
+        kept = tuple(word for word in getattr(PERCENTILES, field) if word not in gone)
+        sets[f"dct108 without {name}"] = replace(whole, groups=(classic, replace(PERCENTILES, **{field: kept})))
+    return sets
 
 
-def rank(table: FeatureTable, parameters: dict[str, object], features: np.ndarray) -> Numbers:
+def rank(table: FeatureTable, chosen: FeatureSet, parameters: dict[str, Any]) -> Numbers:
     """Rank each source by trees of the others."""
-    reduced = replace(table, features=features)
+    places = [table.columns.index(column) for column in chosen.columns]
+    reduced = replace(table, features=table.features[:, places], feature_set="tried")
+    FEATURE_SETS["tried"] = chosen
     margins = predict_left_out(reduced, leave_sources_out(table), parameters, seed=0)
     found = {}
     for source in sorted(set(table.sources)):
@@ -55,15 +60,11 @@ def main() -> None:
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     parameters = dict(load_model().card.parameters)
-    table = build_tables(options.data, options.work)
-    plain = build_tables(options.data, options.work, feature_set="dct18")
-    textured = has_texture(table.features, table.feature_set)
-    judged, plain_features = table.take(np.flatnonzero(textured)), plain.features[textured]
-    results = {"dct18": rank(judged, parameters, plain_features)}
-    results["dct18 and dct90"] = rank(judged, parameters, np.hstack([plain_features, judged.features]))
-    for name, columns in name_groups().items():
+    table = build_tables(options.data, options.work).without_flat()
+    results = {}
+    for name, chosen in name_sets().items():
         print(name, file=sys.stderr, flush=True)
-        results[name] = rank(judged, parameters, judged.features[:, columns])
+        results[name] = rank(table, chosen, parameters)
     print(json.dumps(results, indent=1))
 
 

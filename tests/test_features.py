@@ -20,8 +20,8 @@ from blurgate.features import (
 from blurgate.images import find_photos, read_gray
 
 COLUMNS = FEATURE_SETS["dct18"].columns
-SIX = FEATURE_SETS["dct18"].statistics
-THREE = FEATURE_SETS["dct18"].bands
+(CLASSIC,) = FEATURE_SETS["dct18"].groups
+SIX, THREE = CLASSIC.statistics, CLASSIC.bands
 
 
 def plain_dct18(gray):
@@ -140,6 +140,14 @@ def test_dct90_equals_a_plain_loop_on_anything(gray):
     assert_equal_features(extract_features(gray, "dct90"), plain_dct90(gray))
 
 
+def test_dct108_is_the_two_side_by_side(photographs):
+    gray = read_gray(photographs["chelsea"])
+    together = np.concatenate([extract_features(gray, name) for name in ("dct18", "dct90")])
+    np.testing.assert_array_equal(extract_features(gray, "dct108"), together)
+    assert FEATURE_SETS["dct108"].columns == FEATURE_SETS["dct18"].columns + FEATURE_SETS["dct90"].columns
+    assert FEATURE_SETS["dct108"].slices == (slice(0, 18), slice(18, 108))
+
+
 def test_each_direction_has_its_own_band(photographs):
     across = np.tile(np.arange(64) % 4 // 2 * 200, (64, 1)).astype(np.uint8)  # varies along rows only
     found = dict(zip(FEATURE_SETS["dct90"].columns, extract_features(across, "dct90"), strict=True))
@@ -166,9 +174,9 @@ def test_texture_tells_an_empty_photo():
 
 def test_chunks_do_not_show(photographs):
     gray = read_gray(photographs["hubble_deep_field"])
-    whole = block_statistics(gray, FEATURE_SETS["dct18"])
+    whole = block_statistics(gray, CLASSIC)
     assert whole.shape == ((gray.shape[0] // 8) * (gray.shape[1] // 8), 18)
-    last = block_statistics(gray[-(gray.shape[0] % 8 + 8) :], FEATURE_SETS["dct18"])
+    last = block_statistics(gray[-(gray.shape[0] % 8 + 8) :], CLASSIC)
     np.testing.assert_allclose(whole[-len(last) :], last, rtol=1e-5, atol=1e-5)
 
 
@@ -190,7 +198,7 @@ def test_variance_of_laplacian_is_opencvs(astronaut):
 
 
 def test_unknown_feature_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="feature set must be one of dct18, dct90, got 'dct19'"):
+    with pytest.raises(ValueError, match="feature set must be one of dct18, dct90, dct108, got 'dct19'"):
         find_feature_set("dct19")
 
 

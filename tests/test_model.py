@@ -102,7 +102,7 @@ def test_another_threshold_decides_otherwise(model, astronaut):
 
 
 def test_features_of_a_wrong_shape(model):
-    with pytest.raises(ValueError, match=r"features must be of shape \(n_photos, 90\), got shape \(2, 17\)"):
+    with pytest.raises(ValueError, match=r"features must be of shape \(n_photos, 108\), got shape \(2, 17\)"):
         model.predict_features(np.zeros((2, 17), np.float32))
 
 

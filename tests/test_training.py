@@ -41,13 +41,13 @@ def test_the_model_knows_more_than_chance(trained):
 def test_kinds_are_named_only_where_the_features_tell_them(table):
     folds = cut_folds(table, folds=3, seed=0)
     boosters, kinds, _ = fit_boosters(table, folds, DEFAULT_PARAMETERS, seed=0)
-    assert set(boosters) == {"blurred", "strength"}
+    assert set(boosters) == {"blurred", "blurred-2", "strength"}
     assert kinds == ()
     told = table.features.copy()
     families = [BLURS[kind].family if kind else "" for kind in table.column("kind")]
     told[:, 4] = [len(family) for family in families]
     boosters, kinds, _ = fit_boosters(replace(table, features=told), folds, DEFAULT_PARAMETERS, seed=0)
-    assert set(boosters) == {"blurred", "kind", "strength"}
+    assert set(boosters) == {"blurred", "blurred-2", "kind", "strength"}
     assert kinds == ("defocus", "gaussian", "motion")
 
 

@@ -54,7 +54,7 @@ app = typer.Typer(
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Photos at work at the same time; by default one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
-FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct90 or dct18.")]
+FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct108, dct90 or dct18.")]
 RecipeName = Annotated[str, typer.Option(help="camera or classic.")]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
 Report = Annotated[
@@ -119,7 +119,7 @@ def features(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
     ],
-    feature_set: FeatureSetName = "dct90",
+    feature_set: FeatureSetName = "dct108",
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
@@ -139,7 +139,7 @@ def train(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
     ],
-    feature_set: FeatureSetName = "dct90",
+    feature_set: FeatureSetName = "dct108",
     recipe: Annotated[str, typer.Option(help="For folders of sharp photos: camera or classic.")] = "camera",
     per_photo: PerPhoto = 2,
     validate: Annotated[

@@ -175,7 +175,7 @@ MADE = {  # in the order in which they are made
     "preview.png": "every blur kind on one photograph",
     "sharp": "the photographs in tiles, a folder for each",
     "dataset": "sharp and blurred pictures, and their manifest",
-    "features.csv": "90 features of each picture",
+    "features.csv": "108 features of each picture",
     "demo.blurgate": "the model",
     "report.html": "how good it is",
     "report.json": "the same numbers",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, pairwise, product
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -19,9 +19,30 @@ from blurgate.statistics import STATISTICS
 
 TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
 
-DEFAULT_FEATURE_SET = "dct90"
+DEFAULT_FEATURE_SET = "dct108"
 
 _CHUNK = 4096  # blocks at a time: few enough to stay in the cache, many enough to keep threads out of each other's way
+
+
+@dataclass(frozen=True)
+class FeatureGroup:
+    """Columns that are measured alike: every statistic of every band at every scale, summed up in every way.
+
+    Parameters
+    ----------
+    scales, bands, statistics, pools : tuple of str
+        Names out of `SCALES`, `BANDS`, `STATISTICS` and `POOLS`.
+    """
+
+    scales: tuple[str, ...]
+    bands: tuple[str, ...]
+    statistics: tuple[str, ...]
+    pools: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Column names, each of the form ``scale__band__statistic__pool``."""
+        return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
 
 
 @dataclass(frozen=True)
@@ -30,8 +51,8 @@ class FeatureSet:
 
     Parameters
     ----------
-    scales, bands, statistics, pools : tuple of str
-        Names out of `SCALES`, `BANDS`, `STATISTICS` and `POOLS`.
+    groups : tuple of FeatureGroup
+        Each is learnt by trees of its own.
     texture : str
         The column that says whether there is anything to judge in the photo.
     least_texture : float
@@ -40,28 +61,31 @@ class FeatureSet:
         A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
     """
 
-    scales: tuple[str, ...]
-    bands: tuple[str, ...]
-    statistics: tuple[str, ...]
-    pools: tuple[str, ...]
+    groups: tuple[FeatureGroup, ...]
     texture: str
     least_texture: float
     max_pixels: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Column names, each of the form ``scale__band__statistic__pool``."""
-        return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
+        """Column names, group by group."""
+        return tuple(column for group in self.groups for column in group.columns)
+
+    @property
+    def slices(self) -> tuple[slice, ...]:
+        """Where each group's columns are."""
+        ends = list(accumulate(len(group.columns) for group in self.groups))
+        return tuple(map(slice, [0, *ends[:-1]], ends))
 
 
-def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
+def block_statistics(gray: Array, group: FeatureGroup) -> Array:
     """Measure every block.
 
     Parameters
     ----------
     gray : array of shape (height, width), uint8
         At the scale that is to be measured.
-    feature_set : FeatureSet
+    group : FeatureGroup
 
     Returns
     -------
@@ -72,7 +96,7 @@ def block_statistics(gray: Array, feature_set: FeatureSet) -> Array:
     blocks = split_blocks(gray)
     count = blocks.shape[0]
     chunks = [
-        _measure(transform_blocks(blocks[start : min(start + _CHUNK, count), :, :]), feature_set)
+        _measure(transform_blocks(blocks[start : min(start + _CHUNK, count), :, :]), group)
         for start in range(0, count, _CHUNK)
     ]
     return xp.concat(chunks, axis=0)
@@ -110,13 +134,15 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
         raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
     for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
         gray = halve(gray)
+    scales = {SCALES[0]: gray}
+    for larger, smaller in pairwise(SCALES):
+        if any(smaller in group.scales for group in chosen.groups):
+            scales[smaller] = halve(scales[larger])
     pooled = []
-    for scale in SCALES[: 1 + max(map(SCALES.index, chosen.scales))]:
-        gray = gray if scale == SCALES[0] else halve(gray)
-        if scale in chosen.scales:
-            measured = block_statistics(gray, chosen)
-            ordered = xp.sort(measured, axis=0)
-            pooled.append(xp.reshape(xp.stack([POOLS[pool](ordered) for pool in chosen.pools], axis=1), (-1,)))
+    for group in chosen.groups:
+        for scale in group.scales:
+            ordered = xp.sort(block_statistics(scales[scale], group), axis=0)
+            pooled.append(xp.reshape(xp.stack([POOLS[pool](ordered) for pool in group.pools], axis=1), (-1,)))
     return xp.concat(pooled)
 
 
@@ -198,9 +224,9 @@ class Percentile:
         return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * (place - below)
 
 
-def _measure(coefficients: Array, feature_set: FeatureSet) -> Array:
-    bands = [take_band(coefficients, band) for band in feature_set.bands]
-    columns = [STATISTICS[statistic](band) for band in bands for statistic in feature_set.statistics]
+def _measure(coefficients: Array, group: FeatureGroup) -> Array:
+    bands = [take_band(coefficients, band) for band in group.bands]
+    columns = [STATISTICS[statistic](band) for band in bands for statistic in group.statistics]
     return array_namespace(coefficients).stack(columns, axis=1)
 
 
@@ -216,22 +242,24 @@ POOLS: dict[str, Callable[[Array], Array]] = {  # of columns in ascending order
     "p99.5": Percentile(99.5),
 }
 
+_CLASSIC = FeatureGroup(
+    scales=("1",),
+    bands=("low", "mid", "high"),
+    statistics=("mean", "std", "skewness", "kurtosis", "entropy", "energy"),
+    pools=("mean",),
+)
+_PERCENTILES = FeatureGroup(
+    scales=SCALES,
+    bands=tuple(BANDS),
+    statistics=("log_energy",),
+    pools=("p25", "p50", "p75", "p90", "p97", "p99.5"),
+)
+_LARGEST = 2**20  # pixels
+
 FEATURE_SETS = {
-    "dct18": FeatureSet(
-        scales=("1",),
-        bands=("low", "mid", "high"),
-        statistics=("mean", "std", "skewness", "kurtosis", "entropy", "energy"),
-        pools=("mean",),
-        texture="1__low__std__mean",
-        least_texture=0.25,
-    ),
-    "dct90": FeatureSet(
-        scales=SCALES,
-        bands=tuple(BANDS),
-        statistics=("log_energy",),
-        pools=("p25", "p50", "p75", "p90", "p97", "p99.5"),
-        texture="1/4__low__log_energy__p97",
-        least_texture=5.5,
-        max_pixels=2**20,
+    "dct18": FeatureSet((_CLASSIC,), texture="1__low__std__mean", least_texture=0.25),
+    "dct90": FeatureSet((_PERCENTILES,), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=_LARGEST),
+    "dct108": FeatureSet(
+        (_CLASSIC, _PERCENTILES), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=_LARGEST
     ),
 }

@@ -81,7 +81,7 @@ class Card:
         The feature columns it was trained on.
     slope, intercept : float
         Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
-        the trees' answers; a booster named ``own`` adds its margin to that.
+        the trees' answers, averaged over the groups of features; a booster named ``own`` adds its margin to that.
     threshold : float
         A photo is blurred from this probability on.
     base_rate : float
@@ -140,8 +140,8 @@ class BlurModel:
     ----------
     card : Card
     boosters : mapping of str to bytes
-        XGBoost's UBJSON: ``blurred``, where the training photos told them ``kind`` and ``strength``, and ``own`` where
-        `calibrate` has refitted it to a user's photos.
+        XGBoost's UBJSON: one for each group of features (see `blurred_boosters`), where the training photos told them
+        ``kind`` and ``strength``, and ``own`` where `calibrate` has refitted it to a user's photos.
     """
 
     card: Card
@@ -207,7 +207,11 @@ class BlurModel:
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Say the log-odds of blurred, of shape (n_photos,)."""
-        odds = self.card.slope * self._answer("blurred", features) + self.card.intercept
+        slices = blurred_boosters(self.card.feature_set)
+        margin: NDArray[np.float64] = np.mean(
+            [self._answer(name, features[:, columns]) for name, columns in slices.items()], axis=0
+        )
+        odds: NDArray[np.float64] = self.card.slope * margin + self.card.intercept
         return odds + self._answer("own", features) if "own" in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
@@ -238,8 +242,15 @@ class BlurModel:
         return {name: xgboost.Booster(model_file=bytearray(content)) for name, content in self.boosters.items()}
 
     def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        answer = self._loaded[name].inplace_predict(features, predict_type="margin", validate_features=False)
+        columns = np.ascontiguousarray(features)
+        answer = self._loaded[name].inplace_predict(columns, predict_type="margin", validate_features=False)
         return np.asarray(answer, dtype=np.float64)
+
+
+def blurred_boosters(feature_set: str) -> dict[str, slice]:
+    """Name the boosters that say blurred or sharp, and the columns of each: one for each group of features."""
+    slices = FEATURE_SETS[feature_set].slices
+    return {("blurred" if number == 0 else f"blurred-{number + 1}"): columns for number, columns in enumerate(slices)}
 
 
 def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
@@ -306,18 +317,22 @@ def _read_card(content: Any, path: Path) -> Card:
 def _check_boosters(model: BlurModel, path: Path) -> None:
     import xgboost
 
-    if "blurred" not in model.boosters:
-        raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
+    slices = blurred_boosters(model.card.feature_set)
+    for name in slices:
+        if name not in model.boosters:
+            raise ModelFileError(f"{path} has no booster named {name} in it: train or copy it anew")
+    nothing = np.zeros((1, len(model.card.columns)), np.float32)
     try:
         needed = {name: booster.num_features() for name, booster in model._loaded.items()}
-        answers = {name: model._answer(name, np.zeros((1, len(model.card.columns)), np.float32)) for name in needed}
+        answers = {name: model._answer(name, nothing[:, slices.get(name, slice(None))]) for name in needed}
     except xgboost.core.XGBoostError as error:
         raise ModelFileError(f"{path} has a damaged booster in it: train or copy it anew") from error
     if "kind" in answers and answers["kind"].shape != (1, len(model.card.kinds)):
         raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
     for name, count in needed.items():
-        if count != len(model.card.columns):
+        columns = model.card.columns[slices.get(name, slice(None))]
+        if count != len(columns):
             raise ModelFileError(
-                f"{path} has a booster named {name} for {count} features, but {len(model.card.columns)} columns: "
+                f"{path} has a booster named {name} for {count} features, but {len(columns)} columns: "
                 "train or copy it anew"
             )

@@ -16,6 +16,7 @@ import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
 from blurgate.evaluation import Floats, Labels, Numbers
+from blurgate.features import FEATURE_SETS
 from blurgate.splits import Split, weigh_rows
 from blurgate.table import FeatureTable
 from blurgate.threads import Track, no_track, run_in_order
@@ -110,17 +111,22 @@ def tree_settings(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
 
 
-def _fold_data(table: FeatureTable, fold: Split) -> tuple[Any, Any, Labels]:
-    weight = weigh_rows(table.take(fold.train))
-    training = xgboost.QuantileDMatrix(table.features[fold.train], table.labels[fold.train], weight=weight, nthread=1)
-    return training, xgboost.DMatrix(table.features[fold.test], nthread=1), table.labels[fold.test]
+def _fold_data(table: FeatureTable, fold: Split) -> tuple[list[tuple[Any, Any]], Labels]:
+    """Hold what each group's trees learn from and are tested on, and the test's labels."""
+    labels, weight = table.labels[fold.train], weigh_rows(table.take(fold.train))
+    data = []
+    for columns in FEATURE_SETS[table.feature_set].slices:
+        training = xgboost.QuantileDMatrix(table.features[fold.train, columns], labels, weight=weight, nthread=1)
+        data.append((training, xgboost.DMatrix(table.features[fold.test, columns], nthread=1)))
+    return data, table.labels[fold.test]
 
 
-def _fit_fold(data: tuple[Any, Any, Labels], parameters: dict[str, Any], seed: int) -> Floats:
-    training, test, _ = data
-    rounds = parameters["n_estimators"]
-    booster = xgboost.train(tree_settings(parameters, seed), training, rounds)
-    return np.asarray(booster.predict(test, output_margin=True), dtype=np.float64)
+def _fit_fold(data: tuple[list[tuple[Any, Any]], Labels], parameters: dict[str, Any], seed: int) -> Floats:
+    settings, rounds = tree_settings(parameters, seed), parameters["n_estimators"]
+    margins = [
+        xgboost.train(settings, training, rounds).predict(test, output_margin=True) for training, test in data[0]
+    ]
+    return np.asarray(np.mean(margins, axis=0, dtype=np.float64))
 
 
 def _propose(trial: Any) -> dict[str, Any]:
@@ -143,7 +149,7 @@ def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jo
     trial = search.ask()
     parameters = _propose(trial)
     scores: list[float] = []
-    for (_, _, labels), margins in zip(
+    for (_, labels), margins in zip(
         data, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
     ):
         scores.append(float(roc_auc_score(labels, margins)))

@@ -34,7 +34,15 @@ from blurgate.evaluation import (
 )
 from blurgate.features import DEFAULT_FEATURE_SET
 from blurgate.labels import is_labelled
-from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, Predictions, to_probability, to_strength
+from blurgate.model import (
+    STRENGTH_OFFSET,
+    BlurModel,
+    Card,
+    Predictions,
+    blurred_boosters,
+    to_probability,
+    to_strength,
+)
 from blurgate.search import predict_left_out, search_parameters, tree_settings
 from blurgate.splits import Split, cut_folds, leave_sources_out, split_scenes, weigh_rows
 from blurgate.table import FeatureTable, build_table, join_tables
@@ -230,7 +238,7 @@ def train(
 def fit_boosters(
     table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int
 ) -> tuple[dict[str, bytes], tuple[str, ...], Predictions]:
-    """Fit the trees on all rows: ``blurred``, and ``kind`` and ``strength`` where enough photos tell theirs.
+    """Fit the trees on all rows: to each group of features, and to kind and strength where enough photos tell theirs.
 
     Kinds are left out where the folds show that the features hardly tell them apart.
 
@@ -245,7 +253,10 @@ def fit_boosters(
         Its probabilities are NaN.
     """
     labels, features = table.labels, table.features
-    boosters = {"blurred": _fit(features, labels, parameters, seed, weigh_rows(table))}
+    boosters = {
+        name: _fit(features[:, columns], labels, parameters, seed, weigh_rows(table))
+        for name, columns in blurred_boosters(table.feature_set).items()
+    }
     left_out = Predictions(np.full(len(table), np.nan))
     families, strengths = blur_families(table), table.column("strength_px")
     kinds = tuple(sorted(set(families[labels == 1]) - {""}))
@@ -279,28 +290,33 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
     .. [1] S. M. Lundberg et al., "From local explanations to global understanding with explainable AI for trees",
            Nature Machine Intelligence 2 (2020) 56-67. :doi:`10.1038/s42256-019-0138-9`
     """
-    booster = xgboost.Booster(model_file=bytearray(model.boosters["blurred"]))
-    gains = booster.get_score(importance_type="gain")
     some = table.features[:: max(1, len(table) // EXPLAINED)]  # it takes minutes on ten thousand
-    shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
-    rows = [
-        {"column": column, "gain": float(gains.get(f"f{index}", 0.0)), "mean_abs_shap": float(shares[index])}
-        for index, column in enumerate(table.columns)
-    ]
+    members = blurred_boosters(table.feature_set)
+    rows: list[Numbers] = []
+    for name, columns in members.items():
+        booster = xgboost.Booster(model_file=bytearray(model.boosters[name]))
+        gains = booster.get_score(importance_type="gain")
+        shares = np.abs(booster.predict(xgboost.DMatrix(some[:, columns]), pred_contribs=True)[:, :-1]).mean(axis=0)
+        rows += [
+            {
+                "column": column,
+                "gain": float(gains.get(f"f{index}", 0.0)),
+                "mean_abs_shap": float(shares[index]) / len(members),
+            }
+            for index, column in enumerate(table.columns[columns])
+        ]
     return sorted(rows, key=lambda row: -row["mean_abs_shap"])
 
 
 def even_odds(table: FeatureTable) -> NDArray[np.float32]:
-    """Weigh rows so that in each source sharp and blurred photos weigh alike, and the sources as `weigh_rows` has them.
+    """Weigh rows so that every source weighs alike, and in it sharp and blurred photos; the mean weight is 1.
 
-    What is calibrated with these weights assumes that one photo in two is blurred, whatever the training's share was.
+    What is calibrated with these weights assumes that one photo in two is blurred, whatever the training's share was,
+    and is not of the largest source only.
     """
-    labels, weights = table.labels, weigh_rows(table).astype(np.float64)
-    for source in set(table.sources):
-        rows = table.sources == source
-        both = weights[rows].sum() / len(set(labels[rows]))
-        for value in set(labels[rows]):
-            weights[rows & (labels == value)] *= both / weights[rows & (labels == value)].sum()
+    groups = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    weights = 1 / count[group]
     return np.asarray(weights / weights.mean(), dtype=np.float32)
 
 
