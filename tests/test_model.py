@@ -138,9 +138,14 @@ def test_files_that_are_no_models(tmp_path):
         (card_with(columns=[1] * 18), "has a damaged card"),
         (card_with(feature_set=["a"]), "has a damaged card"),
         (
-            lambda members: members.update({"kind.ubj": members["blurred.ubj"]}),
+            lambda members: members.update({"kind.ubj": members["strength.ubj"]}),
             "has a booster of other kinds than its card",
         ),
+        (
+            lambda members: members.update({"own.ubj": members["blurred.ubj"]}),
+            "has a booster named own for 18 features, but 108 columns",
+        ),
+        (lambda members: members.pop("blurred-2.ubj"), "has no booster named blurred-2 in it"),
         (card_with(surprise=1), "has a damaged card .*surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),

@@ -323,16 +323,16 @@ def _check_boosters(model: BlurModel, path: Path) -> None:
             raise ModelFileError(f"{path} has no booster named {name} in it: train or copy it anew")
     nothing = np.zeros((1, len(model.card.columns)), np.float32)
     try:
-        needed = {name: booster.num_features() for name, booster in model._loaded.items()}
-        answers = {name: model._answer(name, nothing[:, slices.get(name, slice(None))]) for name in needed}
+        for name, booster in model._loaded.items():
+            columns = slices.get(name, slice(None))
+            needed, given = booster.num_features(), len(model.card.columns[columns])
+            if needed != given:
+                raise ModelFileError(
+                    f"{path} has a booster named {name} for {needed} features, but {given} columns: "
+                    "train or copy it anew"
+                )
+            answer = model._answer(name, nothing[:, columns])
+            if name == "kind" and answer.shape != (1, len(model.card.kinds)):
+                raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
     except xgboost.core.XGBoostError as error:
         raise ModelFileError(f"{path} has a damaged booster in it: train or copy it anew") from error
-    if "kind" in answers and answers["kind"].shape != (1, len(model.card.kinds)):
-        raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
-    for name, count in needed.items():
-        columns = model.card.columns[slices.get(name, slice(None))]
-        if count != len(columns):
-            raise ModelFileError(
-                f"{path} has a booster named {name} for {count} features, but {len(columns)} columns: "
-                "train or copy it anew"
-            )
