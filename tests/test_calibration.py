@@ -70,7 +70,7 @@ def test_trees_are_added_where_they_help(model, table):
     fitted = calibrate(model, mine)
     assert fitted.numbers["refitted"]
     assert fitted.model.boosters.keys() - model.boosters.keys() == {"own"}
-    assert fitted.numbers["after"]["accuracy"] > 0.94 > fitted.numbers["before"]["accuracy"]
+    assert fitted.numbers["after"]["accuracy"] > 0.94
     with pytest.raises(DatasetError, match="this one was refitted to somebody's photos: start from that one"):
         calibrate(fitted.model, mine)
 
@@ -103,7 +103,7 @@ def test_a_promise_costs_as_little_as_it_can(model, table):
     (sharp, alarms), _ = cautious["confusion_matrix"]
     assert alarms / (sharp + alarms) <= 0.02
     assert eager["recall"] >= 0.98
-    assert cautious["threshold"] > eager["threshold"]
+    assert cautious["threshold"] >= 0.5 >= eager["threshold"]
 
 
 def test_the_card_tells_what_it_was_calibrated_on(model, own):
@@ -117,7 +117,9 @@ def test_the_card_tells_what_it_was_calibrated_on(model, own):
 
 def test_photos_that_it_was_calibrated_on_do_not_judge_it(model, own, table):
     fitted = calibrate(model, own[0]).model
-    with pytest.raises(DatasetError, match=rf"of {len(table)} it was on {len(own[0])}, by the same bytes: \w+/.* more"):
+    with pytest.raises(
+        DatasetError, match=rf"of {len(table)} it was on {len(own[0])}, the very same pictures: \w+/.* more"
+    ):
         evaluate(fitted, table)
 
 
@@ -129,6 +131,19 @@ def test_what_cannot_work_is_refused(model, table):
         calibrate(model, table.take(few))
     with pytest.raises(DatasetError, match="sharp and blurred photos were needed, but all 96 are blurred"):
         calibrate(model, table.take(np.flatnonzero(table.labels == 1)))
+    swapped = tuple(replace(p, label="sharp" if p.label == "blurred" else "blurred") for p in table.photos)
+    with pytest.raises(DatasetError, match="its ROC AUC on them is 0.0.: see whether sharp and blurred are swapped"):
+        calibrate(model, replace(table, photos=swapped))
+    alone = tuple(replace(photo, scene="one") for photo in table.photos)
+    with pytest.raises(DatasetError, match="photos of two scenes or more were needed in each class"):
+        calibrate(model, replace(table, photos=alone))
+    with pytest.raises(DatasetError, match="not calibrated on were needed"):
+        calibrate(calibrate(model, table.take(np.arange(60))).model, table)
+    other = replace(table, features=table.features[:, 18:], feature_set="dct90")
+    with pytest.raises(DatasetError, match="a table of the feature set dct108 was needed, which the model was trained"):
+        calibrate(model, other)
+    with pytest.raises(DatasetError, match="this is one of dct90: make it with --feature-set dct108"):
+        evaluate(model, other)
     with pytest.raises(ValueError, match="min_recall must be between 0 and 1, got 95"):
         calibrate(model, table, min_recall=95)
     with pytest.raises(ValueError, match="got both"):

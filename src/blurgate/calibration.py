@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.evaluation import Floats, Labels, Numbers, measure_decisions
+from blurgate.evaluation import Floats, Labels, Numbers, measure_decisions, measure_ranking, refuse_unfit
 from blurgate.model import BlurModel, to_probability
 from blurgate.search import tree_settings
 from blurgate.splits import Split, cut_folds
@@ -69,9 +69,9 @@ def calibrate(
     table : FeatureTable
         At least 20 labelled photos with the model's feature set, five of each class.
     max_false_alarms : float, optional
-        Choose the lowest threshold at which no larger share of the sharp photos is called blurred.
+        Raise the threshold from 0.5 until no larger share of the sharp photos is called blurred.
     min_recall : float, optional
-        Choose the highest threshold at which no smaller share of the blurred photos is found. Without either it is 0.5.
+        Lower the threshold from 0.5 until no smaller share of the blurred photos is found.
     seed : int
         Of the folds and the trees.
 
@@ -82,7 +82,8 @@ def calibrate(
     Raises
     ------
     DatasetError
-        If there are too few photos, one class only, or too few scenes to leave some out.
+        If there are too few photos, one class only, or too few scenes to leave some out; if the model was calibrated on
+        some of them already, needs other features, or ranks them the wrong way round.
     ValueError
         If both shares are given, or one is not between 0 and 1.
 
@@ -100,7 +101,8 @@ def calibrate(
         raise DatasetError(
             "a model as it was trained was needed, but this one was refitted to somebody's photos: start from that one"
         )
-    table = _check_photos(table.without_flat())
+    refuse_unfit(model, table)
+    table = _check_photos(model, table.without_flat())
     labels = table.labels
     folds = cut_folds(table, folds=_count_folds(table), seed=seed)
     left_out = _log_odds_left_out(model, table, folds, seed, refit=False)
@@ -178,32 +180,32 @@ def choose_threshold(labels: Labels, scores: Floats, weights: NDArray[Any] | Non
 def pick_threshold(
     labels: Labels, probabilities: Floats, max_false_alarms: float | None, min_recall: float | None
 ) -> float:
-    """Pick the threshold that keeps a promise on these photos, half-way to the next photo; 0.5 without a promise.
+    """Pick the threshold that keeps a promise on these photos, half-way to the next photo; 0.5 where that keeps it.
 
     Examples
     --------
-    >>> labels, probabilities = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.6, 0.9])
-    >>> pick_threshold(labels, probabilities, 0.0, None), pick_threshold(labels, probabilities, None, 0.5)
-    (0.5, 0.75)
+    >>> labels, probabilities = np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9])
+    >>> pick_threshold(labels, probabilities, 0.0, None), pick_threshold(labels, probabilities, None, 1.0)
+    (0.75, 0.25)
     """
     if max_false_alarms is not None:
         sharp = np.sort(probabilities[labels == 0])[::-1]
         allowed = int(max_false_alarms * len(sharp) + 1e-9)
         if allowed >= len(sharp):
-            return 0.0
+            return 0.5
         above = probabilities[probabilities > sharp[allowed]]
-        return float((sharp[allowed] + (above.min() if above.size else 1.0)) / 2)
+        return max(0.5, float((sharp[allowed] + (above.min() if above.size else 1.0)) / 2))
     if min_recall is not None:
         blurred = np.sort(probabilities[labels == 1])
         missable = int((1 - min_recall) * len(blurred) + 1e-9)
         if missable >= len(blurred):
-            return 1.0
+            return 0.5
         below = probabilities[probabilities < blurred[missable]]
-        return float((blurred[missable] + (below.max() if below.size else 0.0)) / 2)
+        return min(0.5, float((blurred[missable] + (below.max() if below.size else 0.0)) / 2))
     return 0.5
 
 
-def _check_photos(table: FeatureTable) -> FeatureTable:
+def _check_photos(model: BlurModel, table: FeatureTable) -> FeatureTable:
     labels = table.labels
     fewest = int(min(labels.sum(), len(labels) - labels.sum()))
     if len(table) < MIN_PHOTOS or fewest < MIN_OF_A_CLASS:
@@ -211,6 +213,17 @@ def _check_photos(table: FeatureTable) -> FeatureTable:
             f"at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them sharp and "
             f"{MIN_OF_A_CLASS} blurred, were needed, got {int(len(labels) - labels.sum())} sharp and "
             f"{int(labels.sum())} blurred ones: label more"
+        )
+    if min(len(set(table.column("scene")[labels == value])) for value in (0, 1)) < 2:
+        raise DatasetError(
+            "photos of two scenes or more were needed in each class, so that some can be left out, but all are of one: "
+            "label photos of other scenes, or mend the column scene"
+        )
+    ranking = measure_ranking(labels, model.log_odds(table.features))["roc_auc"]
+    if ranking < 0.5:
+        raise DatasetError(
+            f"photos that the model ranks better than chance were needed, but its ROC AUC on them is {ranking:.2f}: "
+            "see whether sharp and blurred are swapped; if not, train a model of your own"
         )
     return table
 

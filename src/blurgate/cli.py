@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import signal
 import sys
 import tempfile
@@ -126,7 +127,7 @@ def features(
     """Measure photos: one row of features for each."""
     from blurgate.table import find_table_writer
 
-    check_outputs(output)
+    check_outputs(output, source / "labels.csv", source / "manifest.csv")
     find_table_writer(output)
     table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
@@ -185,6 +186,8 @@ def train(
             write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _sum_up(evaluation.numbers, "scenes that it has not seen")
+    if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
+        _say("validated by scenes: no two sources could be left out, since they share scenes or have one class only")
     _list_sources(evaluation.numbers.get("sources", {}))
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
@@ -218,9 +221,11 @@ def calibrate(
     source: Labelled,
     model: Model = None,
     max_false_alarms: Annotated[
-        float | None, typer.Option(help="Call at most this share of these sharp photos blurred.")
+        float | None, typer.Option(help="Raise the threshold until no more of these sharp photos are called blurred.")
     ] = None,
-    min_recall: Annotated[float | None, typer.Option(help="Find at least this share of these blurred photos.")] = None,
+    min_recall: Annotated[
+        float | None, typer.Option(help="Lower the threshold until no fewer of these blurred photos are found.")
+    ] = None,
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="The new model file.")] = Path("calibrated.blurgate"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
@@ -242,6 +247,13 @@ def calibrate(
     for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
         print(f"  {name.replace('_', ' '):10} {numbers['before'][name]:.3f} -> {numbers['after'][name]:.3f}")
     print(f"  threshold  {numbers['before']['threshold']:.3f} -> {numbers['threshold']:.3f}")
+    for share, n_class, name in (
+        (max_false_alarms, numbers["n"] - numbers["n_blurred"], "sharp"),
+        (None if min_recall is None else 1 - min_recall, numbers["n_blurred"], "blurred"),
+    ):
+        if share is not None and share * n_class < 1:
+            needed = f"label {math.ceil(1 / share)} to measure it" if share else "no number of photos can promise it"
+            print(f"  {share:.1%} of {n_class} {name} photos is less than one photo: {needed}")
     if numbers["refitted"]:
         print("  trees were added: they judge scenes left out better than the line alone")
 
@@ -259,7 +271,7 @@ def scan(
     from blurgate.formats import find_writer
 
     write = find_writer(format)
-    check_outputs(output, model)
+    check_outputs(output, model, *(path for path in paths if path.is_file()))
     loaded = _load(model)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
@@ -387,5 +399,8 @@ def _output(path: Path | None) -> Iterator[TextIO]:
             raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
         yield sys.stdout
         return
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        whole_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         yield stream

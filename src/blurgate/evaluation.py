@@ -69,9 +69,10 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     Raises
     ------
     DatasetError
-        If labels are missing or all the same, or the model was calibrated on some of these photos.
+        If labels are missing or all the same, or the model was calibrated on some of these photos
+        or needs other features.
     """
-    _refuse_seen(model, table)
+    refuse_unfit(model, table)
     table = table.without_flat()
     card = model.card
     return measure(
@@ -105,6 +106,25 @@ def measure(table: FeatureTable, said: Predictions, *, threshold: float, base_ra
         **measure_kinds(table, said),
     }
     return Evaluation(numbers, table)
+
+
+def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
+    """Raise a DatasetError if a table has other features than a model needs, or photos that it was calibrated on."""
+    if table.feature_set != model.card.feature_set:
+        raise DatasetError(
+            f"a table of the feature set {model.card.feature_set} was needed, which the model was trained on, but this "
+            f"is one of {table.feature_set}: make it with --feature-set {model.card.feature_set}"
+        )
+    known = set(model.card.calibrated_on.get("digests", ()))
+    if not known:
+        return
+    seen = [photo.path for photo, digest in zip(table.photos, table.digests(), strict=True) if digest in known]
+    if seen:
+        others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
+        raise DatasetError(
+            f"photos that the model was not calibrated on were needed, but of {len(table)} it was on {len(seen)}, the "
+            f"very same pictures: {seen[0]}{others}; take them out, or calibrate on others"
+        )
 
 
 def measure_ranking(labels: Labels, probabilities: Floats) -> Numbers:
@@ -339,19 +359,6 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
 def blur_families(table: FeatureTable) -> NDArray[np.str_]:
     """Name what each photo's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
     return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in table.column("kind")])
-
-
-def _refuse_seen(model: BlurModel, table: FeatureTable) -> None:
-    known = set(model.card.calibrated_on.get("digests", ()))
-    if not known:
-        return
-    seen = [photo.path for photo, digest in zip(table.photos, table.digests(), strict=True) if digest in known]
-    if seen:
-        others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
-        raise DatasetError(
-            f"photos that the model was not calibrated on were needed, but of {len(table)} it was on {len(seen)}, by "
-            f"the same bytes: {seen[0]}{others}; take them out, or calibrate on others"
-        )
 
 
 def _log_odds(probabilities: Floats) -> Floats:

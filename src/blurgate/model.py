@@ -145,7 +145,7 @@ class BlurModel:
     """
 
     card: Card
-    boosters: Mapping[str, bytes]
+    boosters: Mapping[str, bytes] = field(repr=False)
 
     def predict(self, photo: Photo) -> Verdict:
         """Judge one photo.

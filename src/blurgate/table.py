@@ -123,8 +123,9 @@ class FeatureTable:
         return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
 
     def digests(self) -> tuple[str, ...]:
-        """SHA-256 of each row's picture file, its first 16 digits; empty where the file is not there."""
-        return tuple(_digest(self.picture(row)) for row in range(len(self)))
+        """Mark each row's picture by its features, 16 digits: the same picture has the same mark, whatever its name."""
+        rounded = np.round(self.features.astype(np.float64), 2) + 0.0  # without minus zero
+        return tuple(hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rounded)
 
     def picture(self, row: int) -> Path:
         """Where the picture of a row should be."""
@@ -385,10 +386,6 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
 def _unicode(value: Any) -> Any:
     """Write the bytes of a name that are no Unicode as backslash escapes: Parquet holds nothing else."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""
 
 
 def _number(value: float) -> float | None:
