@@ -30,9 +30,13 @@ def name_sets() -> dict[str, FeatureSet]:
     whole = FEATURE_SETS["dct108"]
     classic = whole.groups[0]
     sets = {"dct108": whole, "dct18 alone": replace(whole, groups=(classic,)), "dct90 alone": FEATURE_SETS["dct90"]}
-    parts: list[tuple[str, str, tuple[str, ...]]] = [("bands", "directions", ("horizontal", "vertical"))]
-    for field in ("scales", "bands", "pools"):
-        parts += [(field, word, (word,)) for word in getattr(PERCENTILES, field)]
+    parts: list[tuple[str, str, tuple[str, ...]]] = [
+        ("bands", "directions", ("horizontal", "vertical")),
+        ("scales", "the smallest scale", ("1/4",)),
+        ("scales", "the two smaller scales", ("1/2", "1/4")),
+        ("pools", "the low percentiles", ("p25", "p50")),
+        ("pools", "the high percentiles", ("p97", "p99.5")),
+    ]
     for field, name, gone in parts:
         kept = tuple(word for word in getattr(PERCENTILES, field) if word not in gone)
         sets[f"dct108 without {name}"] = replace(whole, groups=(classic, replace(PERCENTILES, **{field: kept})))
@@ -65,6 +69,7 @@ def main() -> None:
     for name, chosen in name_sets().items():
         print(name, file=sys.stderr, flush=True)
         results[name] = rank(table, chosen, parameters)
+        print(results[name], file=sys.stderr, flush=True)
     print(json.dumps(results, indent=1))
 
 

@@ -23,7 +23,7 @@ with needs_extra("train", "Calibrating"):
 
 MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5
 MIN_PHOTOS_FOR_TREES = (
-    100  # below it, more trees did not pay on any source that was left out (benchmarks/own_photos.py)
+    100  # below it, more trees hardly paid on sources left out
 )
 OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
 
