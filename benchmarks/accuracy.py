@@ -117,6 +117,8 @@ def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
             numbers["recall"] = float(said.flagged[labels].mean())
             numbers["false_alarm_rate"] = float(said.flagged[~labels].mean())
             numbers["undecided"] = int((~decided).sum())
+            for tier in sorted(set(tiers[~labels]) - {""}):
+                numbers[f"false_alarm_rate of {tier}"] = float(said.flagged[~labels & (tiers == tier)].mean())
         if said.verdicts:
             numbers["ece"] = measure_calibration(labels.astype(np.int8), said.score)["ece"]
         results[name] = numbers

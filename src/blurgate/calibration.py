@@ -22,9 +22,7 @@ with needs_extra("train", "Calibrating"):
     from sklearn.metrics import log_loss, roc_curve
 
 MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5
-MIN_PHOTOS_FOR_TREES = (
-    100  # below it, more trees hardly paid on sources left out
-)
+MIN_PHOTOS_FOR_TREES = 100
 OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
 
 # how far a user's photos may pull the line before they have to speak up: standard deviations of its log-slope and shift
