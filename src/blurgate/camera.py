@@ -135,9 +135,9 @@ class Camera:
         return softened
 
     def _expose(self, light: Linear) -> Linear:
-        gain = float(2**self.exposure_stops)
-        exposed = np.clip(light * np.float32(gain), 0, 1)
-        veil = np.float32(self.fog * min(0.5, 0.3 * gain))
+        gain = np.float32(2**self.exposure_stops)
+        exposed = np.clip(light * gain, 0, 1)
+        veil = np.float32(self.fog) * np.minimum(np.float32(0.5), np.float32(0.3) * gain)
         return np.asarray(exposed * np.float32(1 - self.fog) + veil)
 
     def _add_noise(self, light: Linear, rng: np.random.Generator) -> Linear:
