@@ -100,6 +100,13 @@ def test_scan_writes_bad_files_as_rows_and_goes_on(run, sharp_folder, model_file
     assert [bool(row["error"]) for row in rows] == [True, False]
 
 
+def test_a_photo_named_twice_is_judged_twice(run, sharp_folder, model_file):
+    photo = min(sharp_folder.iterdir())
+    code, out, _ = run("scan", photo, photo, "--model", model_file, "--format", "csv")
+    assert code == 0
+    assert len(list(csv.DictReader(out.splitlines()))) == 2
+
+
 def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
     shutil.copytree(sharp_folder, tmp_path / "sharp")
     (tmp_path / "sharp" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
@@ -138,6 +145,10 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
         ),
         (["train", "photos", "--output", "a.html", "--report", "a.html"], "but a.html is named twice: choose another"),
         (["train", "photos", "--output", "a.json", "--report", "a.html"], "but a.json is named twice: choose another"),
+        (["train", "photos", "photos"], "each source was needed once, but photos is named twice: name it once"),
+        (["scan", "photos/a.png", "--output", "photos/a.png"], "but a.png is named twice: choose another"),
+        (["features", "photos", "--output", "photos/labels.csv"], "but labels.csv is named twice: choose another"),
+        (["scan", "photos", "--model", "empty"], "a .blurgate model was needed, but empty is none or is damaged"),
         (["train", "photos", "--report", "a.json"], "a file named .html was needed, got a.json"),
         (["evaluate", "photos", "--model", "MODEL", "--report", "empty"], "a file named .html was needed, got empty"),
     ],

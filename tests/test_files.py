@@ -88,3 +88,18 @@ def test_outputs_that_cannot_be_written(tmp_path, paths, message):
     with pytest.raises(OutputError, match=message):
         check_outputs(*[tmp_path / path for path in paths], suffixes=(".html",))
     check_outputs(None, tmp_path / "new" / "a.html", suffixes=(".html",))
+
+
+def test_no_output_replaces_an_input(tmp_path):
+    with pytest.raises(OutputError, match="a file of its own was needed for each output, but a.csv is named twice"):
+        check_outputs(tmp_path / "new" / ".." / "a.csv", inputs=[None, tmp_path / "a.csv"])
+
+
+def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
+    photo = tmp_path / "kept" / "a.jpg"
+    photo.parent.mkdir()
+    photo.touch()
+    monkeypatch.setattr("os.access", lambda place, _: place != photo.parent)
+    check_outputs(tmp_path / "v.csv", inputs=[photo, photo, photo.parent, tmp_path / "nowhere" / "b.jpg"])
+    with pytest.raises(OutputError, match=r"a folder to write .*b.jpg into was needed"):
+        check_outputs(photo.with_name("b.jpg"))

@@ -127,7 +127,7 @@ def features(
     """Measure photos: one row of features for each."""
     from blurgate.table import find_table_writer
 
-    check_outputs(output, source / "labels.csv", source / "manifest.csv")
+    check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
     find_table_writer(output)
     table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
@@ -157,7 +157,7 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    write_report = _check_report(report, output, study, *sources)
+    write_report = _check_report(report, output, study, inputs=sources)
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         table = blurgate.load_sources(
             sources,
@@ -201,7 +201,10 @@ def evaluate(
     jobs: Jobs = None,
 ) -> None:
     """Judge a model on labelled photos."""
-    write_report, judge = _check_report(report, model, source), blurgate.evaluate  # loads what they need, first
+    write_report, judge = (
+        _check_report(report, inputs=[model, source]),
+        blurgate.evaluate,
+    )  # loads what they need, first
     loaded = _load(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
     evaluation = judge(loaded, table)
@@ -232,7 +235,7 @@ def calibrate(
     jobs: Jobs = None,
 ) -> None:
     """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
-    check_outputs(output, model, *([] if source.is_dir() else [source]))
+    check_outputs(output, inputs=[model, source])
     fit = blurgate.calibrate  # loads what it needs, first
     loaded = _load(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
@@ -271,7 +274,7 @@ def scan(
     from blurgate.formats import find_writer
 
     write = find_writer(format)
-    check_outputs(output, model, *(path for path in paths if path.is_file()))
+    check_outputs(output, inputs=[model, *paths])
     loaded = _load(model)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
@@ -357,14 +360,13 @@ def _counted(verdicts: Iterable[blurgate.Verdict], seen: Counter[str]) -> Iterat
         yield verdict
 
 
-def _check_report(report: Path | None, *others: Path | None) -> Any:
+def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> Any:
     """See that the report can be written, and has what it needs, before the long job that it is about."""
-    files = [path for path in others if path is None or not path.is_dir()]
     if report is None:
-        check_outputs(*files)
+        check_outputs(*outputs, inputs=inputs)
         return None
     check_outputs(report, suffixes=(".html",))
-    check_outputs(report, report.with_suffix(".json"), *files)
+    check_outputs(report, report.with_suffix(".json"), *outputs, inputs=inputs)
     return blurgate.write_report
 
 

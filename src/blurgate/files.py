@@ -6,7 +6,7 @@ import glob
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,20 +88,22 @@ def whole_folder(path: Path, *, replace: bool) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_outputs(*paths: Path | None, suffixes: tuple[str, ...] = ()) -> None:
+def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffixes: tuple[str, ...] = ()) -> None:
     """See before a long job that its files can be written in the end.
 
     Parameters
     ----------
     paths : Path or None
         Files to write; None is none.
+    inputs : iterable of Path or None
+        What the job reads, so that no output replaces it; it need not be writable, nor named once.
     suffixes : tuple of str
         If given, each path must have one of these suffixes.
 
     Raises
     ------
     OutputError
-        If two are the same, one is a folder or would lie below a file, or has another suffix.
+        If two are the same or one is an input, one is a folder or would lie below a file, or has another suffix.
 
     Examples
     --------
@@ -110,17 +112,17 @@ def check_outputs(*paths: Path | None, suffixes: tuple[str, ...] = ()) -> None:
     ...
     blurgate.errors.OutputError: a file of its own was needed for each output, but a.html is named twice: choose another
     """
-    seen: set[Path] = set()
+    seen = {path.resolve() for path in inputs if path}
     for path in filter(None, paths):
+        if suffixes and path.suffix.lower() not in suffixes:
+            raise OutputError(f"a file named {' or '.join(suffixes)} was needed, got {path}: choose such a name")
+        if path.is_dir():
+            raise OutputError(f"a file was needed to write to, but {path} is a folder: choose another name")
         if path.resolve() in seen:
             raise OutputError(
                 f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
             )
         seen.add(path.resolve())
-        if suffixes and path.suffix.lower() not in suffixes:
-            raise OutputError(f"a file named {' or '.join(suffixes)} was needed, got {path}: choose such a name")
-        if path.is_dir():
-            raise OutputError(f"a file was needed to write to, but {path} is a folder: choose another name")
         above = next(parent for parent in path.resolve().parents if parent.exists())
         if not above.is_dir() or not os.access(above, os.W_OK):
             raise OutputError(f"a folder to write {path} into was needed, but {above} is none: choose another place")

@@ -92,7 +92,11 @@ def load_sources(
         If a source cannot be used.
     """
     tables = []
+    named: set[Path] = set()
     for number, source in enumerate(map(Path, sources)):
+        if source.resolve() in named:
+            raise DatasetError(f"each source was needed once, but {source} is named twice: name it once")
+        named.add(source.resolve())
         if source.exists() and not is_labelled(source):
             made = work / f"{number}" / source.resolve().name
             made.parent.mkdir(exist_ok=True)
