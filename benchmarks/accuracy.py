@@ -41,9 +41,9 @@ from blurgate.images import find_photos, read_gray, read_rgb
 from blurgate.labels import list_photos
 from blurgate.model import Verdict, to_probability
 from blurgate.search import predict_left_out
-from blurgate.splits import leave_sources_out
+from blurgate.splits import leave_sources_out, weigh_rows
 from blurgate.threads import run_in_order
-from blurgate.training import even_odds, fit_boosters
+from blurgate.training import fit_boosters
 from default_model import build_tables
 
 CALIBRATION_PHOTOS, DRAWS = 50, 10
@@ -209,7 +209,7 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
     table = table.without_flat()
     folds, parameters = leave_sources_out(table), dict(default.card.parameters)
     margins = predict_left_out(table, folds, parameters, seed=0)
-    weights = even_odds(table)
+    weights = weigh_rows(table, even=True)
     slope, intercept = fit_calibration(table.labels, margins, weights)
     boosters, kinds, _ = fit_boosters(table, folds, parameters, seed=0)
     card = replace(

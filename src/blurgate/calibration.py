@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.evaluation import Floats, Labels, Numbers, measure_decisions, measure_ranking, refuse_unfit
+from blurgate.evaluation import (
+    Floats,
+    Labels,
+    Numbers,
+    count_photos,
+    count_sources,
+    measure_decisions,
+    measure_ranking,
+    price_threshold,
+    refuse_unfit,
+)
 from blurgate.model import BlurModel, to_probability
 from blurgate.search import tree_settings
 from blurgate.splits import Split, cut_folds
@@ -100,8 +110,9 @@ def calibrate(
             "a model as it was trained was needed, but this one was refitted to somebody's photos: start from that one"
         )
     refuse_unfit(model, table)
-    table = _check_photos(model, table.without_flat())
-    labels = table.labels
+    table = table.without_flat()
+    labels, odds = table.labels, model.log_odds(table.features)
+    _check_photos(labels, odds)
     folds = cut_folds(table, folds=_count_folds(table), seed=seed)
     left_out = _log_odds_left_out(model, table, folds, seed, refit=False)
     refit = False
@@ -112,26 +123,15 @@ def calibrate(
     # out-of-fold probabilities choose the threshold and say what it costs: the fitted ones flatter themselves
     threshold = pick_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
     after = measure_decisions(labels, to_probability(left_out), threshold) | {"log_loss": _loss(labels, left_out)}
-    odds = model.log_odds(table.features)
     before = measure_decisions(labels, to_probability(odds), model.card.threshold) | {"log_loss": _loss(labels, odds)}
     fitted = fit_own(model, table, seed, refit=refit)
-    (kept, alarms), (missed, found) = after["confusion_matrix"]
-    sources = {str(source): int((table.sources == source).sum()) for source in sorted(set(table.sources))}
-    summary = {
-        "n": len(table),
-        "n_blurred": int(labels.sum()),
-        "n_scenes": len(set(table.column("scene"))),
-    }
+    summary = count_photos(table)
     card = replace(
         fitted.card,
         threshold=threshold,
         base_rate=float(labels.mean()),
-        at_threshold={
-            "false_alarm_rate": alarms / (kept + alarms),
-            "miss_rate": missed / (missed + found),
-            "measured_on": "the photos that it was calibrated on, by scenes left out",
-        },
-        calibrated_on={**summary, "sources": sources, "digests": sorted(set(table.digests()) - {""})},
+        at_threshold=price_threshold(after, measured_on="the photos that it was calibrated on, by scenes left out"),
+        calibrated_on={**summary, "sources": count_sources(table), "digests": sorted(set(table.digests()))},
     )
     numbers = {**summary, "threshold": threshold, "refitted": refit, "before": before, "after": after}
     return Calibration(replace(fitted, card=card), numbers)
@@ -203,32 +203,32 @@ def pick_threshold(
     return 0.5
 
 
-def _check_photos(model: BlurModel, table: FeatureTable) -> FeatureTable:
-    labels = table.labels
-    fewest = int(min(labels.sum(), len(labels) - labels.sum()))
-    if len(table) < MIN_PHOTOS or fewest < MIN_OF_A_CLASS:
+def _check_photos(labels: Labels, log_odds: Floats) -> None:
+    n_blurred = int(labels.sum())
+    n_sharp = len(labels) - n_blurred
+    if len(labels) < MIN_PHOTOS or min(n_sharp, n_blurred) < MIN_OF_A_CLASS:
         raise DatasetError(
             f"at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them sharp and "
-            f"{MIN_OF_A_CLASS} blurred, were needed, got {int(len(labels) - labels.sum())} sharp and "
-            f"{int(labels.sum())} blurred ones: label more"
+            f"{MIN_OF_A_CLASS} blurred, were needed, got {n_sharp} sharp and {n_blurred} blurred ones: label more"
         )
-    if min(len(set(table.column("scene")[labels == value])) for value in (0, 1)) < 2:
-        raise DatasetError(
-            "photos of two scenes or more were needed in each class, so that some can be left out, but all are of one: "
-            "label photos of other scenes, or mend the column scene"
-        )
-    ranking = measure_ranking(labels, model.log_odds(table.features))["roc_auc"]
+    ranking = measure_ranking(labels, log_odds)["roc_auc"]
     if ranking < 0.5:
         raise DatasetError(
             f"photos that the model ranks better than chance were needed, but its ROC AUC on them is {ranking:.2f}: "
             "see whether sharp and blurred are swapped; if not, train a model of your own"
         )
-    return table
 
 
 def _count_folds(table: FeatureTable) -> int:
+    """Count the folds that the scenes of the rarer class allow."""
     labels, scenes = table.labels, table.column("scene")
-    return max(2, min(_FOLDS, *(len(set(scenes[labels == value])) for value in (0, 1))))
+    fewest = min(len(set(scenes[labels == value])) for value in (0, 1))
+    if fewest < 2:
+        raise DatasetError(
+            "photos of two scenes or more were needed in each class, so that some can be left out, but all are of one: "
+            "label photos of other scenes, or mend the column scene"
+        )
+    return min(_FOLDS, fewest)
 
 
 def _log_odds_left_out(

@@ -84,9 +84,7 @@ def measure(table: FeatureTable, said: Predictions, *, threshold: float, base_ra
     """Measure what was said of labelled photos; see `evaluate`."""
     labels, probabilities = table.labels, said.probability
     numbers = {
-        "n": len(table),
-        "n_blurred": int(labels.sum()),
-        "n_scenes": len(set(table.column("scene"))),
+        **count_photos(table),
         "n_errors": sum(not photo.undecided for photo in table.skipped),
         "n_undecided": sum(photo.undecided for photo in table.skipped),
         **measure_ranking(labels, probabilities),
@@ -125,6 +123,30 @@ def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
             f"photos that the model was not calibrated on were needed, but of {len(table)} it was on {len(seen)}, the "
             f"very same pictures: {seen[0]}{others}; take them out, or calibrate on others"
         )
+
+
+def count_photos(table: FeatureTable) -> Numbers:
+    """Count photos, blurred photos and scenes."""
+    return {
+        "n": len(table),
+        "n_blurred": int(table.labels.sum()),
+        "n_scenes": len(set(table.column("scene"))),
+    }
+
+
+def count_sources(table: FeatureTable) -> dict[str, int]:
+    """Count the photos of each source."""
+    return {str(source): int((table.sources == source).sum()) for source in sorted(set(table.sources))}
+
+
+def price_threshold(decisions: Numbers, *, measured_on: str) -> Numbers:
+    """Say what a threshold costs, for a card: the rates of false alarms and misses of `measure_decisions`."""
+    (kept, alarms), (missed, found) = decisions["confusion_matrix"]
+    return {
+        "false_alarm_rate": alarms / max(1, kept + alarms),
+        "miss_rate": missed / max(1, missed + found),
+        "measured_on": measured_on,
+    }
 
 
 def measure_ranking(labels: Labels, probabilities: Floats) -> Numbers:

@@ -105,12 +105,13 @@ def leave_sources_out(table: FeatureTable) -> list[Split]:
     return splits
 
 
-def weigh_rows(table: FeatureTable) -> NDArray[np.float32]:
-    """Weigh the rows: a source of many photos counts for more than one of few, but by the square root of their number.
+def weigh_rows(table: FeatureTable, *, even: bool = False) -> NDArray[np.float32]:
+    """Weigh the rows, so that large sources do not drown small ones; the mean weight is 1.
 
-    The same holds for the two classes within a source. The mean weight is 1.
+    Each class of each source counts by the square root of its number of photos or, if `even`, like every other. What is
+    calibrated with even weights assumes that one photo in two is blurred, whatever the training's share was.
     """
     groups = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
     _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1 / np.sqrt(count[group])
+    weights = 1 / (count if even else np.sqrt(count))[group]
     return np.asarray(weights / weights.mean(), dtype=np.float32)

@@ -26,11 +26,14 @@ from blurgate.evaluation import (
     Floats,
     Numbers,
     blur_families,
+    count_photos,
+    count_sources,
     evaluate,
     measure,
     measure_calibration,
     measure_groups,
     measure_ranking,
+    price_threshold,
 )
 from blurgate.features import DEFAULT_FEATURE_SET
 from blurgate.labels import is_labelled
@@ -166,11 +169,9 @@ def train(
     if validate not in (None, *VALIDATIONS):
         raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
     table = replace(table, photos=_named_scenes(table)).without_flat()
-    by_source = validate == "leave-source-out" or (validate is None and _can_leave_out(table))
+    by_source = _find_sources_to_leave_out(table, validate)
     if by_source:
-        split = Split(np.arange(len(table)), np.empty(0, np.intp))
-        training = table.take(split.train)
-        fold_rows = leave_sources_out(training)
+        training, fold_rows = table, by_source
     else:
         split = split_scenes(table, folds=folds, seed=seed)
         training = table.take(split.train)
@@ -180,7 +181,8 @@ def train(
     )
     margins = predict_left_out(training, fold_rows, found.parameters, seed=seed, jobs=jobs)
     seen = np.flatnonzero(np.isfinite(margins))  # a source of one class is in no fold's test
-    judged, weights = training.take(seen), even_odds(training.take(seen))
+    judged = training.take(seen)
+    weights = weigh_rows(judged, even=True)
     slope, intercept = fit_calibration(judged.labels, margins[seen], weights)
     probabilities = to_probability(slope * margins[seen] + intercept)
     threshold = choose_threshold(judged.labels, probabilities, weights)
@@ -211,16 +213,13 @@ def train(
         test = replace(table.take(split.test), skipped=table.skipped)
         evaluation = evaluate(BlurModel(card, boosters), test, seed=seed)
     numbers = evaluation.numbers
-    (kept, alarms), (missed, hits) = numbers["confusion_matrix"]
     model = BlurModel(
         replace(
             card,
             results={name: numbers[name] for name in RESULTS},
-            at_threshold={
-                "false_alarm_rate": alarms / max(1, kept + alarms),
-                "miss_rate": missed / max(1, missed + hits),
-                "measured_on": "sources left out of training" if by_source else "scenes left out of training",
-            },
+            at_threshold=price_threshold(
+                numbers, measured_on=f"{'sources' if by_source else 'scenes'} left out of training"
+            ),
         ),
         boosters,
     )
@@ -256,9 +255,9 @@ def fit_boosters(
         Kind and strength of each row by trees that have not seen its fold; empty or NaN if it is in no fold's test.
         Its probabilities are NaN.
     """
-    labels, features = table.labels, table.features
+    labels, features, weights = table.labels, table.features, weigh_rows(table)
     boosters = {
-        name: _fit(features[:, columns], labels, parameters, seed, weigh_rows(table))
+        name: _fit(features[:, columns], labels, parameters, seed, weights)
         for name, columns in blurred_boosters(table.feature_set).items()
     }
     left_out = Predictions(np.full(len(table), np.nan))
@@ -312,23 +311,16 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
     return sorted(rows, key=lambda row: -row["mean_abs_shap"])
 
 
-def even_odds(table: FeatureTable) -> NDArray[np.float32]:
-    """Weigh rows so that every source weighs alike, and in it sharp and blurred photos; the mean weight is 1.
-
-    What is calibrated with these weights assumes that one photo in two is blurred, whatever the training's share was,
-    and is not of the largest source only.
-    """
-    groups = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
-    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1 / count[group]
-    return np.asarray(weights / weights.mean(), dtype=np.float32)
-
-
-def _can_leave_out(table: FeatureTable) -> bool:
+def _find_sources_to_leave_out(table: FeatureTable, validate: str | None) -> list[Split] | None:
+    """Cut one fold for each source; None where scenes are to be left out instead."""
+    if validate == "scenes":
+        return None
     try:
-        return len(leave_sources_out(table)) > 1
+        return leave_sources_out(table)
     except DatasetError:
-        return False
+        if validate:
+            raise
+        return None
 
 
 def _calibrate_across(table: FeatureTable, margins: Floats, weights: NDArray[np.float32]) -> Floats:
@@ -374,14 +366,7 @@ def _named_scenes(table: FeatureTable) -> tuple[Any, ...]:
 
 
 def _describe(table: FeatureTable) -> Numbers:
-    labels = table.labels
-    return {
-        "n": len(table),
-        "n_blurred": int(labels.sum()),
-        "n_scenes": len(set(table.column("scene"))),
-        "sources": {str(source): int((table.sources == source).sum()) for source in sorted(set(table.sources))},
-        "feature_set": table.feature_set,
-    }
+    return {**count_photos(table), "sources": count_sources(table), "feature_set": table.feature_set}
 
 
 def _fit(
