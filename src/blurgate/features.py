@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, pairwise, product
+from functools import cached_property
+from itertools import accumulate, product
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -39,7 +40,7 @@ class FeatureGroup:
     statistics: tuple[str, ...]
     pools: tuple[str, ...]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Column names, each of the form ``scale__band__statistic__pool``."""
         return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
@@ -66,40 +67,40 @@ class FeatureSet:
     least_texture: float
     max_pixels: int | None = None
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Column names, group by group."""
         return tuple(column for group in self.groups for column in group.columns)
 
-    @property
+    @cached_property
     def slices(self) -> tuple[slice, ...]:
         """Where each group's columns are."""
         ends = list(accumulate(len(group.columns) for group in self.groups))
         return tuple(map(slice, [0, *ends[:-1]], ends))
 
 
-def block_statistics(gray: Array, group: FeatureGroup) -> Array:
-    """Measure every block.
+def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
+    """Measure every block for several groups at once: each block is transformed once.
 
     Parameters
     ----------
     gray : array of shape (height, width), uint8
         At the scale that is to be measured.
-    group : FeatureGroup
+    groups : FeatureGroup
 
     Returns
     -------
-    array of shape (n_blocks, n_bands * n_statistics), float32
-        Bands in the outer order, statistics in the inner one.
+    list of arrays of shape (n_blocks, n_bands * n_statistics), float32
+        One for each group; bands in the outer order, statistics in the inner one.
     """
     xp = array_namespace(gray)
     blocks = split_blocks(gray)
     count = blocks.shape[0]
-    chunks = [
-        _measure(transform_blocks(blocks[start : min(start + _CHUNK, count), :, :]), group)
-        for start in range(0, count, _CHUNK)
-    ]
-    return xp.concat(chunks, axis=0)
+    chunks = []
+    for start in range(0, count, _CHUNK):
+        coefficients = transform_blocks(blocks[start : min(start + _CHUNK, count), :, :])
+        chunks.append([_measure(coefficients, group) for group in groups])
+    return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
 
 
 def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Array:
@@ -134,16 +135,14 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
         raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
     for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
         gray = halve(gray)
-    scales = {SCALES[0]: gray}
-    for larger, smaller in pairwise(SCALES):
-        if any(smaller in group.scales for group in chosen.groups):
-            scales[smaller] = halve(scales[larger])
-    pooled = []
-    for group in chosen.groups:
-        for scale in group.scales:
-            ordered = xp.sort(block_statistics(scales[scale], group), axis=0)
-            pooled.append(xp.reshape(xp.stack([POOLS[pool](ordered) for pool in group.pools], axis=1), (-1,)))
-    return xp.concat(pooled)
+    pooled: dict[tuple[int, str], Array] = {}
+    for scale in SCALES[: 1 + max(SCALES.index(scale) for group in chosen.groups for scale in group.scales)]:
+        gray = gray if scale == SCALES[0] else halve(gray)
+        here = [number for number, group in enumerate(chosen.groups) if scale in group.scales]
+        measured = block_statistics(gray, *(chosen.groups[number] for number in here)) if here else []
+        for number, columns in zip(here, measured, strict=True):
+            pooled[number, scale] = _pool(columns, chosen.groups[number].pools)
+    return xp.concat([pooled[number, scale] for number, group in enumerate(chosen.groups) for scale in group.scales])
 
 
 def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:
@@ -228,6 +227,12 @@ def _measure(coefficients: Array, group: FeatureGroup) -> Array:
     bands = [take_band(coefficients, band) for band in group.bands]
     columns = [STATISTICS[statistic](band) for band in bands for statistic in group.statistics]
     return array_namespace(coefficients).stack(columns, axis=1)
+
+
+def _pool(measured: Array, pools: tuple[str, ...]) -> Array:
+    xp = array_namespace(measured)
+    ordered = xp.sort(measured, axis=0)
+    return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in pools], axis=1), (-1,))
 
 
 SCALES = ("1", "1/2", "1/4")  # sides, as shares of those of the photo as it is looked at
