@@ -2,12 +2,13 @@
 
     python benchmarks/ablation.py ../shared/data/train --work work > ablation.json
 
-A part stays in `dct108` only if the sources left out miss it. The trees have the settings of the model that
-ships. Pictures are kept in ``--work`` and made again where they are missing.
+A part stays in the default feature set only if the sources left out miss it. The trees have the settings of the model
+that ships. Pictures are kept in ``--work`` and made again where they are missing.
 """
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,37 +18,32 @@ import numpy as np
 
 from blurgate import FeatureTable, load_model
 from blurgate.evaluation import Numbers, measure_ranking
-from blurgate.features import FEATURE_SETS, FeatureSet
+from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.search import predict_left_out
 from blurgate.splits import leave_sources_out
 from default_model import build_tables
 
-PERCENTILES = FEATURE_SETS["dct90"].groups[0]
+WHOLE = FEATURE_SETS[DEFAULT_FEATURE_SET]
+PARTS = {
+    "the energies": "__log_energy__",
+    "the edges": "rise__",
+    "rise": "__rise__",
+    "half rise": "__half_rise__",
+    "directions": "__(horizontal|vertical)__",
+    "the smallest scale": "^1/4__",
+    "the two smaller scales": "^1/[24]__",
+    "the low percentiles of the energies": "__(p50|p75)$",
+    "the high percentiles of the energies": "__(p97|p99.5)$",
+    "the median of the edges": "__w50$",
+    "the 99th percentile of the edges": "__w99$",
+}
+"""What may be taken away -> what the names of its columns match."""
 
 
-def name_sets() -> dict[str, FeatureSet]:
-    """Name the feature sets to try: groups alone, and the one that ships without a part of its percentiles."""
-    whole = FEATURE_SETS["dct108"]
-    classic = whole.groups[0]
-    sets = {"dct108": whole, "dct18 alone": replace(whole, groups=(classic,)), "dct90 alone": FEATURE_SETS["dct90"]}
-    parts: list[tuple[str, str, tuple[str, ...]]] = [
-        ("bands", "directions", ("horizontal", "vertical")),
-        ("scales", "the smallest scale", ("1/4",)),
-        ("scales", "the two smaller scales", ("1/2", "1/4")),
-        ("pools", "the low percentiles", ("p25", "p50")),
-        ("pools", "the high percentiles", ("p97", "p99.5")),
-    ]
-    for field, name, gone in parts:
-        kept = tuple(word for word in getattr(PERCENTILES, field) if word not in gone)
-        sets[f"dct108 without {name}"] = replace(whole, groups=(classic, replace(PERCENTILES, **{field: kept})))
-    return sets
-
-
-def rank(table: FeatureTable, chosen: FeatureSet, parameters: dict[str, Any]) -> Numbers:
-    """Rank each source by trees of the others."""
-    places = [table.columns.index(column) for column in chosen.columns]
-    reduced = replace(table, features=table.features[:, places], feature_set="tried")
-    FEATURE_SETS["tried"] = chosen
+def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) -> Numbers:
+    """Rank each source by trees of the others that are shown these columns only."""
+    places = [table.columns.index(column) for column in columns]
+    reduced = replace(table, features=table.features[:, places])
     margins = predict_left_out(reduced, leave_sources_out(table), parameters, seed=0)
     found = {}
     for source in sorted(set(table.sources)):
@@ -65,11 +61,13 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     parameters = dict(load_model().card.parameters)
     table = build_tables(options.data, options.work).without_flat()
+    shown = {DEFAULT_FEATURE_SET: list(WHOLE.columns)}
+    for name, gone in PARTS.items():
+        shown[f"without {name}"] = [column for column in WHOLE.columns if not re.search(gone, column)]
     results = {}
-    for name, chosen in name_sets().items():
-        print(name, file=sys.stderr, flush=True)
-        results[name] = rank(table, chosen, parameters)
-        print(results[name], file=sys.stderr, flush=True)
+    for name, columns in shown.items():
+        results[name] = {"columns": len(columns), **rank(table, columns, parameters)}
+        print(name, results[name], file=sys.stderr, flush=True)
     print(json.dumps(results, indent=1))
 
 

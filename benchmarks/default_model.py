@@ -5,7 +5,8 @@
 The argument is a folder with ``sharp/bsds500``, ``sharp/sun_hays80``, ``sharp/unsplash``, ``defocus_patches``,
 ``defocus_maps`` and ``eyes`` in it. The sharp photos are blurred by the recipe camera, each as four cameras would take
 it; the photos of ``defocus_maps`` are used whole, as sharp ones, and in crops that are out of focus, or in focus,
-throughout. The same photos make the same file, byte for byte.
+throughout. What is really blurred or sharp is used as it is, and as two other cameras would have exposed it. The same
+photos make the same file, byte for byte. ``--work`` keeps what is made on the way, and goes on from there.
 
 ``eyes`` is not trained on: half of its originals are soft themselves. It is judged like a source left out.
 """
@@ -22,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from blurgate import BlurModel, FeatureTable, build_table, make_dataset, train
+from blurgate.camera import draw_camera
 from blurgate.evaluation import Numbers, measure_ranking
 from blurgate.features import DEFAULT_FEATURE_SET
 from blurgate.images import read_gray, read_rgb
@@ -31,12 +33,15 @@ MADE_FROM = ("sharp/bsds500", "sharp/sun_hays80", "sharp/unsplash")
 CAMERAS = 4  # for each sharp photo
 CROP_SIDES = (128, 160, 192, 224, 256, 320)
 CROPS = 2  # of each class from each partly focused photo
+EXPOSURES = 2  # of each real picture, beside its own
 TERMS = {
     "bsds500": "Berkeley Segmentation Data Set 500 (train and val), research use",
     "sun_hays80": "Sun-Hays80, research use",
     "unsplash": "BIQ2021, photos from Unsplash",
     "defocus_patches": "CUHK defocus blur detection data set, research use",
     "defocus_maps": "CUHK defocus blur detection data set, research use",
+    "defocus_patches_exposed": "defocus_patches, exposed anew",
+    "defocus_maps_exposed": "defocus_maps, exposed anew",
 }
 LIMITS = (
     "blur weaker than about 1.5 px at the size looked at (at most 1,048,576 pixels) is not what it was trained to find",
@@ -60,8 +65,24 @@ def cut_maps(folder: Path, out: Path) -> None:
             file = f"images/{path.stem}_{name}.png"
             Image.fromarray(picture).save(out / file, compress_level=1)
             rows.append((file, label, path.stem))
-    with (out / "labels.csv").open("w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle).writerows([("file", "label", "scene"), *rows])
+    _write_labels(out, rows)
+
+
+def expose_anew(folder: Path, out: Path) -> None:
+    """Write the pictures of a labelled folder as other cameras would have taken them: in focus or not as they are."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as handle:
+        labelled = list(csv.DictReader(handle))
+    rows = []
+    for number, row in enumerate(labelled):
+        rgb = read_rgb(folder / row["file"])
+        for version in range(EXPOSURES):
+            rng = np.random.default_rng([1, number, version])
+            camera = replace(draw_camera(rng), softness_px=0.0, scale=1.0, stamp="")
+            file = f"images/{Path(row['file']).stem}_{version}.jpg"
+            (out / file).write_bytes(camera.take(camera.see(rgb), rng))
+            rows.append((file, row["label"], row["scene"]))
+    _write_labels(out, rows)
 
 
 def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET) -> FeatureTable:
@@ -69,8 +90,13 @@ def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET)
     tables = [_make_table(data / folder, work, feature_set) for folder in MADE_FROM]
     if not (work / "defocus_maps" / "labels.csv").exists():
         cut_maps(data / "defocus_maps", work / "defocus_maps")
-    real = (data / "defocus_patches", work / "defocus_maps")
-    return join_tables([*tables, *(build_table(folder, feature_set=feature_set) for folder in real)])
+    for real in (data / "defocus_patches", work / "defocus_maps"):
+        exposed = work / f"{real.name}_exposed"
+        if not (exposed / "labels.csv").exists():
+            print(exposed.name, file=sys.stderr)
+            expose_anew(real, exposed)
+        tables += [build_table(folder, feature_set=feature_set) for folder in (real, exposed)]
+    return join_tables(tables)
 
 
 def judge_eyes(model: BlurModel, data: Path, work: Path) -> Numbers:
@@ -92,6 +118,11 @@ def _make_table(
         table = build_table(made, feature_set=feature_set)
         tables.append(replace(table, sources=np.full(len(table), photos.name), folders={photos.name: made}))
     return replace(join_tables(tables), sources=np.full(sum(map(len, tables)), photos.name))
+
+
+def _write_labels(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([("file", "label", "scene"), *rows])
 
 
 def _cut_crops(
@@ -116,9 +147,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--work", type=Path, help="a folder that keeps the pictures; by default a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+        work = options.work or Path(folder)
         table = build_tables(options.data, work)
         print(f"training on {len(table)} pictures", file=sys.stderr)
         model, evaluation = train(table, validate="leave-source-out", trials=options.trials)

@@ -8,8 +8,6 @@ from blurgate.blocks import BANDS, split_blocks, take_band, transform_blocks
 
 BLOCKS = arrays(np.uint8, (3, 8, 8))
 
-THIRDS = ("low", "mid", "high")
-
 
 def test_blocks_run_row_by_row_and_the_rest_is_dropped():
     gray = np.arange(17 * 26, dtype=np.uint16).reshape(17, 26).astype(np.uint8)
@@ -46,15 +44,15 @@ def test_a_nearly_flat_bright_block_keeps_its_digits():
 
 
 def test_bands_part_the_63_ac_terms():
-    together = [index for band in THIRDS for index in BANDS[band]]
+    together = [index for band in BANDS for index in BANDS[band]]
     assert sorted(together) == list(range(1, 64))
-    assert [len(BANDS[band]) for band in THIRDS] == [21, 21, 21]
+    assert [len(BANDS[band]) for band in BANDS] == [21, 21, 21]
 
 
 def test_bands_run_in_zigzag_order():
     assert BANDS["low"][:9] == [1, 8, 16, 9, 2, 3, 10, 17, 24]  # the order of JPEG, ITU-T T.81 figure 5
     assert BANDS["high"][-3:] == [55, 62, 63]
-    diagonals = [index // 8 + index % 8 for band in THIRDS for index in BANDS[band]]
+    diagonals = [index // 8 + index % 8 for band in BANDS for index in BANDS[band]]
     assert diagonals == sorted(diagonals)
 
 
@@ -68,13 +66,5 @@ def test_errors():
         split_blocks(np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"at least one block of 8x8 pixels, got shape \(7, 90\)"):
         split_blocks(np.zeros((7, 90), np.uint8))
-    with pytest.raises(ValueError, match="band must be one of low, mid, high, horizontal, vertical, got 'top'"):
+    with pytest.raises(ValueError, match="band must be one of low, mid, high, got 'top'"):
         take_band(np.zeros((1, 8, 8), np.float32), "top")
-
-
-def test_directions_mirror_each_other_and_leave_out_the_diagonal():
-    mirrored = [index % 8 * 8 + index // 8 for index in BANDS["horizontal"]]
-    assert sorted(mirrored) == sorted(BANDS["vertical"])
-    assert len(BANDS["horizontal"]) == 15
-    assert not set(BANDS["horizontal"]) & set(BANDS["vertical"])
-    assert all(index % 8 > 2 * (index // 8) for index in BANDS["horizontal"])

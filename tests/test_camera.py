@@ -59,7 +59,7 @@ def test_shot_noise_is_the_square_root_of_the_electrons():
     [
         ({"full_well": 300.0}, True),
         ({"sharpening": 1.0}, True),
-        ({"denoising": 8.0}, False),
+        ({"denoising": 3.0, "full_well": 300.0}, False),
         ({"softness_px": 0.9}, False),
         ({"fog": 0.5}, False),
         ({"last_sharpening": 0.6}, True),

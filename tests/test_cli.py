@@ -40,7 +40,7 @@ def test_the_whole_way(run, sharp_folder, tmp_path):
     assert "wrote made: 144 pictures of 48 scenes" in err
     code, _, err = run("features", "made", "--output", "t.csv")
     assert code == 0
-    assert "wrote t.csv: 144 photos, 108 features" in err
+    assert "wrote t.csv: 144 photos, 99 features" in err
     words = ("train", "t.csv", "--trials", 2, "--folds", 3, "--output", "m.blurgate", "--report", "r.html")
     code, out, _ = run(*words, "--study", "s.db")
     assert code == 0

@@ -109,60 +109,76 @@ def test_the_same_lines_run_on_torch(astronaut, place, feature_set):
     np.testing.assert_allclose(found.cpu().numpy(), extract_features(gray, feature_set), rtol=1e-4)
 
 
-def plain_dct90(gray):
-    """As `plain_dct18`: the logarithm of each band's energy at three scales, and its percentiles over the blocks."""
-    columns = []
+def plain_scales(gray):
+    """The photo at three scales: halves of .5 are rounded up."""
     for scale in range(3):
         if scale:
             rows, width = gray.shape[0] // 2, gray.shape[1] // 2
             quads = gray[: 2 * rows, : 2 * width].reshape(rows, 2, width, 2).astype(float)
             gray = np.floor(quads.sum(axis=(1, 3)) / 4 + 0.5)
-        blocks = [
+        yield [
             gray[top : top + 8, left : left + 8].astype(float)
             for top in range(0, gray.shape[0] - 7, 8)
             for left in range(0, gray.shape[1] - 7, 8)
         ]
+
+
+def plain_edges(block):
+    """Rise and half rise in any, horizontal and vertical direction."""
+
+    def step(block, distance):
+        return np.abs(block[:, distance:] - block[:, :-distance]).max()
+
+    steps = {distance: (step(block, distance), step(block.T, distance)) for distance in (1, 2, 4)}
+    steps = {distance: (max(pair), *pair) for distance, pair in steps.items()}
+    across = max(np.ptp(block), 2)
+    for direction in range(3):
+        yield 255 * steps[1][direction] // across
+        yield min(255, 128 * steps[2][direction] // max(steps[4][direction], 2))
+
+
+def plain_block99(gray):
+    """As `plain_dct18`: percentiles of each band's log energy, then percentiles of the edges, weighted by contrast."""
+    energies, edges = [], []
+    for blocks in plain_scales(gray):
         squares = np.stack([scipy.fft.dctn(block, norm="ortho").ravel() ** 2 for block in blocks])
         for band in BANDS.values():
-            columns += np.percentile(np.log1p(squares[:, band].sum(axis=1)), [25, 50, 75, 90, 97, 99.5]).tolist()
-    return columns
+            energies += np.percentile(np.log1p(squares[:, band].sum(axis=1)), [50, 75, 90, 97, 99.5]).tolist()
+        weights = np.array([np.ptp(block) ** 2 for block in blocks])
+        for shares in zip(*map(plain_edges, blocks), strict=True):
+            order = np.argsort(shares, kind="stable")
+            reached = np.cumsum(weights[order])
+            edges += [shares[order[np.argmax(reached * 100 >= reached[-1] * percent)]] for percent in (50, 90, 99)]
+    return energies + edges
 
 
 @pytest.mark.parametrize("name", ["astronaut", "page", "rocket"])
-def test_dct90_equals_a_plain_loop_on_photographs(photographs, name):
+def test_block99_equals_a_plain_loop_on_photographs(photographs, name):
     gray = read_gray(photographs[name][:189, :203])
-    assert_equal_features(extract_features(gray, "dct90"), plain_dct90(gray))
+    assert_equal_features(extract_features(gray), plain_block99(gray))
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=32, max_side=70)))
 @settings(max_examples=20, deadline=None)
-def test_dct90_equals_a_plain_loop_on_anything(gray):
-    assert_equal_features(extract_features(gray, "dct90"), plain_dct90(gray))
+def test_block99_equals_a_plain_loop_on_anything(gray):
+    assert_equal_features(extract_features(gray), plain_block99(gray))
 
 
-def test_dct108_is_the_two_side_by_side(photographs):
-    gray = read_gray(photographs["chelsea"])
-    together = np.concatenate([extract_features(gray, name) for name in ("dct18", "dct90")])
-    np.testing.assert_array_equal(extract_features(gray, "dct108"), together)
-    assert FEATURE_SETS["dct108"].columns == FEATURE_SETS["dct18"].columns + FEATURE_SETS["dct90"].columns
-    assert FEATURE_SETS["dct108"].slices == (slice(0, 18), slice(18, 108))
-
-
-def test_each_direction_has_its_own_band(photographs):
-    across = np.tile(np.arange(64) % 4 // 2 * 200, (64, 1)).astype(np.uint8)  # varies along rows only
-    found = dict(zip(FEATURE_SETS["dct90"].columns, extract_features(across, "dct90"), strict=True))
-    assert found["1__horizontal__log_energy__p50"] > 10
-    assert found["1__vertical__log_energy__p50"] < 0.01
-    assert dict(zip(FEATURE_SETS["dct90"].columns, extract_features(across.T.copy(), "dct90"), strict=True))[
-        "1__vertical__log_energy__p50"
-    ] == pytest.approx(found["1__horizontal__log_energy__p50"])
+def test_edges_say_the_same_of_a_dark_photo(photographs):
+    gray = read_gray(photographs["coffee"])
+    columns = FEATURE_SETS["block99"].columns
+    edges = [place for place, column in enumerate(columns) if "rise" in column]
+    energies = [place for place, column in enumerate(columns) if "energy" in column]
+    change = np.abs(extract_features(gray) - extract_features(gray // 4))
+    assert change[edges].max() <= 0.08 * 255
+    assert change[energies].max() > 2
 
 
 def test_a_large_photo_is_looked_at_like_its_half():
     rng = np.random.default_rng(0)
     small = rng.integers(0, 256, (700, 900), dtype=np.uint8)
     large = small.repeat(2, axis=0).repeat(2, axis=1)
-    np.testing.assert_array_equal(extract_features(large, "dct90"), extract_features(small, "dct90"))
+    np.testing.assert_array_equal(extract_features(large), extract_features(small))
 
 
 def test_texture_tells_an_empty_photo():
@@ -198,7 +214,7 @@ def test_variance_of_laplacian_is_opencvs(astronaut):
 
 
 def test_unknown_feature_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="feature set must be one of dct18, dct90, dct108, got 'dct19'"):
+    with pytest.raises(ValueError, match="feature set must be one of dct18, block99, got 'dct19'"):
         find_feature_set("dct19")
 
 

@@ -80,7 +80,7 @@ def test_out_of_fold_margins_know_nothing_of_their_own_scene(table):
     rng = np.random.default_rng(0)
     scenes = sorted(set(table.column("scene")))
     marks = dict(zip(scenes, rng.permutation(len(scenes)), strict=True))
-    features = np.tile([[marks[scene]] for scene in table.column("scene")], 108).astype(np.float32)
+    features = np.tile([[marks[scene]] for scene in table.column("scene")], table.features.shape[1]).astype(np.float32)
     by_scene = np.asarray([marks[scene] % 2 for scene in table.column("scene")], dtype=np.int8)
     photos = tuple(
         replace(p, label=("sharp", "blurred")[label]) for p, label in zip(table.photos, by_scene, strict=True)

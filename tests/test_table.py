@@ -82,7 +82,7 @@ def test_the_same_photos_give_the_same_bytes_on_any_number_of_cores(made_folder,
 def test_columns_are_in_order(table, tmp_path):
     write_table(table, tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as handle:
-        assert next(csv.reader(handle)) == [*ROW_COLUMNS, *FEATURE_SETS["dct108"].columns]
+        assert next(csv.reader(handle)) == [*ROW_COLUMNS, *FEATURE_SETS["block99"].columns]
 
 
 def test_joined_tables_keep_their_sources_and_pictures(labelled, table):
@@ -114,18 +114,21 @@ def mend(path, change):
     [
         (
             lambda rows: [row.pop() for row in rows],
-            "missing: 1/4__vertical__log_energy__p99.5.: make it with blurgate features",
+            "missing: 1/4__vertical__half_rise__w99.: make it with blurgate features",
         ),
         (lambda rows: [row.append("7") for row in rows], "foreign: 7.: make it"),
         (lambda rows: rows[1].append("x"), "a row with more cells than columns"),
-        (lambda rows: rows[2].__setitem__(9, "nan"), "line 3: 1__low__std__mean must be a number, got 'nan'"),
-        (lambda rows: rows[2].__setitem__(9, ""), "line 3: 1__low__std__mean must be a number, got ''"),
+        (lambda rows: rows[2].__setitem__(9, "nan"), "line 3: 1__low__log_energy__p75 must be a number, got 'nan'"),
+        (lambda rows: rows[2].__setitem__(9, ""), "line 3: 1__low__log_energy__p75 must be a number, got ''"),
         (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of a photo was needed, but it is empty"),
         (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, got 'big'"),
         (lambda rows: rows[3].__setitem__(1, "Blurred"), "line 4: the label must be sharp or blurred, got 'Blurred'"),
-        (lambda rows: rows[3].__setitem__(9, "1e300"), "line 4: 1__low__std__mean must be a number, got '1e300'"),
+        (lambda rows: rows[3].__setitem__(9, "1e300"), "line 4: 1__low__log_energy__p75 must be a number, got '1e300'"),
         (lambda rows: rows.append(rows[1]), "lists .* 2 times: leave it there once"),
-        (lambda rows: [row.__delitem__(slice(8, None)) for row in rows], "missing: 1__low__mean__mean, .* and 14 more"),
+        (
+            lambda rows: [row.__delitem__(slice(8, None)) for row in rows],
+            "missing: 1__low__mean__mean, .* and 14 more",
+        ),
         (lambda rows: rows.__delitem__(slice(1, None)), "has no rows"),
     ],
 )
@@ -170,5 +173,5 @@ def test_errors_of_writing(table, tmp_path, monkeypatch):
 
 
 def test_unlike_feature_sets_are_not_joined(table):
-    with pytest.raises(DatasetError, match="tables of one feature set were needed, got dct108, other"):
+    with pytest.raises(DatasetError, match="tables of one feature set were needed, got block99, other"):
         join_tables([table, replace(table, feature_set="other")])

@@ -41,13 +41,13 @@ def test_the_model_knows_more_than_chance(trained):
 def test_kinds_are_named_only_where_the_features_tell_them(table):
     folds = cut_folds(table, folds=3, seed=0)
     boosters, kinds, _ = fit_boosters(table, folds, DEFAULT_PARAMETERS, seed=0)
-    assert set(boosters) == {"blurred", "blurred-2", "strength"}
+    assert set(boosters) == {"blurred", "strength"}
     assert kinds == ()
     told = table.features.copy()
     families = [BLURS[kind].family if kind else "" for kind in table.column("kind")]
     told[:, 4] = [len(family) for family in families]
     boosters, kinds, _ = fit_boosters(replace(table, features=told), folds, DEFAULT_PARAMETERS, seed=0)
-    assert set(boosters) == {"blurred", "blurred-2", "kind", "strength"}
+    assert set(boosters) == {"blurred", "kind", "strength"}
     assert kinds == ("defocus", "gaussian", "motion")
 
 
@@ -86,10 +86,10 @@ def test_each_source_is_judged_by_the_others(two_sources):
 def test_what_a_source_says_is_learnt_from_the_others_only(two_sources):
     spoilt = two_sources.features.copy()
     first = two_sources.sources == "first"
-    spoilt[first] = np.random.default_rng(0).normal(9, 1, size=spoilt[first].shape)
+    spoilt[first] = 9
     numbers = train(replace(two_sources, features=spoilt), trials=1)[1].numbers["sources"]
-    assert numbers["first"]["roc_auc"] < 0.7  # nothing to see in it
-    assert numbers["second"]["roc_auc"] < 0.7  # nothing to learn from the other
+    assert numbers["first"]["roc_auc"] == 0.5  # nothing to see in it
+    assert numbers["second"]["roc_auc"] == 0.5  # nothing to learn from the other
     assert numbers["second"]["roc_auc_within"] > 0.7
 
 

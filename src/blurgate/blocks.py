@@ -97,13 +97,12 @@ def take_band(coefficients: Array, band: str) -> Array:
     Parameters
     ----------
     coefficients : array of shape (n_blocks, 8, 8), float32
-    band : {'low', 'mid', 'high', 'horizontal', 'vertical'}
-        See `BANDS`.
+    band : {'low', 'mid', 'high'}
 
     Returns
     -------
-    array of shape (n_coefficients, n_blocks), float32
-        Coefficients in zig-zag order: 21 for ``low``, ``mid`` and ``high``, 15 for ``horizontal`` and ``vertical``.
+    array of shape (21, n_blocks), float32
+        Coefficients in zig-zag order.
 
     Raises
     ------
@@ -140,12 +139,4 @@ _TRANSFORM = np.kron(_dct_matrix(), _dct_matrix()).astype(np.float32)
 _CONSTANT = np.eye(BLOCK * BLOCK, 1, dtype=np.float32) * BLOCK  # the DCT of a block of ones
 
 _AC = _zigzag()[1:]
-_HORIZONTAL = [place for place in _AC if place % BLOCK >= 2 and place % BLOCK > 2 * (place // BLOCK)]
-_VERTICAL = [place for place in _AC if place // BLOCK >= 2 and place // BLOCK > 2 * (place % BLOCK)]
-BANDS = {  # what varies along rows, and along columns, overlaps with the three that share out all frequencies
-    "low": _AC[:21],
-    "mid": _AC[21:42],
-    "high": _AC[42:],
-    "horizontal": _HORIZONTAL,
-    "vertical": _VERTICAL,
-}
+BANDS = {"low": _AC[:21], "mid": _AC[21:42], "high": _AC[42:]}

@@ -46,7 +46,7 @@ class Camera:
     contrast : float
         Exponent of the tone curve.
     denoising : float
-        Standard deviation of the noise that is smoothed away, in gray levels; 0 for none.
+        What is smoothed away, in standard deviations of the noise; 0 for none.
     sharpening : float
         Amount of the unsharp mask, 0 for none.
     sharpening_px : float
@@ -110,7 +110,8 @@ class Camera:
             A JPEG file's content.
         """
         light = self._expose(self._soften(linear))
-        rgb = self._process(self._add_noise(light, rng))
+        noisy = self._add_noise(light, rng)
+        rgb = self._process(to_rgb(noisy), clean=to_rgb(light))
         if self.first_quality:
             rgb = read_rgb(encode_jpeg(rgb, quality=self.first_quality), min_side=1)
         finished = resize(rgb, self.finished_size(rgb)).astype(np.float32)
@@ -149,13 +150,14 @@ class Camera:
         spread = np.sqrt(electrons + np.float32(self.read_noise**2))
         return np.asarray((electrons + noise * spread) / np.float32(self.full_well))
 
-    def _process(self, light: Linear) -> RGB:
-        rgb = to_rgb(light)
+    def _process(self, rgb: RGB, *, clean: RGB) -> RGB:
         if self.contrast == 1 and not (self.sharpening or self.denoising):
             return rgb
-        code = np.float32(255) * (rgb.astype(np.float32) / np.float32(255)) ** np.float32(self.contrast)
-        if self.denoising:
-            code = _guided_filter(code, self.denoising)
+        code = rgb.astype(np.float32)
+        noise = float((code - clean).std())
+        if self.denoising and noise:
+            code = _guided_filter(code, self.denoising * noise)
+        code = np.float32(255) * (np.clip(code, 0, 255) / np.float32(255)) ** np.float32(self.contrast)
         return _to_codes(_sharpen(code, self.sharpening, self.sharpening_px))
 
 
@@ -172,15 +174,15 @@ def draw_camera(rng: np.random.Generator) -> Camera:
     day, minute = rng.integers(1, 29), rng.integers(24 * 60)
     stamp = f"2024-05-{day:02} {minute // 60:02}:{minute % 60:02}"
     return Camera(
-        highlights=maybe(0.25, _log_uniform(rng, 0.5, 8)),
+        highlights=maybe(0.35, _log_uniform(rng, 0.5, 8)),
         softness_px=round(rng.uniform(0, MAX_SOFTNESS), 3),
-        exposure_stops=round(float(np.clip(rng.normal(-0.2, 1.1), -4, 2)), 3),
+        exposure_stops=round(float(np.clip(rng.normal(-0.5, 1.8), -5, 2.5)), 3),
         fog=maybe(0.15, rng.uniform(0.1, 0.8)),
         full_well=round(_log_uniform(rng, 400, 30_000), 1),
         read_noise=round(_log_uniform(rng, 1, 8), 2),
         grain_px=maybe(0.3, rng.uniform(0.3, 1.2)),
-        contrast=round(_log_uniform(rng, 0.7, 1.5), 3),
-        denoising=maybe(0.5, rng.uniform(2, 10)),
+        contrast=round(_log_uniform(rng, 0.6, 1.8), 3),
+        denoising=maybe(0.5, rng.uniform(0.5, 4)),
         sharpening=maybe(0.5, rng.uniform(0.2, 1.6)),
         sharpening_px=round(_log_uniform(rng, 0.6, 2), 2),
         first_quality=int(maybe(0.4, float(rng.integers(40, 97)))),

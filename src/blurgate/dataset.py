@@ -29,7 +29,7 @@ from blurgate.files import whole_folder
 from blurgate.images import MIN_SIDE, RGB, encode_jpeg, find_photos, read_rgb, resize
 from blurgate.threads import Track, no_track, run_in_order
 
-MIN_STRENGTH, MAX_STRENGTH = 1.5, 14.0  # pixels; between 0.5 and 1.5 people disagree, so nothing is drawn there
+MIN_STRENGTH, MAX_STRENGTH = 1.5, 40.0  # pixels; between 0.5 and 1.5 people disagree, so nothing is drawn there
 MAX_SIDE = 1024  # pixels of a photo that the recipe camera works on
 WINDOW_SHARE, MIN_WINDOW = (
     0.6,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
+from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.files import whole_file
 from blurgate.formats import write_csv
 from blurgate.images import RGB, encode_jpeg, read_rgb
@@ -175,7 +176,7 @@ MADE = {  # in the order in which they are made
     "preview.png": "every blur kind on one photograph",
     "sharp": "the photographs in tiles, a folder for each",
     "dataset": "sharp and blurred pictures, and their manifest",
-    "features.csv": "108 features of each picture",
+    "features.csv": f"{len(FEATURE_SETS[DEFAULT_FEATURE_SET].columns)} features of each picture",
     "demo.blurgate": "the model",
     "report.html": "how good it is",
     "report.json": "the same numbers",

@@ -5,29 +5,31 @@ Written on the Python array API standard, like `blurgate.blocks` and `blurgate.s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, product
+from itertools import product
+from typing import TypeAlias
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from blurgate.blocks import BANDS, Array, split_blocks, take_band, transform_blocks
+from blurgate.blocks import BANDS, BLOCK, Array, split_blocks, take_band, transform_blocks
+from blurgate.edges import DIRECTIONS, EDGES, contrast
 from blurgate.images import Gray, count_halvings
 from blurgate.statistics import STATISTICS
 
 TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
 
-DEFAULT_FEATURE_SET = "dct108"
+DEFAULT_FEATURE_SET = "block99"
 
 _CHUNK = 4096  # blocks at a time: few enough to stay in the cache, many enough to keep threads out of each other's way
 
 
 @dataclass(frozen=True)
-class FeatureGroup:
-    """Columns that are measured alike: every statistic of every band at every scale, summed up in every way.
+class BandGroup:
+    """Columns from frequency bands: every statistic of every band at every scale, pooled in every way.
 
     Parameters
     ----------
@@ -45,6 +47,76 @@ class FeatureGroup:
         """Column names, each of the form ``scale__band__statistic__pool``."""
         return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
 
+    def measure(self, blocks: Array, coefficients: Array) -> Array:
+        """Measure blocks: -> (n_blocks, n_bands * n_statistics), float32; statistics in the inner order."""
+        bands = [take_band(coefficients, band) for band in self.bands]
+        columns = [STATISTICS[statistic](band) for band in bands for statistic in self.statistics]
+        return array_namespace(blocks).stack(columns, axis=1)
+
+    def pool(self, measured: Array) -> Array:
+        """Sum up what `measure` gave: -> (n_columns,) of one scale, float32."""
+        xp = array_namespace(measured)
+        ordered = xp.sort(measured, axis=0)
+        return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in self.pools], axis=1), (-1,))
+
+
+@dataclass(frozen=True)
+class EdgeGroup:
+    """Columns from edges: percentiles of every statistic in every direction at every scale, weighted by contrast.
+
+    A block weighs as the square of its range: the strongest edges of a photo say how sharp it is, and what they say is
+    the same in a dark photo as in a bright one.
+
+    Parameters
+    ----------
+    scales, directions, statistics : tuple of str
+        Names out of `SCALES`, `DIRECTIONS` and `EDGES`.
+    percents : tuple of int
+        The first value with so many percent of the weight on blocks that have it or less.
+    """
+
+    scales: tuple[str, ...]
+    directions: tuple[str, ...]
+    statistics: tuple[str, ...]
+    percents: tuple[int, ...]
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Column names, each of the form ``scale__direction__statistic__pool``."""
+        pools = [f"w{percent}" for percent in self.percents]
+        return tuple("__".join(parts) for parts in product(self.scales, self.directions, self.statistics, pools))
+
+    def measure(self, blocks: Array, coefficients: Array) -> Array:  # noqa: ARG002 as in BandGroup
+        """Measure blocks: -> (n_blocks, n_directions * n_statistics), int32.
+
+        Each holds the statistic in its upper bits and the block's weight in its lower sixteen, so that one sort brings
+        both in order.
+        """
+        xp = array_namespace(blocks)
+        flat = xp.reshape(xp.astype(blocks, xp.int16), (-1, BLOCK * BLOCK))
+        planes = xp.stack([flat[:, place] for place in range(BLOCK * BLOCK)])  # in memory the blocks run fastest
+        pixels = xp.reshape(planes, (BLOCK, BLOCK, -1))
+        weight = xp.astype(contrast(pixels), xp.int32) ** 2
+        shares = [
+            EDGES[statistic](pixels, direction) for direction, statistic in product(self.directions, self.statistics)
+        ]
+        return xp.stack([share * 2**16 + weight for share in shares], axis=1)
+
+    def pool(self, measured: Array) -> Array:
+        """Sum up what `measure` gave: -> (n_columns,) of one scale, float32."""
+        xp = array_namespace(measured)
+        ordered = xp.sort(measured, axis=0)
+        share, reached = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=0)
+        largest = xp.full_like(share, 255)
+        found = [
+            xp.min(xp.where(reached * 100 >= reached[-1:, :] * percent, share, largest), axis=0)
+            for percent in self.percents
+        ]
+        return xp.astype(xp.reshape(xp.stack(found, axis=1), (-1,)), xp.float32)
+
+
+FeatureGroup: TypeAlias = BandGroup | EdgeGroup
+
 
 @dataclass(frozen=True)
 class FeatureSet:
@@ -52,8 +124,7 @@ class FeatureSet:
 
     Parameters
     ----------
-    groups : tuple of FeatureGroup
-        Each is learnt by trees of its own.
+    groups : tuple of BandGroup and EdgeGroup
     texture : str
         The column that says whether there is anything to judge in the photo.
     least_texture : float
@@ -72,12 +143,6 @@ class FeatureSet:
         """Column names, group by group."""
         return tuple(column for group in self.groups for column in group.columns)
 
-    @cached_property
-    def slices(self) -> tuple[slice, ...]:
-        """Where each group's columns are."""
-        ends = list(accumulate(len(group.columns) for group in self.groups))
-        return tuple(map(slice, [0, *ends[:-1]], ends))
-
 
 def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
     """Measure every block for several groups at once: each block is transformed once.
@@ -86,20 +151,21 @@ def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
     ----------
     gray : array of shape (height, width), uint8
         At the scale that is to be measured.
-    groups : FeatureGroup
+    groups : BandGroup or EdgeGroup
 
     Returns
     -------
-    list of arrays of shape (n_blocks, n_bands * n_statistics), float32
-        One for each group; bands in the outer order, statistics in the inner one.
+    list of arrays of shape (n_blocks, n)
+        One for each group: what its ``measure`` gives.
     """
     xp = array_namespace(gray)
     blocks = split_blocks(gray)
     count = blocks.shape[0]
     chunks = []
     for start in range(0, count, _CHUNK):
-        coefficients = transform_blocks(blocks[start : min(start + _CHUNK, count), :, :])
-        chunks.append([_measure(coefficients, group) for group in groups])
+        some = blocks[start : min(start + _CHUNK, count), :, :]
+        coefficients = transform_blocks(some)
+        chunks.append([group.measure(some, coefficients) for group in groups])
     return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
 
 
@@ -133,16 +199,42 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
     xp = array_namespace(gray)
     if gray.ndim != 2:
         raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
+    return xp.concat(list(pool_scales(gray, chosen, halve=halve, pool_groups=_pool_groups)))
+
+
+def pool_scales(
+    gray: Array,
+    chosen: FeatureSet,
+    *,
+    halve: Callable[[Array], Array],
+    pool_groups: Callable[[Array, Sequence[FeatureGroup]], Sequence[Array]],
+) -> Iterator[Array]:
+    """Look at a photo at one scale after the other; give each group's columns of each of its scales, in their order.
+
+    Parameters
+    ----------
+    gray : array of shape (height, width), uint8
+    chosen : FeatureSet
+    halve : callable
+        Halves a plane's sides.
+    pool_groups : callable
+        A plane at one scale and groups -> the columns of each group at that scale.
+    """
     for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
         gray = halve(gray)
     pooled: dict[tuple[int, str], Array] = {}
     for scale in SCALES[: 1 + max(SCALES.index(scale) for group in chosen.groups for scale in group.scales)]:
         gray = gray if scale == SCALES[0] else halve(gray)
         here = [number for number, group in enumerate(chosen.groups) if scale in group.scales]
-        measured = block_statistics(gray, *(chosen.groups[number] for number in here)) if here else []
-        for number, columns in zip(here, measured, strict=True):
-            pooled[number, scale] = _pool(columns, chosen.groups[number].pools)
-    return xp.concat([pooled[number, scale] for number, group in enumerate(chosen.groups) for scale in group.scales])
+        found = pool_groups(gray, [chosen.groups[number] for number in here]) if here else []
+        pooled.update({(number, scale): columns for number, columns in zip(here, found, strict=True)})
+    for number, group in enumerate(chosen.groups):
+        yield from (pooled[number, scale] for scale in group.scales)
+
+
+def _pool_groups(gray: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
+    measured = block_statistics(gray, *groups)
+    return [group.pool(columns) for group, columns in zip(groups, measured, strict=True)]
 
 
 def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:
@@ -217,29 +309,19 @@ class Percentile:
 
     def __call__(self, ordered: Array) -> Array:
         """Pool; see the class."""
-        place = (ordered.shape[0] - 1) * self.percent / 100
-        below = int(place)
-        above = min(below + 1, ordered.shape[0] - 1)
-        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * (place - below)
+        below, above, share = self.place(ordered.shape[0])
+        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * share
 
-
-def _measure(coefficients: Array, group: FeatureGroup) -> Array:
-    bands = [take_band(coefficients, band) for band in group.bands]
-    columns = [STATISTICS[statistic](band) for band in bands for statistic in group.statistics]
-    return array_namespace(coefficients).stack(columns, axis=1)
-
-
-def _pool(measured: Array, pools: tuple[str, ...]) -> Array:
-    xp = array_namespace(measured)
-    ordered = xp.sort(measured, axis=0)
-    return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in pools], axis=1), (-1,))
+    def place(self, count: int) -> tuple[int, int, float]:
+        """Say between which two of so many blocks it lies, and how far from the first to the second."""
+        place = (count - 1) * self.percent / 100
+        return int(place), min(int(place) + 1, count - 1), place - int(place)
 
 
 SCALES = ("1", "1/2", "1/4")  # sides, as shares of those of the photo as it is looked at
 
 POOLS: dict[str, Callable[[Array], Array]] = {  # of columns in ascending order
     "mean": mean_over_blocks,
-    "p25": Percentile(25),
     "p50": Percentile(50),
     "p75": Percentile(75),
     "p90": Percentile(90),
@@ -247,24 +329,23 @@ POOLS: dict[str, Callable[[Array], Array]] = {  # of columns in ascending order
     "p99.5": Percentile(99.5),
 }
 
-_CLASSIC = FeatureGroup(
+_CLASSIC = BandGroup(
     scales=("1",),
-    bands=("low", "mid", "high"),
+    bands=tuple(BANDS),
     statistics=("mean", "std", "skewness", "kurtosis", "entropy", "energy"),
     pools=("mean",),
 )
-_PERCENTILES = FeatureGroup(
+_ENERGIES = BandGroup(
     scales=SCALES,
     bands=tuple(BANDS),
     statistics=("log_energy",),
-    pools=("p25", "p50", "p75", "p90", "p97", "p99.5"),
+    pools=("p50", "p75", "p90", "p97", "p99.5"),
 )
-_LARGEST = 2**20  # pixels
+_EDGES = EdgeGroup(scales=SCALES, directions=DIRECTIONS, statistics=("rise", "half_rise"), percents=(50, 90, 99))
 
 FEATURE_SETS = {
     "dct18": FeatureSet((_CLASSIC,), texture="1__low__std__mean", least_texture=0.25),
-    "dct90": FeatureSet((_PERCENTILES,), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=_LARGEST),
-    "dct108": FeatureSet(
-        (_CLASSIC, _PERCENTILES), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=_LARGEST
+    "block99": FeatureSet(
+        (_ENERGIES, _EDGES), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=2**20
     ),
 }

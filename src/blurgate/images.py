@@ -208,8 +208,10 @@ def _read(photo: Photo, mode: str, min_side: int, max_pixels: int | None = None)
         # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all formats
         picture.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
         remaining = factor // round(size[0] / picture.size[0])
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) > 4
-        picture = _to_mode(ImageOps.exif_transpose(picture), mode)
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        turned = orientation > 4
+        picture.load()
+        picture = _to_mode(picture if orientation == 1 else ImageOps.exif_transpose(picture), mode)
         if remaining > 1:
             picture = picture.reduce(remaining)
     except FileNotFoundError:

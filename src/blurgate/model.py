@@ -11,11 +11,11 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.features import FEATURE_SETS, TOO_LITTLE_TEXTURE, extract_features, has_texture
 from blurgate.files import whole_file
-from blurgate.images import MIN_SIDE, Photo, read_plane
+from blurgate.images import MIN_SIDE, Gray, Photo, read_plane
 
 if TYPE_CHECKING:
     import xgboost
@@ -69,6 +69,25 @@ class Verdict:
     error: str = ""
 
 
+Extract: TypeAlias = Callable[[Gray, str], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A photo that has been read and measured.
+
+    Parameters
+    ----------
+    seen : Verdict
+        What is known of it so far: its path and size, and all there is to say where there are no features.
+    features : ndarray of shape (n_features,), float32, or None
+        None if it cannot be judged.
+    """
+
+    seen: Verdict
+    features: NDArray[np.float32] | None = None
+
+
 @dataclass(frozen=True)
 class Card:
     """What a model knows of itself.
@@ -81,7 +100,7 @@ class Card:
         The feature columns it was trained on.
     slope, intercept : float
         Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
-        the trees' answers, averaged over the groups of features; a booster named ``own`` adds its margin to that.
+        the trees' answers; a booster named ``own`` adds its margin to that.
     threshold : float
         A photo is blurred from this probability on.
     base_rate : float
@@ -140,8 +159,8 @@ class BlurModel:
     ----------
     card : Card
     boosters : mapping of str to bytes
-        XGBoost's UBJSON: one for each group of features (see `blurred_boosters`), where the training photos told them
-        ``kind`` and ``strength``, and ``own`` where `calibrate` has refitted it to a user's photos.
+        XGBoost's UBJSON: ``blurred``, where the training photos told them ``kind`` and ``strength``, and ``own`` where
+        `calibrate` has refitted it to a user's photos.
     """
 
     card: Card
@@ -160,6 +179,23 @@ class BlurModel:
         PhotoError
             If it cannot be read. A photo that is too small to judge gets a verdict, ``undecided``.
         """
+        return self.judge([self.measure(photo)])[0]
+
+    def measure(self, photo: Photo, *, extract: Extract = extract_features) -> Measured:
+        """Read a photo and measure it: all that can be done for one photo at a time, on any thread.
+
+        Parameters
+        ----------
+        photo : path, bytes, ndarray or PIL image
+        extract : callable
+            Gray and the name of a feature set -> features; `blurgate.features.extract_features` or one that gives the
+            same.
+
+        Raises
+        ------
+        PhotoError
+            If it cannot be read.
+        """
         plane = read_plane(photo, min_side=1, max_pixels=FEATURE_SETS[self.card.feature_set].max_pixels)
         seen = Verdict(
             path=os.fspath(photo) if isinstance(photo, str | os.PathLike) else "",
@@ -167,18 +203,32 @@ class BlurModel:
             height=plane.height,
         )
         if min(plane.width, plane.height) < MIN_SIDE:
-            return replace(seen, decision="undecided", reason=TOO_SMALL)
-        features = extract_features(plane.gray, self.card.feature_set)[np.newaxis]
-        said = self.predict_features(features)
-        decision, reason = ("blurred" if said.probability[0] >= self.card.threshold else "sharp"), ""
-        if not has_texture(features, self.card.feature_set)[0]:
+            return Measured(replace(seen, decision="undecided", reason=TOO_SMALL))
+        return Measured(seen, extract(plane.gray, self.card.feature_set))
+
+    def judge(self, photos: Sequence[Measured]) -> list[Verdict]:
+        """Judge photos that `measure` has measured, all at once."""
+        known = [photo.features for photo in photos if photo.features is not None]
+        if not known:
+            return [photo.seen for photo in photos]
+        features = np.stack(known)
+        said, judgeable = self.predict_features(features), has_texture(features, self.card.feature_set)
+        rows = iter(range(len(known)))
+        return [
+            photo.seen if photo.features is None else self._decide(photo.seen, said, judgeable, next(rows))
+            for photo in photos
+        ]
+
+    def _decide(self, seen: Verdict, said: Predictions, judgeable: NDArray[np.bool_], row: int) -> Verdict:
+        decision, reason = ("blurred" if said.probability[row] >= self.card.threshold else "sharp"), ""
+        if not judgeable[row]:
             decision, reason = "undecided", TOO_LITTLE_TEXTURE
         return replace(
             seen,
             decision=decision,
-            probability=round(float(said.probability[0]), 6),
-            kind=str(said.kind[0]) if decision == "blurred" and said.kind is not None else "",
-            strength_px=None if said.strength_px is None else round(float(said.strength_px[0]), 3),
+            probability=round(float(said.probability[row]), 6),
+            kind=str(said.kind[row]) if decision == "blurred" and said.kind is not None else "",
+            strength_px=None if said.strength_px is None else round(float(said.strength_px[row]), 3),
             reason=reason,
         )
 
@@ -207,11 +257,7 @@ class BlurModel:
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Say the log-odds of blurred, of shape (n_photos,)."""
-        slices = blurred_boosters(self.card.feature_set)
-        margin: NDArray[np.float64] = np.mean(
-            [self._answer(name, features[:, columns]) for name, columns in slices.items()], axis=0
-        )
-        odds: NDArray[np.float64] = self.card.slope * margin + self.card.intercept
+        odds: NDArray[np.float64] = self.card.slope * self._answer("blurred", features) + self.card.intercept
         return odds + self._answer("own", features) if "own" in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
@@ -239,18 +285,14 @@ class BlurModel:
     def _loaded(self) -> dict[str, xgboost.Booster]:
         import xgboost
 
-        return {name: xgboost.Booster(model_file=bytearray(content)) for name, content in self.boosters.items()}
+        one = {"nthread": 1}  # starting threads costs more than a few photos' trees
+        return {name: xgboost.Booster(one, model_file=bytearray(content)) for name, content in self.boosters.items()}
 
     def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        columns = np.ascontiguousarray(features)
-        answer = self._loaded[name].inplace_predict(columns, predict_type="margin", validate_features=False)
+        answer = self._loaded[name].inplace_predict(
+            np.ascontiguousarray(features), predict_type="margin", validate_features=False
+        )
         return np.asarray(answer, dtype=np.float64)
-
-
-def blurred_boosters(feature_set: str) -> dict[str, slice]:
-    """Name the boosters that say blurred or sharp, and the columns of each: one for each group of features."""
-    slices = FEATURE_SETS[feature_set].slices
-    return {("blurred" if number == 0 else f"blurred-{number + 1}"): columns for number, columns in enumerate(slices)}
 
 
 def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
@@ -317,21 +359,18 @@ def _read_card(content: Any, path: Path) -> Card:
 def _check_boosters(model: BlurModel, path: Path) -> None:
     import xgboost
 
-    slices = blurred_boosters(model.card.feature_set)
-    for name in slices:
-        if name not in model.boosters:
-            raise ModelFileError(f"{path} has no booster named {name} in it: train or copy it anew")
+    if "blurred" not in model.boosters:
+        raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
     nothing = np.zeros((1, len(model.card.columns)), np.float32)
     try:
         for name, booster in model._loaded.items():
-            columns = slices.get(name, slice(None))
-            needed, given = booster.num_features(), len(model.card.columns[columns])
+            needed, given = booster.num_features(), len(model.card.columns)
             if needed != given:
                 raise ModelFileError(
                     f"{path} has a booster named {name} for {needed} features, but {given} columns: "
                     "train or copy it anew"
                 )
-            answer = model._answer(name, nothing[:, columns])
+            answer = model._answer(name, nothing)
             if name == "kind" and answer.shape != (1, len(model.card.kinds)):
                 raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
     except xgboost.core.XGBoostError as error:

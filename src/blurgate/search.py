@@ -16,7 +16,6 @@ import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
 from blurgate.evaluation import Floats, Labels, Numbers
-from blurgate.features import FEATURE_SETS
 from blurgate.splits import Split, weigh_rows
 from blurgate.table import FeatureTable
 from blurgate.threads import Track, no_track, run_in_order
@@ -98,7 +97,7 @@ def predict_left_out(
     margins = np.full(len(table), np.nan)
     data = [_fold_data(table, fold) for fold in folds]
     for fold, answer in zip(
-        folds, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
+        folds, run_in_order(lambda given: _fit_fold(given, parameters, seed), data, jobs=jobs), strict=True
     ):
         margins[fold.test] = answer
     return margins
@@ -111,22 +110,17 @@ def tree_settings(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
     return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
 
 
-def _fold_data(table: FeatureTable, fold: Split) -> tuple[list[tuple[Any, Any]], Labels]:
-    """Hold what each group's trees learn from and are tested on, and the test's labels."""
+def _fold_data(table: FeatureTable, fold: Split) -> tuple[Any, Any, Labels]:
+    """Hold what the trees learn from and are tested on, and the test's labels."""
     labels, weight = table.labels[fold.train], weigh_rows(table.take(fold.train))
-    data = []
-    for columns in FEATURE_SETS[table.feature_set].slices:
-        training = xgboost.QuantileDMatrix(table.features[fold.train, columns], labels, weight=weight, nthread=1)
-        data.append((training, xgboost.DMatrix(table.features[fold.test, columns], nthread=1)))
-    return data, table.labels[fold.test]
+    training = xgboost.QuantileDMatrix(table.features[fold.train], labels, weight=weight, nthread=1)
+    return training, xgboost.DMatrix(table.features[fold.test], nthread=1), table.labels[fold.test]
 
 
-def _fit_fold(data: tuple[list[tuple[Any, Any]], Labels], parameters: dict[str, Any], seed: int) -> Floats:
-    settings, rounds = tree_settings(parameters, seed), parameters["n_estimators"]
-    margins = [
-        xgboost.train(settings, training, rounds).predict(test, output_margin=True) for training, test in data[0]
-    ]
-    return np.asarray(np.mean(margins, axis=0, dtype=np.float64))
+def _fit_fold(data: tuple[Any, Any, Labels], parameters: dict[str, Any], seed: int) -> Floats:
+    training, test, _ = data
+    booster = xgboost.train(tree_settings(parameters, seed), training, parameters["n_estimators"])
+    return np.asarray(booster.predict(test, output_margin=True), dtype=np.float64)
 
 
 def _propose(trial: Any) -> dict[str, Any]:
@@ -149,8 +143,8 @@ def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jo
     trial = search.ask()
     parameters = _propose(trial)
     scores: list[float] = []
-    for (_, labels), margins in zip(
-        data, run_in_order(lambda pair: _fit_fold(pair, parameters, seed), data, jobs=jobs), strict=True
+    for (_, _, labels), margins in zip(
+        data, run_in_order(lambda given: _fit_fold(given, parameters, seed), data, jobs=jobs), strict=True
     ):
         scores.append(float(roc_auc_score(labels, margins)))
         trial.report(float(np.mean(scores)), len(scores))

@@ -42,7 +42,6 @@ from blurgate.model import (
     BlurModel,
     Card,
     Predictions,
-    blurred_boosters,
     to_probability,
     to_strength,
 )
@@ -241,7 +240,7 @@ def train(
 def fit_boosters(
     table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int
 ) -> tuple[dict[str, bytes], tuple[str, ...], Predictions]:
-    """Fit the trees on all rows: to each group of features, and to kind and strength where enough photos tell theirs.
+    """Fit the trees on all rows, and trees for kind and strength where enough photos tell theirs.
 
     Kinds are left out where the folds show that the features hardly tell them apart.
 
@@ -256,10 +255,7 @@ def fit_boosters(
         Its probabilities are NaN.
     """
     labels, features, weights = table.labels, table.features, weigh_rows(table)
-    boosters = {
-        name: _fit(features[:, columns], labels, parameters, seed, weights)
-        for name, columns in blurred_boosters(table.feature_set).items()
-    }
+    boosters = {"blurred": _fit(features, labels, parameters, seed, weights)}
     left_out = Predictions(np.full(len(table), np.nan))
     families, strengths = blur_families(table), table.column("strength_px")
     kinds = tuple(sorted(set(families[labels == 1]) - {""}))
@@ -294,20 +290,13 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
            Nature Machine Intelligence 2 (2020) 56-67. :doi:`10.1038/s42256-019-0138-9`
     """
     some = table.features[:: max(1, len(table) // EXPLAINED)]  # it takes minutes on ten thousand
-    members = blurred_boosters(table.feature_set)
-    rows: list[Numbers] = []
-    for name, columns in members.items():
-        booster = xgboost.Booster(model_file=bytearray(model.boosters[name]))
-        gains = booster.get_score(importance_type="gain")
-        shares = np.abs(booster.predict(xgboost.DMatrix(some[:, columns]), pred_contribs=True)[:, :-1]).mean(axis=0)
-        rows += [
-            {
-                "column": column,
-                "gain": float(gains.get(f"f{index}", 0.0)),
-                "mean_abs_shap": float(shares[index]) / len(members),
-            }
-            for index, column in enumerate(table.columns[columns])
-        ]
+    booster = xgboost.Booster(model_file=bytearray(model.boosters["blurred"]))
+    gains = booster.get_score(importance_type="gain")
+    shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
+    rows = [
+        {"column": column, "gain": float(gains.get(f"f{index}", 0.0)), "mean_abs_shap": float(shares[index])}
+        for index, column in enumerate(table.columns)
+    ]
     return sorted(rows, key=lambda row: -row["mean_abs_shap"])
 
 
