@@ -36,3 +36,18 @@ def test_scanning_starts_light(command):
     code = f"import sys; {command}; print(*sorted(set(sys.modules) & set('{heavy}'.split())))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("command", ["--help", "scan"])
+def test_the_command_line_loads_no_more_than_it_needs(command, sharp_folder):
+    arguments = {"--help": ["--help"], "scan": ["scan", str(min(sharp_folder.iterdir())), "--format", "csv"]}[command]
+    heavy = "sklearn optuna numba matplotlib pandas torch cv2" + (" xgboost" if command == "--help" else "")
+    code = (
+        "import sys\nfrom blurgate.cli import main\n"
+        f"sys.argv = ['blurgate', *{arguments}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', *sorted(name for name in '{heavy}'.split() if sys.modules.get(name)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "loaded:"
+    assert len(done.stdout.splitlines()) > 2

@@ -1,11 +1,13 @@
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from blurgate.errors import PhotoError
+from blurgate.images import read_gray
 from blurgate.model import load_model
-from blurgate.scanning import scan
+from blurgate.scanning import MANY, _find_torch, find_extract, scan
 
 
 def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(sharp_folder, model, tmp_path):
@@ -56,3 +58,52 @@ def test_a_path_that_does_not_exist_is_the_callers_business(model, tmp_path):
         list(scan([tmp_path / "nowhere"], model=model))
     with pytest.raises(PhotoError, match="photos were needed, but the folders given have none in them: check the path"):
         list(scan([tmp_path], model=model))
+
+
+def test_every_engine_gives_the_same_verdicts(sharp_folder):
+    pytest.importorskip("numba", reason="needs the extra fast")
+    by_numpy, by_compiled = (list(scan([sharp_folder], engine=engine)) for engine in ("numpy", "compiled"))
+    assert [verdict.decision for verdict in by_compiled] == [verdict.decision for verdict in by_numpy]
+    for one, other in zip(by_compiled, by_numpy, strict=True):
+        assert one.path == other.path
+        assert one.probability == pytest.approx(other.probability, abs=0.02)  # a split may fall between two roundings
+
+
+def test_many_photos_are_worth_compiled_code(monkeypatch):
+    pytest.importorskip("numba", reason="needs the extra fast")
+    from blurgate import features, kernel
+
+    assert find_extract(count=MANY - 1) is features.extract_features
+    assert find_extract(count=MANY) is kernel.extract_features
+    assert find_extract("numpy", count=10 * MANY) is features.extract_features
+    assert find_extract("compiled", count=1) is kernel.extract_features
+    monkeypatch.setattr("blurgate.scanning.find_spec", lambda name: None)
+    assert find_extract(count=MANY) is features.extract_features
+
+
+def test_torch_measures_the_same(sharp_folder):
+    pytest.importorskip("torch", reason="needs the extra gpu")
+    from blurgate.features import extract_features
+
+    gray = read_gray(min(sharp_folder.iterdir()))
+    found = _find_torch("cpu")(gray, "block99")
+    np.testing.assert_allclose(found, extract_features(gray), rtol=1e-4)
+
+
+def test_engines_and_devices_that_are_none(sharp_folder, model):
+    with pytest.raises(ValueError, match="engine must be one of auto, numpy, compiled, got 'fast'"):
+        scan([sharp_folder], model=model, engine="fast")
+    with pytest.raises(ValueError, match="device must be one of cpu, cuda, got 'tpu'"):
+        scan([sharp_folder], model=model, device="tpu")
+
+
+def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
+    opened = []
+    measure = type(model).measure
+    monkeypatch.setattr(
+        type(model), "measure", lambda self, path, **rest: opened.append(path) or measure(self, path, **rest)
+    )
+    verdicts = scan([sharp_folder] * 3, model=model, jobs=1)
+    next(verdicts)
+    assert len(opened) < 30 < 3 * 48
+    assert len(list(verdicts)) == len(opened) - 1

@@ -55,7 +55,7 @@ app = typer.Typer(
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Photos at work at the same time; by default one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
-FeatureSetName = Annotated[str, typer.Option(help="What is measured: dct108, dct90 or dct18.")]
+FeatureSetName = Annotated[str, typer.Option(help="What is measured: block99 or dct18.")]
 RecipeName = Annotated[str, typer.Option(help="camera or classic.")]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
 Report = Annotated[
@@ -120,7 +120,7 @@ def features(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
     ],
-    feature_set: FeatureSetName = "dct108",
+    feature_set: FeatureSetName = "block99",
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
@@ -140,7 +140,7 @@ def train(
     sources: Annotated[
         list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
     ],
-    feature_set: FeatureSetName = "dct108",
+    feature_set: FeatureSetName = "block99",
     recipe: Annotated[str, typer.Option(help="For folders of sharp photos: camera or classic.")] = "camera",
     per_photo: PerPhoto = 2,
     validate: Annotated[
@@ -268,6 +268,10 @@ def scan(
     format: Annotated[str, typer.Option(help="table, csv or jsonl.")] = "table",  # noqa: A002 the option's name
     output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")] = None,
+    engine: Annotated[
+        str, typer.Option(help="auto, numpy or compiled: what measures them; auto by how many.")
+    ] = "auto",
+    device: Annotated[str, typer.Option(help="cpu or cuda, which needs torch and a GPU.")] = "cpu",
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
@@ -275,12 +279,13 @@ def scan(
 
     write = find_writer(format)
     check_outputs(output, inputs=[model, *paths])
-    loaded = _load(model)
+    with _without_scikit_learn():
+        loaded = _load(model)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
     seen: Counter[str] = Counter()
     with _output(output) as stream:
-        write(_counted(blurgate.scan(paths, model=loaded, jobs=jobs), seen), stream)
+        write(_counted(blurgate.scan(paths, model=loaded, jobs=jobs, engine=engine, device=device), seen), stream)
     if output:
         _say(f"wrote {output}")
     _say(
@@ -342,6 +347,22 @@ def _list_sources(sources: Any) -> None:
 
 def _load(model: Path | None) -> blurgate.BlurModel:
     return blurgate.load_model(model) if model else blurgate.load_model()
+
+
+@contextmanager
+def _without_scikit_learn() -> Iterator[None]:
+    """Keep XGBoost from importing scikit-learn where that is installed: it takes seconds, and scanning needs neither.
+
+    This process is ours: nobody else will miss XGBoost's scikit-learn classes in it.
+    """
+    if "sklearn" in sys.modules or "xgboost" in sys.modules:
+        yield
+        return
+    sys.modules["sklearn"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["sklearn"]
 
 
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
