@@ -54,8 +54,9 @@ _PER_BAND = _ORDER.shape[1]
 _CLASSIC = ("mean", "std", "skewness", "kurtosis", "entropy", "energy")  # the order of `_add_block`
 _SHARES = list(product(DIRECTIONS, EDGES))  # the order of `_divide_steps`
 _C1, _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(math.cos(math.pi * k / 16) / 2) for k in range(1, 8))
-_FLOOR, _ZERO, _ONE, _THREE = np.float32(NOISE_FLOOR), np.float32(0), np.float32(1), np.float32(3)
+_ZERO, _ONE, _THREE, _ROUNDING = np.float32(0), np.float32(1), np.float32(3), np.float32(NOISE_FLOOR)
 _LN2 = np.float32(math.log(2))
+_TINY = np.float32(1e-18)  # in place of zero, to divide by
 _ALIKE = np.float32(1e-11)  # share of the squares below which coefficients differ by no more than rounding
 _SHARE = np.float32(1 / _PER_BAND)
 _A, _B, _C, _D, _E, _F, _G = _fit_log2()
@@ -225,14 +226,26 @@ def _load(gray: Lanes, row: int, first: int, count: int, pixels: Lanes) -> None:
 @_inlined
 def _transform(pixels: Lanes, work: Lanes) -> None:
     """Take each block's 2-D DCT, its first pixel taken off before; what is rounding becomes zero."""
-    for i in range(64):
+    floats, whole = work.ravel(), pixels.ravel()
+    for i in range(64 * _LANES):  # loops over one row alone the compiler unrolls and then leaves as they are
+        floats[i] = whole[i]
+    for k in range(_LANES):
+        work[_S, k] = work[0, k]
+    for y in range(0, 64, 8):
         for k in range(_LANES):
-            work[i, k] = pixels[i, k] - pixels[0, k]
+            first = work[_S, k]
+            work[y, k] -= first
+            work[y + 1, k] -= first
+            work[y + 2, k] -= first
+            work[y + 3, k] -= first
+            work[y + 4, k] -= first
+            work[y + 5, k] -= first
+            work[y + 6, k] -= first
+            work[y + 7, k] -= first
     _transform_lines(work, 8, 1)
     _transform_lines(work, 1, 8)
-    for i in range(64):
-        for k in range(_LANES):
-            work[i, k] = work[i, k] if abs(work[i, k]) >= _FLOOR else _ZERO
+    for i in range(64 * _LANES):
+        floats[i] = floats[i] if abs(floats[i]) >= _ROUNDING else _ZERO
 
 
 @_inlined
@@ -318,27 +331,31 @@ def _sum_logs(work: Lanes, band: int) -> None:
 @_inlined
 def _add_blocks(work: Lanes, band: int, totals: Lanes) -> None:
     """Turn sums into statistics, and add them up; all of them are zero in a lane without a block."""
-    bits, row = work.view(np.int32), 6 * band
-    for k in range(_LANES):
-        variance = work[_S + 2, k] * _SHARE
-        deviation = np.sqrt(variance)
-        differ = work[_S + 2, k] > _ALIKE * work[_S + 5, k]
-        cubed = work[_S + 3, k] * _SHARE / (variance * deviation)
-        fourth = work[_S + 4, k] * _SHARE / (variance * variance)
-        totals[row, k] += work[_S + 1, k]
-        totals[row + 1, k] += deviation
-        totals[row + 2, k] += cubed if differ else _ZERO
-        totals[row + 3, k] += fourth - _THREE if differ else _ZERO
-        totals[row + 5, k] += work[_S + 5, k]
+    bits = work.view(np.int32)
     for k in range(_LANES):
         size = bits[_S + 6, k]
         bits[_P + 1, k] = (size & 0x7FFFFF) | 0x3F800000
         work[_P + 2, k] = np.float32((size >> 23) - 127)
     for k in range(_LANES):
-        t = work[_P + 1, k] - _ONE
+        t, total = work[_P + 1, k] - _ONE, max(work[_S + 6, k], _TINY)
         log2 = work[_P + 2, k] + t * (_A + t * (_B + t * (_C + t * (_D + t * (_E + t * (_F + t * _G))))))
-        total = work[_S + 6, k]
-        totals[row + 4, k] += _LN2 * (log2 - work[_S + 7, k] / total) if total > _ZERO else _ZERO
+        entropy = _LN2 * (log2 - work[_S + 7, k] / total)
+        work[_P + 0, k] = entropy if work[_S + 6, k] > _ZERO else _ZERO
+    for k in range(_LANES):
+        squares, summed = work[_S + 5, k], work[_S + 2, k]
+        variance = max(summed * _SHARE, _TINY)
+        deviation = np.sqrt(summed * _SHARE)
+        cubed = work[_S + 3, k] * _SHARE / (variance * np.sqrt(variance))
+        fourth = work[_S + 4, k] * _SHARE / (variance * variance) - _THREE
+        differ = summed > _ALIKE * squares
+        work[_S + 2, k] = cubed if differ else _ZERO
+        work[_S + 3, k] = fourth if differ else _ZERO
+        work[_S + 0, k] = work[_S + 1, k]
+        work[_S + 1, k] = deviation
+        work[_S + 4, k] = work[_P + 0, k]
+    for statistic in range(6):
+        for k in range(_LANES):
+            totals[6 * band + statistic, k] += work[_S + statistic, k]
 
 
 @_inlined
