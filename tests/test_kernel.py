@@ -106,3 +106,17 @@ def test_equals_the_reference_on_shared_photos(shared):
     for path in find_photos([shared / "train" / "sharp" / "bsds500"])[:20]:
         for feature_set in FEATURE_SETS:
             assert_equal_features(read_gray(path), feature_set)
+
+
+def test_nowhere_to_keep_compiled_code(monkeypatch):
+    calls = []
+
+    def njit(**options):
+        calls.append(options.get("cache"))
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(kernel.numba, "njit", njit)
+    assert kernel._compiled(len) is len
+    assert calls == [True, None]

@@ -1,4 +1,5 @@
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -77,8 +78,10 @@ def test_many_photos_are_worth_compiled_code(monkeypatch):
     assert find_extract(count=MANY) is kernel.extract_features
     assert find_extract("numpy", count=10 * MANY) is features.extract_features
     assert find_extract("compiled", count=1) is kernel.extract_features
-    monkeypatch.setattr("blurgate.scanning.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "blurgate.kernel", None)
     assert find_extract(count=MANY) is features.extract_features
+    with pytest.raises(ImportError):
+        find_extract("compiled", count=MANY)
 
 
 def test_torch_measures_the_same(sharp_folder):

@@ -9,7 +9,7 @@ it takes some seconds once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any, TypeAlias
@@ -62,8 +62,15 @@ _SHARE = np.float32(1 / _PER_BAND)
 _A, _B, _C, _D, _E, _F, _G = _fit_log2()
 
 _OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
-_compiled: Any = numba.njit(nogil=True, cache=True, **_OPTIONS)
 _inlined: Any = numba.njit(inline="always", **_OPTIONS)  # so that the shapes of arrays are known in it
+
+
+def _compiled(function: Callable[..., None]) -> Any:
+    """Have a function compiled when it is first called, and kept on disk, if there is a place that can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True, **_OPTIONS)(function)
+    except RuntimeError:
+        return numba.njit(nogil=True, **_OPTIONS)(function)
 
 
 class _Plane:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import PhotoError, needs_extra
+from blurgate.errors import MissingExtraError, PhotoError, needs_extra
 from blurgate.features import extract_features
 from blurgate.images import Gray, find_photos
 from blurgate.model import BlurModel, Extract, Measured, Verdict, load_model
@@ -89,13 +89,15 @@ def find_extract(engine: str = "auto", device: str = "cpu", *, count: int) -> Ex
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if device == "cuda":
         return _find_torch("cuda")
-    if engine == "auto":
-        engine = "compiled" if count >= MANY and find_spec("numba") else "numpy"
-    if engine == "numpy":
+    if engine == "numpy" or (engine == "auto" and count < MANY):
         return extract_features
-    from blurgate import kernel
-
-    return kernel.extract_features
+    try:
+        compiled: Extract = import_module("blurgate.kernel").extract_features
+    except (MissingExtraError, ImportError):  # not there, or not of a kind that fits the other packages
+        if engine == "compiled":
+            raise
+        return extract_features
+    return compiled
 
 
 def _find_torch(device: str) -> Extract:
