@@ -135,3 +135,8 @@ def test_thumbnail_is_small_or_none(astronaut, tmp_path):
     (tmp_path / "b.png").write_bytes(b"no")
     assert thumbnail(tmp_path / "b.png") is None
     assert thumbnail(tmp_path / "c.png") is None
+
+
+def test_an_array_without_pixels():
+    with pytest.raises(PhotoError, match=r"the picture cannot be read as a picture: it has no pixels: its shape is"):
+        read_gray(np.zeros((0, 9), np.uint8))

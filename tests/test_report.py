@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from blurgate.evaluation import evaluate
-from blurgate.report import CHARTS, render_report, write_report
+from blurgate.report import CHARTS, _column_words, render_report, write_report
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +110,9 @@ def test_an_evaluation_without_training_has_its_page_too(model, made_folder, tab
 
 def test_no_window_is_opened():
     assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_columns_in_words():
+    assert _column_words("1/2__any__half_rise__w90") == "half rise in any direction at 1/2, w90"
+    assert _column_words("1__low__log_energy__p97") == "log energy of low band, p97"
+    assert _column_words("1__high__std__mean") == "std of high band"

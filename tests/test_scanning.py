@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate.errors import PhotoError
+from blurgate.errors import BlurgateError, PhotoError
+from blurgate.features import extract_features
 from blurgate.images import read_gray
 from blurgate.model import load_model
 from blurgate.scanning import MANY, _find_torch, find_extract, scan
@@ -80,14 +81,12 @@ def test_many_photos_are_worth_compiled_code(monkeypatch):
     assert find_extract("compiled", count=1) is kernel.extract_features
     monkeypatch.setitem(sys.modules, "blurgate.kernel", None)
     assert find_extract(count=MANY) is features.extract_features
-    with pytest.raises(ImportError):
+    with pytest.raises(BlurgateError, match="compiled code was asked for, but numba fails .ModuleNotFoundError"):
         find_extract("compiled", count=MANY)
 
 
 def test_torch_measures_the_same(sharp_folder):
     pytest.importorskip("torch", reason="needs the extra gpu")
-    from blurgate.features import extract_features
-
     gray = read_gray(min(sharp_folder.iterdir()))
     found = _find_torch("cpu")(gray, "block99")
     np.testing.assert_allclose(found, extract_features(gray), rtol=1e-4)
@@ -98,6 +97,8 @@ def test_engines_and_devices_that_are_none(sharp_folder, model):
         scan([sharp_folder], model=model, engine="fast")
     with pytest.raises(ValueError, match="device must be one of cpu, cuda, got 'tpu'"):
         scan([sharp_folder], model=model, device="tpu")
+    with pytest.raises(ValueError, match="the engine compiled is for the CPU, but the device cuda was asked for"):
+        scan([sharp_folder], model=model, device="cuda", engine="compiled")
 
 
 def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
@@ -110,3 +111,20 @@ def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
     next(verdicts)
     assert len(opened) < 30 < 3 * 48
     assert len(list(verdicts)) == len(opened) - 1
+
+
+def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
+    kernel = pytest.importorskip("blurgate.kernel", reason="needs the extra fast", exc_type=ImportError)
+
+    def fail(gray, feature_set):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(kernel, "extract_features", fail)
+    assert find_extract(count=MANY) is extract_features
+    with pytest.raises(BlurgateError, match=r"numba fails .EOFError: Ran out of input.: delete the folder"):
+        find_extract("compiled", count=1)
+
+
+def test_one_path_needs_no_list(sharp_folder, model):
+    path = min(sharp_folder.iterdir())
+    assert list(scan(path, model=model)) == list(scan(str(path), model=model)) == list(scan([path], model=model))

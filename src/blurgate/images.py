@@ -241,6 +241,8 @@ def _open(photo: Photo) -> Image.Image:
             "a photo array must be uint8 of shape (height, width), (height, width, 3) or (height, width, 4), "
             f"got {photo.dtype} of shape {photo.shape}"
         )
+    if not photo.size:
+        raise ValueError(f"it has no pixels: its shape is {photo.shape}")
     return Image.fromarray(photo)
 
 

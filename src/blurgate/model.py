@@ -51,7 +51,7 @@ class Verdict:
     strength_px : float or None
         Second-moment radius of the blur in pixels of the photo as it was looked at, where the model knows strengths.
     reason : str
-        Why it is undecided; a photo with too little texture has a probability all the same.
+        Why it is undecided; it then has neither probability nor strength.
     width, height : int or None
         In pixels.
     error : str
@@ -220,16 +220,15 @@ class BlurModel:
         ]
 
     def _decide(self, seen: Verdict, said: Predictions, judgeable: NDArray[np.bool_], row: int) -> Verdict:
-        decision, reason = ("blurred" if said.probability[row] >= self.card.threshold else "sharp"), ""
         if not judgeable[row]:
-            decision, reason = "undecided", TOO_LITTLE_TEXTURE
+            return replace(seen, decision="undecided", reason=TOO_LITTLE_TEXTURE)
+        decision = "blurred" if said.probability[row] >= self.card.threshold else "sharp"
         return replace(
             seen,
             decision=decision,
             probability=round(float(said.probability[row]), 6),
             kind=str(said.kind[row]) if decision == "blurred" and said.kind is not None else "",
             strength_px=None if said.strength_px is None else round(float(said.strength_px[row]), 3),
-            reason=reason,
         )
 
     def predict_features(self, features: NDArray[np.float32]) -> Predictions:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from blurgate.blocks import BANDS
 from blurgate.errors import needs_extra
 from blurgate.evaluation import Evaluation, Numbers
 from blurgate.files import whole_file
@@ -258,9 +259,9 @@ def _data_url(evaluation: Evaluation, row: int) -> str | None:
 
 
 def _column_words(column: str) -> str:
-    scale, band, statistic, pool = column.split("__")
+    scale, where, statistic, pool = column.split("__")
     return (
-        f"{statistic} of {band} band"
+        f"{statistic.replace('_', ' ')} {f'of {where} band' if where in BANDS else f'in {where} direction'}"
         + ("" if scale == "1" else f" at {scale}")
         + ("" if pool == "mean" else f", {pool}")
     )

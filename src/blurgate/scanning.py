@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import MissingExtraError, PhotoError, needs_extra
-from blurgate.features import extract_features
+from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_extra
+from blurgate.features import DEFAULT_FEATURE_SET, extract_features
 from blurgate.images import Gray, find_photos
 from blurgate.model import BlurModel, Extract, Measured, Verdict, load_model
 from blurgate.threads import run_in_order
@@ -25,7 +25,7 @@ _BATCH = 16  # photos that the trees are asked about at once
 
 
 def scan(
-    paths: Iterable[str | os.PathLike[str]],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
     *,
     model: BlurModel | None = None,
     jobs: int | None = None,
@@ -36,15 +36,16 @@ def scan(
 
     Parameters
     ----------
-    paths : iterable of path
+    paths : path, or iterable of path
         Files and folders; see `blurgate.images.find_photos`.
     model : BlurModel, optional
         By default the one that ships.
     jobs : int, optional
         Photos at work at the same time; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
-        What measures the photos on the CPU; the verdicts are the same. ``compiled`` needs the extra ``fast``; ``auto``
-        is ``compiled`` for `MANY` photos and more where it is installed, else ``numpy``.
+        What measures the photos on the CPU: the same decisions, and numbers that differ by rounding now and then.
+        ``compiled`` needs the extra ``fast``, and some ten seconds the first time; ``auto`` is ``compiled`` for `MANY`
+        photos and more where it is installed and works, else ``numpy``.
     device : {'cpu', 'cuda'}
         ``cuda`` measures them on a GPU, with torch, of the extra ``gpu``.
 
@@ -58,14 +59,17 @@ def scan(
     PhotoError
         If one of the paths does not exist, or there is no photo in them.
     MissingExtraError
-        If the engine is not installed.
+        If the engine or the device's library is not installed.
+    BlurgateError
+        If compiled code was asked for and cannot be had.
     ValueError
         If there is no such engine or device.
     """
-    photos = find_photos(paths)
+    photos = find_photos([paths] if isinstance(paths, str | os.PathLike) else paths)
     if not photos:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
-    judging, extract = model or load_model(), find_extract(engine, device, count=len(photos))
+    judging = model or load_model()
+    extract = find_extract(engine, device, count=len(photos), feature_set=judging.card.feature_set)
 
     def measure(path: Path) -> Measured:
         try:
@@ -81,22 +85,32 @@ def _judge(model: BlurModel, measured: Iterator[Measured]) -> Iterator[Verdict]:
         yield from model.judge(batch)
 
 
-def find_extract(engine: str = "auto", device: str = "cpu", *, count: int) -> Extract:
-    """Look up what measures so many photos; see `scan`."""
+def find_extract(
+    engine: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
+) -> Extract:
+    """Look up what measures so many photos, and have it compiled where it needs that; see `scan`."""
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if device == "cuda":
+        if engine == "compiled":
+            raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
         return _find_torch("cuda")
     if engine == "numpy" or (engine == "auto" and count < MANY):
         return extract_features
     try:
         compiled: Extract = import_module("blurgate.kernel").extract_features
-    except (MissingExtraError, ImportError):  # not there, or not of a kind that fits the other packages
-        if engine == "compiled":
+        compiled(np.zeros((64, 64), np.uint8), feature_set)
+    except Exception as error:  # not installed, of no fitting version, its cache damaged: numba has many ways to fail
+        if engine == "auto":
+            return extract_features
+        if isinstance(error, MissingExtraError):
             raise
-        return extract_features
+        raise BlurgateError(
+            f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
+            f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
+        ) from error
     return compiled
 
 
