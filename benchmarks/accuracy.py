@@ -22,7 +22,6 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,9 +89,11 @@ def judge_by_blur_effect(photos: Sequence[Path]) -> Judged:
 
 def judge_by_cleanvision(photos: Sequence[Path]) -> Judged:
     """Take CleanVision's blurry score and its default decision."""
+    from cleanvision import Imagelab
+
     names = [str(path.resolve()) for path in photos]
     with contextlib.redirect_stdout(io.StringIO()):
-        lab = import_module("cleanvision").Imagelab(filepaths=names)
+        lab = Imagelab(filepaths=names)
         lab.find_issues({"blurry": {}}, n_jobs=1, verbose=False)
     found = lab.issues.loc[names]
     return Judged(1 - found["blurry_score"].to_numpy(), found["is_blurry_issue"].to_numpy(bool))

@@ -3,7 +3,7 @@
     python benchmarks/speed.py --photos ../shared/data/train/sharp/sun_hays80 > speed.json
     python benchmarks/speed.py --table speed.json
 
-Photos of three sizes are put together from tiles of those in ``--photos``, or of those that scikit-image carries, and
+Photos of three sizes are put together from tiles of those in ``--photos``, or of the demo's, and
 saved as JPEG at quality 90. Contenders run one after the other in each round, so that a noisy machine disturbs all of
 them: believe ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; a contender that is not
 installed is left out. ``--lean PYTHON`` is the interpreter of an environment with the base install only, for the start.
@@ -36,6 +36,7 @@ from PIL import Image
 import blurgate
 from blurgate import features, kernel
 from blurgate.blocks import BANDS
+from blurgate.demo import load_photographs
 from blurgate.images import encode_jpeg, find_photos, read_rgb
 from blurgate.model import load_model
 
@@ -296,9 +297,7 @@ def find_tiles(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
     if folder:
         yield from (read_rgb(path) for path in find_photos([folder])[:20])
         return
-    from skimage import data
-
-    yield from (data.astronaut(), data.coffee(), data.chelsea(), data.rocket())
+    yield from load_photographs().values()
 
 
 def write_table(results: Numbers) -> str:

@@ -51,7 +51,7 @@ _PIXEL_ROWS, _WORK_ROWS = 72, 75  # since the compiler need not ask whether it o
 Lanes: TypeAlias = NDArray[Any]  # (n, _LANES): a row holds the same of 32 blocks
 _ORDER = np.asarray(list(BANDS.values()))  # (3, 21): which coefficients are in each band
 _PER_BAND = _ORDER.shape[1]
-_CLASSIC = ("mean", "std", "skewness", "kurtosis", "entropy", "energy")  # the order of `_add_block`
+_CLASSIC = ("mean", "std", "skewness", "kurtosis", "entropy", "energy")  # the order of `_add_blocks`
 _SHARES = list(product(DIRECTIONS, EDGES))  # the order of `_divide_steps`
 _C1, _C2, _C3, _C4, _C5, _C6, _C7 = (np.float32(math.cos(math.pi * k / 16) / 2) for k in range(1, 8))
 _ZERO, _ONE, _THREE, _ROUNDING = np.float32(0), np.float32(1), np.float32(3), np.float32(NOISE_FLOOR)
@@ -317,36 +317,37 @@ def _sum_powers(work: Lanes, band: int) -> None:
 @_inlined
 def _sum_logs(work: Lanes, band: int) -> None:
     """Sum |x| and |x| log2 |x| over a band's coefficients, after the six sums of `_sum_powers`."""
-    bits = work.view(np.int32)
     for row in range(6, 8):
         for k in range(_LANES):
             work[_S + row, k] = 0
     for j in range(_PER_BAND):
-        i = _ORDER[band, j]
-        for k in range(_LANES):  # |x| = 2^exponent (1 + t)
-            size = bits[i, k] & 0x7FFFFFFF
-            bits[_P + 0, k] = size
-            bits[_P + 1, k] = (size & 0x7FFFFF) | 0x3F800000
-            work[_P + 2, k] = np.float32((size >> 23) - 127)
+        _take_log2(work, _ORDER[band, j])
         for k in range(_LANES):
-            t = work[_P + 1, k] - _ONE
-            log2 = work[_P + 2, k] + t * (_A + t * (_B + t * (_C + t * (_D + t * (_E + t * (_F + t * _G))))))
             work[_S + 6, k] += work[_P + 0, k]
-            work[_S + 7, k] += work[_P + 0, k] * log2
+            work[_S + 7, k] += work[_P + 0, k] * work[_P + 1, k]
+
+
+@_inlined
+def _take_log2(work: Lanes, i: int) -> None:
+    """Write |x| and log2 |x| of a row into the two first rows of scratch."""
+    bits = work.view(np.int32)
+    for k in range(_LANES):  # |x| = 2^exponent (1 + t)
+        size = bits[i, k] & 0x7FFFFFFF
+        bits[_P + 0, k] = size
+        bits[_P + 1, k] = (size & 0x7FFFFF) | 0x3F800000
+        work[_P + 2, k] = np.float32((size >> 23) - 127)
+    for k in range(_LANES):
+        t = work[_P + 1, k] - _ONE
+        log2 = work[_P + 2, k] + t * (_A + t * (_B + t * (_C + t * (_D + t * (_E + t * (_F + t * _G))))))
+        work[_P + 1, k] = log2
 
 
 @_inlined
 def _add_blocks(work: Lanes, band: int, totals: Lanes) -> None:
     """Turn sums into statistics, and add them up; all of them are zero in a lane without a block."""
-    bits = work.view(np.int32)
+    _take_log2(work, _S + 6)
     for k in range(_LANES):
-        size = bits[_S + 6, k]
-        bits[_P + 1, k] = (size & 0x7FFFFF) | 0x3F800000
-        work[_P + 2, k] = np.float32((size >> 23) - 127)
-    for k in range(_LANES):
-        t, total = work[_P + 1, k] - _ONE, max(work[_S + 6, k], _TINY)
-        log2 = work[_P + 2, k] + t * (_A + t * (_B + t * (_C + t * (_D + t * (_E + t * (_F + t * _G))))))
-        entropy = _LN2 * (log2 - work[_S + 7, k] / total)
+        entropy = _LN2 * (work[_P + 1, k] - work[_S + 7, k] / max(work[_S + 6, k], _TINY))
         work[_P + 0, k] = entropy if work[_S + 6, k] > _ZERO else _ZERO
     for k in range(_LANES):
         squares, summed = work[_S + 5, k], work[_S + 2, k]

@@ -37,14 +37,7 @@ from blurgate.evaluation import (
 )
 from blurgate.features import DEFAULT_FEATURE_SET
 from blurgate.labels import is_labelled
-from blurgate.model import (
-    STRENGTH_OFFSET,
-    BlurModel,
-    Card,
-    Predictions,
-    to_probability,
-    to_strength,
-)
+from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, Predictions, to_probability, to_strength
 from blurgate.search import predict_left_out, search_parameters, tree_settings
 from blurgate.splits import Split, cut_folds, leave_sources_out, split_scenes, weigh_rows
 from blurgate.table import FeatureTable, build_table, join_tables
