@@ -13,12 +13,10 @@ References
 from __future__ import annotations
 
 import math
-from typing import Any, TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace, device
 
-Array: TypeAlias = Any  # an array of any library that follows the array API standard
+from blurgate.arrays import Array, array_namespace
 
 BLOCK = 8  # pixels on each side
 
@@ -84,8 +82,8 @@ def transform_blocks(blocks: Array) -> Array:
     xp = array_namespace(blocks)
     pixels = xp.astype(xp.reshape(blocks, (-1, BLOCK * BLOCK)), xp.float32)
     first = pixels[:, :1]
-    matrix = xp.asarray(_TRANSFORM, device=device(blocks))
-    coefficients = matrix @ (pixels - first).T + xp.asarray(_CONSTANT, device=device(blocks)) * first.T
+    matrix = xp.asarray(_TRANSFORM, device=blocks.device)
+    coefficients = matrix @ (pixels - first).T + xp.asarray(_CONSTANT, device=blocks.device) * first.T
     kept = xp.abs(coefficients) >= NOISE_FLOOR
     coefficients = xp.where(kept, coefficients, xp.zeros_like(coefficients))
     return xp.permute_dims(xp.reshape(coefficients, (BLOCK, BLOCK, -1)), (2, 0, 1))
@@ -113,7 +111,7 @@ def take_band(coefficients: Array, band: str) -> Array:
         raise ValueError(f"band must be one of {', '.join(BANDS)}, got {band!r}")
     xp = array_namespace(coefficients)
     flat = xp.reshape(xp.permute_dims(coefficients, (1, 2, 0)), (BLOCK * BLOCK, -1))
-    return xp.take(flat, xp.asarray(BANDS[band], device=device(coefficients)), axis=0)
+    return xp.take(flat, xp.asarray(BANDS[band], device=coefficients.device), axis=0)
 
 
 def _dct_matrix() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -18,7 +18,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 from blurgate.errors import needs_extra
 from blurgate.images import RGB
@@ -65,6 +64,9 @@ def convolve(linear: Linear, kernel: Kernel) -> Linear:
     -------
     ndarray of the shape of `linear`, float32
     """
+    with needs_extra("train", "Making blurred photos"):
+        from scipy import signal
+
     rows, columns = kernel.shape[0] // 2, kernel.shape[1] // 2
     padded = np.pad(linear, ((rows, rows), (columns, columns), (0, 0)), mode="symmetric")
     weights = kernel.astype(np.float32)[:, :, np.newaxis]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.evaluation import (
@@ -29,6 +28,7 @@ from blurgate.table import FeatureTable
 
 with needs_extra("train", "Calibrating"):
     import xgboost
+    from scipy import optimize
     from sklearn.metrics import log_loss, roc_curve
 
 MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5

@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from blurgate.blurs import Linear, to_linear, to_rgb
+from blurgate.errors import needs_extra
 from blurgate.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
+
+with needs_extra("train", "Making blurred photos"):
+    from scipy import ndimage
 
 MAX_SOFTNESS = 0.45  # pixels: what a good lens's own softness may amount to, well below the 0.5 that is still sharp
 

@@ -279,8 +279,7 @@ def scan(
 
     write = find_writer(format)
     check_outputs(output, inputs=[model, *paths])
-    with _without_scikit_learn():
-        loaded = _load(model)
+    loaded = _load(model)
     if threshold is not None:
         loaded = loaded.with_threshold(threshold)
     seen: Counter[str] = Counter()
@@ -347,22 +346,6 @@ def _list_sources(sources: Any) -> None:
 
 def _load(model: Path | None) -> blurgate.BlurModel:
     return blurgate.load_model(model) if model else blurgate.load_model()
-
-
-@contextmanager
-def _without_scikit_learn() -> Iterator[None]:
-    """Keep XGBoost from importing scikit-learn where that is installed: it takes seconds, and scanning needs neither.
-
-    This process is ours: nobody else will miss XGBoost's scikit-learn classes in it.
-    """
-    if "sklearn" in sys.modules or "xgboost" in sys.modules:
-        yield
-        return
-    sys.modules["sklearn"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["sklearn"]
 
 
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:

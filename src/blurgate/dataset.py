@@ -19,15 +19,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from blurgate.blurs import BLURS, Kernel, KernelBlur, LibraryBlur, Linear, convolve, kernel_strength
 from blurgate.camera import Camera, draw_camera
-from blurgate.errors import DatasetError, PhotoError
+from blurgate.errors import DatasetError, PhotoError, needs_extra
 from blurgate.features import variance_of_laplacian
 from blurgate.files import whole_folder
 from blurgate.images import MIN_SIDE, RGB, encode_jpeg, find_photos, read_rgb, resize
 from blurgate.threads import Track, no_track, run_in_order
+
+with needs_extra("train", "Making blurred photos"):
+    from scipy import ndimage
 
 MIN_STRENGTH, MAX_STRENGTH = 1.5, 40.0  # pixels; between 0.5 and 1.5 people disagree, so nothing is drawn there
 MAX_SIDE = 1024  # pixels of a photo that the recipe camera works on

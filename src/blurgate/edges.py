@@ -14,9 +14,7 @@ References
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from blurgate.blocks import Array
+from blurgate.arrays import Array, array_namespace
 
 DIRECTIONS = ("any", "horizontal", "vertical")
 

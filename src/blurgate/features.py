@@ -12,10 +12,10 @@ from itertools import product
 from typing import TypeAlias
 
 import numpy as np
-from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from blurgate.blocks import BANDS, BLOCK, Array, split_blocks, take_band, transform_blocks
+from blurgate.arrays import Array, array_namespace
+from blurgate.blocks import BANDS, BLOCK, split_blocks, take_band, transform_blocks
 from blurgate.edges import DIRECTIONS, EDGES, contrast
 from blurgate.images import Gray, count_halvings
 from blurgate.statistics import STATISTICS

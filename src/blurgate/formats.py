@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, astuple, fields
 from typing import TextIO
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from blurgate.model import Verdict
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
@@ -21,6 +17,10 @@ _COLOURS = {"blurred": "red", "undecided": "yellow", "sharp": "green"}
 
 def write_table(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     """Write aligned columns for a person to read."""
+    from rich.console import Console  # a good part of the start, and only this format needs it
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table("photo", "decision", box=None, pad_edge=False, header_style="bold")
     table.add_column("P(blurred)", justify="right")
     table.add_column("kind")

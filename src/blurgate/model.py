@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ from blurgate.errors import ModelFileError
 from blurgate.features import FEATURE_SETS, TOO_LITTLE_TEXTURE, extract_features, has_texture
 from blurgate.files import whole_file
 from blurgate.images import MIN_SIDE, Gray, Photo, read_plane
-
-if TYPE_CHECKING:
-    import xgboost
+from blurgate.trees import Trees, read_trees
 
 FILE_FORMAT = 1
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.blurgate"
@@ -251,13 +249,13 @@ class BlurModel:
         if "kind" in self.boosters:
             kind = np.asarray(self.card.kinds)[self._answer("kind", features).argmax(axis=1)]
         if "strength" in self.boosters:
-            strength = to_strength(self._answer("strength", features))
+            strength = to_strength(self._answer("strength", features)[:, 0])
         return Predictions(to_probability(self.log_odds(features)), kind, strength)
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Say the log-odds of blurred, of shape (n_photos,)."""
-        odds: NDArray[np.float64] = self.card.slope * self._answer("blurred", features) + self.card.intercept
-        return odds + self._answer("own", features) if "own" in self.boosters else odds
+        odds: NDArray[np.float64] = self.card.slope * self._answer("blurred", features)[:, 0] + self.card.intercept
+        return odds + self._answer("own", features)[:, 0] if "own" in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
         """Decide at another threshold.
@@ -281,17 +279,12 @@ class BlurModel:
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
 
     @cached_property
-    def _loaded(self) -> dict[str, xgboost.Booster]:
-        import xgboost
-
-        one = {"nthread": 1}  # starting threads costs more than a few photos' trees
-        return {name: xgboost.Booster(one, model_file=bytearray(content)) for name, content in self.boosters.items()}
+    def _trees(self) -> dict[str, Trees]:
+        return {name: read_trees(content) for name, content in self.boosters.items()}
 
     def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        answer = self._loaded[name].inplace_predict(
-            np.ascontiguousarray(features), predict_type="margin", validate_features=False
-        )
-        return np.asarray(answer, dtype=np.float64)
+        """Ask a booster: -> (n_photos, n_answers)."""
+        return self._trees[name].answer(features).astype(np.float64)
 
 
 def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
@@ -356,21 +349,18 @@ def _read_card(content: Any, path: Path) -> Card:
 
 
 def _check_boosters(model: BlurModel, path: Path) -> None:
-    import xgboost
-
     if "blurred" not in model.boosters:
         raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
-    nothing = np.zeros((1, len(model.card.columns)), np.float32)
     try:
-        for name, booster in model._loaded.items():
-            needed, given = booster.num_features(), len(model.card.columns)
-            if needed != given:
-                raise ModelFileError(
-                    f"{path} has a booster named {name} for {needed} features, but {given} columns: "
-                    "train or copy it anew"
-                )
-            answer = model._answer(name, nothing)
-            if name == "kind" and answer.shape != (1, len(model.card.kinds)):
-                raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
-    except xgboost.core.XGBoostError as error:
-        raise ModelFileError(f"{path} has a damaged booster in it: train or copy it anew") from error
+        boosters = model._trees
+    except ValueError as error:
+        raise ModelFileError(f"{path} has a damaged booster in it ({error}): train or copy it anew") from error
+    given = len(model.card.columns)
+    for name, trees in boosters.items():
+        if trees.n_features != given:
+            raise ModelFileError(
+                f"{path} has a booster named {name} for {trees.n_features} features, but {given} columns: "
+                "train or copy it anew"
+            )
+        if len(trees.base) != (len(model.card.kinds) if name == "kind" else 1):
+            raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 
 from blurgate.blurs import BLURS, KernelBlur, LibraryBlur, Parameters, find_blur
-from blurgate.errors import MissingExtraError
+from blurgate.errors import MissingExtraError, needs_extra
 from blurgate.files import whole_file
 from blurgate.images import RGB, Photo, read_rgb
+
+with needs_extra("train", "Making blurred photos"):
+    from scipy import ndimage
 
 _TILE = 176  # pixels
 _GAP = 12

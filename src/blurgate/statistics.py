@@ -7,9 +7,7 @@ ever NaN.
 
 from __future__ import annotations
 
-from array_api_compat import array_namespace
-
-from blurgate.blocks import Array
+from blurgate.arrays import Array, array_namespace
 
 
 def mean(band: Array) -> Array:
