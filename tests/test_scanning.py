@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from blurgate import scanning
 from blurgate.errors import BlurgateError, PhotoError
 from blurgate.features import extract_features
 from blurgate.images import read_gray
 from blurgate.model import load_model
-from blurgate.scanning import MANY, _find_torch, find_extract, scan
+from blurgate.scanning import MANY, _find_torch, find_engine, scan
 
 
 def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(sharp_folder, model, tmp_path):
@@ -75,21 +76,38 @@ def test_many_photos_are_worth_compiled_code(monkeypatch):
     pytest.importorskip("numba", reason="needs the extra fast")
     from blurgate import features, kernel
 
-    assert find_extract(count=MANY - 1) is features.extract_features
-    assert find_extract(count=MANY) is kernel.extract_features
-    assert find_extract("numpy", count=10 * MANY) is features.extract_features
-    assert find_extract("compiled", count=1) is kernel.extract_features
+    assert find_engine(count=MANY - 1).begin is features.extract_features
+    assert find_engine(count=MANY).begin is kernel.extract_features
+    assert find_engine("numpy", count=10 * MANY).begin is features.extract_features
+    assert find_engine("compiled", count=1).begin is kernel.extract_features
     monkeypatch.setitem(sys.modules, "blurgate.kernel", None)
-    assert find_extract(count=MANY) is features.extract_features
+    assert find_engine(count=MANY).begin is features.extract_features
     with pytest.raises(BlurgateError, match="compiled code was asked for, but numba fails .ModuleNotFoundError"):
-        find_extract("compiled", count=MANY)
+        find_engine("compiled", count=MANY)
 
 
-def test_torch_measures_the_same(sharp_folder):
+def test_torch_measures_photos_of_all_sizes_together(sharp_folder):
     pytest.importorskip("torch", reason="needs the extra gpu")
     gray = read_gray(min(sharp_folder.iterdir()))
-    found = _find_torch("cpu")(gray, "block99")
-    np.testing.assert_allclose(found, extract_features(gray), rtol=1e-4)
+    planes = [gray, gray[:100, :90], np.tile(gray, (3, 4)), gray[::-1]]
+    engine = _find_torch("cpu")
+    found = engine.finish([engine.begin(plane, "block99") for plane in planes], "block99")
+    for features, plane in zip(found, planes, strict=True):
+        np.testing.assert_allclose(features, extract_features(plane), rtol=1e-4)
+    assert engine.finish([], "block99") == []
+
+
+def test_a_scan_on_torch_gives_the_same_verdicts(sharp_folder, tmp_path, monkeypatch):
+    pytest.importorskip("torch", reason="needs the extra gpu")
+    (tmp_path / "no.jpg").write_text("no photo")
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "small.png")
+    paths = [tmp_path / "no.jpg", sharp_folder, tmp_path / "small.png"]
+    by_numpy = list(scan(paths, engine="numpy"))
+    monkeypatch.setattr(scanning, "_find_torch", lambda device: _find_torch("cpu"))
+    by_torch = list(scan(paths, device="cuda"))
+    assert [(v.path, v.decision, v.reason, v.error) for v in by_torch] == [
+        (v.path, v.decision, v.reason, v.error) for v in by_numpy
+    ]
 
 
 def test_engines_and_devices_that_are_none(sharp_folder, model):
@@ -114,15 +132,16 @@ def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
 
 
 def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
-    kernel = pytest.importorskip("blurgate.kernel", reason="needs the extra fast", exc_type=ImportError)
+    pytest.importorskip("numba", reason="needs the extra fast")
+    from blurgate import kernel
 
     def fail(gray, feature_set):
         raise EOFError("Ran out of input")
 
     monkeypatch.setattr(kernel, "extract_features", fail)
-    assert find_extract(count=MANY) is extract_features
+    assert find_engine(count=MANY).begin is extract_features
     with pytest.raises(BlurgateError, match=r"numba fails .EOFError: Ran out of input.: delete the folder"):
-        find_extract("compiled", count=1)
+        find_engine("compiled", count=1)
 
 
 def test_one_path_needs_no_list(sharp_folder, model):

@@ -5,10 +5,10 @@ Written on the Python array API standard, like `blurgate.blocks` and `blurgate.s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
+from itertools import accumulate, pairwise, product
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +24,9 @@ TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is shar
 
 DEFAULT_FEATURE_SET = "block99"
 
-_CHUNK = 4096  # blocks at a time: few enough to stay in the cache, many enough to keep threads out of each other's way
+# blocks at a time: on a CPU few enough to stay in the cache, many enough to keep threads out of each other's way; on a
+# GPU as many as several photos have, since each step costs its start
+_CHUNK, _CHUNK_OF_A_GPU = 2**12, 2**17
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,7 @@ def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
     list of arrays of shape (n_blocks, n)
         One for each group: what its ``measure`` gives.
     """
-    xp = array_namespace(gray)
-    blocks = split_blocks(gray)
-    count = blocks.shape[0]
-    chunks = []
-    for start in range(0, count, _CHUNK):
-        some = blocks[start : min(start + _CHUNK, count), :, :]
-        coefficients = transform_blocks(some)
-        chunks.append([group.measure(some, coefficients) for group in groups])
-    return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
+    return _measure_blocks(split_blocks(gray), groups)
 
 
 def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Array:
@@ -195,46 +189,91 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
     >>> dict(zip(FEATURE_SETS["dct18"].columns, extract_features(gray, "dct18")))["1__low__energy__mean"]
     np.float32(0.0)
     """
-    chosen = find_feature_set(feature_set)
-    xp = array_namespace(gray)
-    if gray.ndim != 2:
-        raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
-    return xp.concat(list(pool_scales(gray, chosen, halve=halve, pool_groups=_pool_groups)))
+    return extract_many([gray], feature_set)[0]
 
 
-def pool_scales(
-    gray: Array,
-    chosen: FeatureSet,
-    *,
-    halve: Callable[[Array], Array],
-    pool_groups: Callable[[Array, Sequence[FeatureGroup]], Sequence[Array]],
-) -> Iterator[Array]:
-    """Look at a photo at one scale after the other; give each group's columns of each of its scales, in their order.
+def extract_many(planes: Sequence[Array], feature_set: str = DEFAULT_FEATURE_SET) -> list[Array]:
+    """Sum up photos that lie on one device: their blocks go through each step together.
+
+    Worth it where a step costs more to begin than to do, as on a GPU.
 
     Parameters
     ----------
-    gray : array of shape (height, width), uint8
+    planes : sequence of arrays of shape (height, width), uint8
+        Of one library and device; they may differ in size.
+    feature_set : str
+        A name out of `FEATURE_SETS`.
+
+    Returns
+    -------
+    list of arrays of shape (n_features,), float32
+        What `extract_features` gives for each.
+
+    Raises
+    ------
+    ValueError
+        As `extract_features`.
+    """
+    chosen = find_feature_set(feature_set)
+    for gray in planes:
+        if gray.ndim != 2:
+            raise ValueError(f"gray must be 2-D (height, width), got shape {tuple(gray.shape)}")
+    pooled = pool_scales(planes, chosen, halve=halve, pool_groups=_pool_groups)
+    return [array_namespace(parts[0]).concat(parts) for parts in pooled]
+
+
+def pool_scales(
+    planes: Sequence[Array],
+    chosen: FeatureSet,
+    *,
+    halve: Callable[[Array], Array],
+    pool_groups: Callable[[Sequence[Array], Sequence[FeatureGroup]], Sequence[Sequence[Array]]],
+) -> list[list[Array]]:
+    """Look at photos at one scale after the other; of each, give each group's columns at each of its scales, in order.
+
+    Parameters
+    ----------
+    planes : sequence of arrays of shape (height, width), uint8
     chosen : FeatureSet
     halve : callable
         Halves a plane's sides.
     pool_groups : callable
-        A plane at one scale and groups -> the columns of each group at that scale.
+        Planes at one scale and groups -> for each group, its columns for each plane.
     """
-    for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
-        gray = halve(gray)
-    pooled: dict[tuple[int, str], Array] = {}
+    for place, gray in enumerate(planes := list(planes)):
+        for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
+            planes[place] = halve(planes[place])
+    pooled: dict[tuple[int, str], Sequence[Array]] = {}
     for scale in SCALES[: 1 + max(SCALES.index(scale) for group in chosen.groups for scale in group.scales)]:
-        gray = gray if scale == SCALES[0] else halve(gray)
+        planes = planes if scale == SCALES[0] else [halve(gray) for gray in planes]
         here = [number for number, group in enumerate(chosen.groups) if scale in group.scales]
-        found = pool_groups(gray, [chosen.groups[number] for number in here]) if here else []
+        found = pool_groups(planes, [chosen.groups[number] for number in here]) if here else []
         pooled.update({(number, scale): columns for number, columns in zip(here, found, strict=True)})
-    for number, group in enumerate(chosen.groups):
-        yield from (pooled[number, scale] for scale in group.scales)
+    parts = [pooled[number, scale] for number, group in enumerate(chosen.groups) for scale in group.scales]
+    return [[part[place] for part in parts] for place in range(len(planes))]
 
 
-def _pool_groups(gray: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
-    measured = block_statistics(gray, *groups)
-    return [group.pool(columns) for group, columns in zip(groups, measured, strict=True)]
+def _pool_groups(planes: Sequence[Array], groups: Sequence[FeatureGroup]) -> list[list[Array]]:
+    xp = array_namespace(planes[0])
+    blocks = [split_blocks(gray) for gray in planes]
+    ends = list(accumulate((some.shape[0] for some in blocks), initial=0))
+    measured = _measure_blocks(blocks[0] if len(blocks) == 1 else xp.concat(blocks), groups)
+    return [
+        [group.pool(columns[start:end, :]) for start, end in pairwise(ends)]
+        for group, columns in zip(groups, measured, strict=True)
+    ]
+
+
+def _measure_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
+    """Measure blocks for several groups; each is transformed once, and few at a time."""
+    xp = array_namespace(blocks)
+    count, step = blocks.shape[0], _CHUNK if "cpu" in str(blocks.device).lower() else _CHUNK_OF_A_GPU
+    chunks = []
+    for start in range(0, count, step):
+        some = blocks[start : min(start + step, count), :, :]
+        coefficients = transform_blocks(some)
+        chunks.append([group.measure(some, coefficients) for group in groups])
+    return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
 
 
 def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:

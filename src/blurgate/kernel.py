@@ -114,7 +114,8 @@ def extract_features(gray: Gray, feature_set: str = DEFAULT_FEATURE_SET) -> NDAr
     if gray.ndim != 2 or gray.dtype != np.uint8:
         raise ValueError(f"gray must be uint8 of shape (height, width), got {gray.dtype} of shape {gray.shape}")
     chosen = find_feature_set(feature_set)
-    return np.concatenate(list(pool_scales(np.ascontiguousarray(gray), chosen, halve=halve, pool_groups=_pool_groups)))
+    (parts,) = pool_scales([np.ascontiguousarray(gray)], chosen, halve=halve, pool_groups=_pool_groups)
+    return np.concatenate(parts)
 
 
 def halve(gray: Gray) -> Gray:
@@ -124,9 +125,9 @@ def halve(gray: Gray) -> Gray:
     return half
 
 
-def _pool_groups(gray: Gray, groups: Sequence[FeatureGroup]) -> list[NDArray[np.float32]]:
-    plane = _Plane(gray)
-    return [_pool(group, plane) for group in groups]
+def _pool_groups(grays: Sequence[Gray], groups: Sequence[FeatureGroup]) -> list[list[NDArray[np.float32]]]:
+    planes = [_Plane(gray) for gray in grays]
+    return [[_pool(group, plane) for plane in planes] for group in groups]
 
 
 def _pool(group: FeatureGroup, plane: _Plane) -> NDArray[np.float32]:

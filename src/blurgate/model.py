@@ -67,7 +67,7 @@ class Verdict:
     error: str = ""
 
 
-Extract: TypeAlias = Callable[[Gray, str], NDArray[np.float32]]
+Extract: TypeAlias = Callable[[Gray, str], Any]
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ class BlurModel:
         ----------
         photo : path, bytes, ndarray or PIL image
         extract : callable
-            Gray and the name of a feature set -> features; `blurgate.features.extract_features` or one that gives the
-            same.
+            Gray and the name of a feature set -> features; `blurgate.features.extract_features`, one that gives the
+            same, or the first step of one: see `blurgate.scanning.Engine`.
 
         Raises
         ------

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_extra
-from blurgate.features import DEFAULT_FEATURE_SET, extract_features
+from blurgate.features import DEFAULT_FEATURE_SET, extract_features, extract_many
 from blurgate.images import Gray, find_photos
-from blurgate.model import BlurModel, Extract, Measured, Verdict, load_model
+from blurgate.model import BlurModel, Measured, Verdict, load_model
 from blurgate.threads import run_in_order
 
 ENGINES = ("auto", "numpy", "compiled")
@@ -69,25 +71,46 @@ def scan(
     if not photos:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
     judging = model or load_model()
-    extract = find_extract(engine, device, count=len(photos), feature_set=judging.card.feature_set)
+    chosen = find_engine(engine, device, count=len(photos), feature_set=judging.card.feature_set)
 
     def measure(path: Path) -> Measured:
         try:
-            return judging.measure(path, extract=extract)
+            return judging.measure(path, extract=chosen.begin)
         except PhotoError as error:
             return Measured(Verdict(path=os.fspath(path), error=str(error)))
 
-    return _judge(judging, run_in_order(measure, photos, jobs=jobs))
+    return _judge(judging, chosen, run_in_order(measure, photos, jobs=jobs))
 
 
-def _judge(model: BlurModel, measured: Iterator[Measured]) -> Iterator[Verdict]:
-    while batch := list(islice(measured, _BATCH)):
+def _judge(model: BlurModel, engine: Engine, begun: Iterator[Measured]) -> Iterator[Verdict]:
+    while batch := list(islice(begun, _BATCH)):
+        places = [place for place, photo in enumerate(batch) if photo.features is not None]
+        finished = engine.finish([batch[place].features for place in places], model.card.feature_set)
+        for place, features in zip(places, finished, strict=True):
+            batch[place] = replace(batch[place], features=features)
         yield from model.judge(batch)
 
 
-def find_extract(
+@dataclass(frozen=True)
+class Engine:
+    """What measures photos, in two steps.
+
+    Parameters
+    ----------
+    begin : callable
+        Gray and the name of a feature set -> what `finish` takes; done for one photo at a time, on any thread.
+    finish : callable
+        What `begin` gave for some photos, and the name of the feature set -> their features; done on one thread, while
+        others begin with the next.
+    """
+
+    begin: Callable[[Gray, str], Any]
+    finish: Callable[[list[Any], str], Sequence[NDArray[np.float32]]] = lambda features, _: features
+
+
+def find_engine(
     engine: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
-) -> Extract:
+) -> Engine:
     """Look up what measures so many photos, and have it compiled where it needs that; see `scan`."""
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
@@ -98,32 +121,34 @@ def find_extract(
             raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
         return _find_torch("cuda")
     if engine == "numpy" or (engine == "auto" and count < MANY):
-        return extract_features
+        return Engine(extract_features)
     try:
-        compiled: Extract = import_module("blurgate.kernel").extract_features
+        compiled = import_module("blurgate.kernel").extract_features
         compiled(np.zeros((64, 64), np.uint8), feature_set)
     except Exception as error:  # not installed, of no fitting version, its cache damaged: numba has many ways to fail
         if engine == "auto":
-            return extract_features
+            return Engine(extract_features)
         if isinstance(error, MissingExtraError):
             raise
         raise BlurgateError(
             f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
             f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
         ) from error
-    return compiled
+    return Engine(compiled)
 
 
-def _find_torch(device: str) -> Extract:
-    """Measure on a torch device: while it works for one thread, the others decode and send."""
+def _find_torch(device: str) -> Engine:
+    """Measure photos on a torch device in batches: while it works on one, threads decode and send the next."""
     with needs_extra("gpu", "Measuring on a GPU"):
         import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("the device cuda was asked for, but torch finds none: leave --device out")
 
-    def extract(gray: Gray, feature_set: str) -> NDArray[np.float32]:
-        plane = torch.asarray(np.array(gray), device=device)
-        return np.asarray(extract_features(plane, feature_set).cpu().numpy())
+    def send(gray: Gray, _: str) -> Any:
+        return torch.asarray(np.array(gray), device=device)
 
-    return extract
+    def measure(planes: list[Any], feature_set: str) -> list[NDArray[np.float32]]:
+        return list(torch.stack(extract_many(planes, feature_set)).cpu().numpy()) if planes else []
+
+    return Engine(send, measure)
