@@ -36,7 +36,8 @@ from blurgate.blurs import BLURS, defocus_kernel, kernel_strength
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.features import variance_of_laplacian
-from blurgate.images import find_photos, read_gray, read_rgb
+from blurgate.finding import find_photos
+from blurgate.images import read_gray, read_rgb
 from blurgate.labels import list_photos
 from blurgate.model import Verdict, to_probability
 from blurgate.search import predict_left_out

@@ -37,7 +37,8 @@ import blurgate
 from blurgate import features, kernel
 from blurgate.blocks import BANDS
 from blurgate.demo import load_photographs
-from blurgate.images import encode_jpeg, find_photos, read_rgb
+from blurgate.finding import find_photos
+from blurgate.images import encode_jpeg, read_rgb
 from blurgate.model import load_model
 
 Numbers = dict[str, Any]

@@ -17,7 +17,8 @@ from blurgate.features import (
     has_texture,
     variance_of_laplacian,
 )
-from blurgate.images import find_photos, read_gray
+from blurgate.finding import find_photos
+from blurgate.images import read_gray
 
 COLUMNS = FEATURE_SETS["dct18"].columns
 (CLASSIC,) = FEATURE_SETS["dct18"].groups

@@ -1,10 +1,11 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 
-from blurgate.formats import COLUMNS, WRITERS, find_writer
+from blurgate.formats import COLUMNS, WRITERS, find_format, sort_verdicts
 from blurgate.model import Verdict
 
 VERDICTS = [
@@ -18,7 +19,7 @@ VERDICTS = [
 
 def written(name):
     stream = io.StringIO()
-    find_writer(name)(iter(VERDICTS), stream)
+    find_format(name, None).write(iter(VERDICTS), stream)
     return stream.getvalue()
 
 
@@ -37,18 +38,69 @@ def test_json_lines_give_back_the_verdicts():
 def test_the_table_is_one_line_a_photo_and_takes_names_as_they_are():
     lines = written("table").splitlines()
     assert len(lines) == 1 + len(VERDICTS)
-    assert "[bold]c[/].jpg" in lines[2]
-    assert "0.930" in lines[1]
-    assert lines[3].rstrip().endswith("too small")
-    assert lines[4].split()[:2] == ["e" * 300 + ".jpg", "error"]
-    assert lines[5].startswith(r"new\nline\x1b[31m.jpg")
+    assert lines[1].split(maxsplit=5) == ["blurred", "0.930", "4.2", "px", "640x480", "a, b.jpg  motion"]
+    assert lines[2].endswith("[bold]c[/].jpg")
+    assert lines[3].endswith("d.jpg  too small")
+    assert lines[4].split(maxsplit=2) == ["error", "e" * 300 + ".jpg", "it is torn"]
+    assert lines[5].endswith(r"new\nline\x1b[31m.jpg")
+
+
+def test_on_a_terminal_the_table_has_colours(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    WRITERS["table"].write(iter(VERDICTS), stream)
+    assert "\x1b[31mblurred" in stream.getvalue()
+    assert "[bold]c[/].jpg" in stream.getvalue()
+
+
+def test_verdicts_are_written_as_they_come():
+    stream, seen = io.StringIO(), []
+
+    def verdicts():
+        for verdict in VERDICTS:
+            seen.append(stream.getvalue().count(".jpg"))
+            yield verdict
+
+    for name in ("table", "csv", "jsonl"):
+        WRITERS[name].write(verdicts(), stream)
+        assert seen == list(range(len(VERDICTS)))
+        stream, seen = io.StringIO(), []
+
+
+def test_parquet_gives_back_the_verdicts():
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+    stream = io.BytesIO()
+    odd = Verdict("\udcff.jpg", error="\udcff.jpg is torn")
+    find_format("parquet", Path("v.parquet")).write(iter([*VERDICTS, odd]), stream)
+    rows = [Verdict(**row) for row in parquet.read_table(stream).to_pylist()]
+    assert rows[:-1] == VERDICTS
+    assert rows[-1].path == r"\udcff.jpg"
 
 
 def test_every_format_takes_no_verdicts_at_all():
-    for write in WRITERS.values():
-        write(iter(()), io.StringIO())
+    for kind in WRITERS.values():
+        kind.write(iter(()), io.BytesIO() if kind.binary else io.StringIO())
 
 
-def test_unknown_format_lists_the_known_ones():
-    with pytest.raises(ValueError, match="format must be one of table, csv, jsonl, got 'xml'"):
-        find_writer("xml")
+def test_a_format_is_found_by_its_name_or_by_the_suffix():
+    assert find_format(None, None) is WRITERS["table"]
+    assert find_format(None, Path("a.JSONL")) is WRITERS["jsonl"]
+    assert find_format("csv", Path("a.txt")) is WRITERS["csv"]
+    with pytest.raises(ValueError, match="format must be one of table, csv, jsonl, parquet, got 'xml'"):
+        find_format("xml", None)
+    with pytest.raises(ValueError, match=r"output must be named .txt, .csv, .jsonl, .parquet, or have its format said"):
+        find_format(None, Path("a.xml"))
+    with pytest.raises(ValueError, match="format parquet needs a file to be written to: name it with --output"):
+        find_format("parquet", None)
+
+
+def test_the_worst_come_first_and_what_has_no_probability_last():
+    assert [verdict.path[0] for verdict in sort_verdicts(VERDICTS, "worst")] == ["a", "n", "[", "d", "e"]
+    assert [verdict.path[0] for verdict in sort_verdicts(VERDICTS, "path")] == ["[", "a", "d", "e", "n"]
+    with pytest.raises(ValueError, match="order must be one of worst, path, got 'size'"):
+        sort_verdicts(VERDICTS, "size")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from blurgate.evaluation import evaluate
     from blurgate.features import extract_features
+    from blurgate.gallery import write_gallery
     from blurgate.images import read_gray
     from blurgate.model import BlurModel, Verdict, load_model
     from blurgate.preview import draw_preview
@@ -50,6 +51,7 @@ _ROOMS = {
     ),
     "evaluation": ("evaluate",),
     "features": ("extract_features",),
+    "gallery": ("write_gallery",),
     "images": ("read_gray",),
     "model": ("BlurModel", "Verdict", "load_model"),
     "preview": ("draw_preview",),
@@ -77,6 +79,7 @@ __all__ = [
     "BlurModel",
     "Verdict",
     "scan",
+    "write_gallery",
     "run_demo",
     "BlurgateError",
     "PhotoError",

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import signal
 import sys
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TextIO, TypeVar
+from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, TypeVar
 
 import typer
 import typer.core
@@ -22,7 +23,12 @@ import blurgate
 from blurgate.errors import BlurgateError, OutputError
 from blurgate.files import check_outputs, whole_file
 
+if TYPE_CHECKING:
+    from blurgate.filing import Filing
+
 T = TypeVar("T")
+
+_STDIN = Path("-")
 
 
 class _Commands(typer.core.TyperGroup):
@@ -263,34 +269,179 @@ def calibrate(
 
 @app.command()
 def scan(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, and folders of them.")],
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
+    ],
     model: Model = None,
-    format: Annotated[str, typer.Option(help="table, csv or jsonl.")] = "table",  # noqa: A002 the option's name
-    output: Annotated[Path | None, typer.Option(help="Write here instead of to the screen.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No photos and folders like this.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write here instead of to the screen: .csv, .jsonl, .parquet or .txt.")
+    ] = None,
+    format: Annotated[  # noqa: A002 the option's name
+        str | None, typer.Option(help="table, csv, jsonl or parquet; else the output's suffix says.")
+    ] = None,
+    sort: Annotated[str | None, typer.Option(help="worst or path; else as they are found.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an earlier scan with this output was; judge only what is new.")
+    ] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a gallery to this .html, worst first.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")] = None,
+    review: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Sharp below the first probability, blurred from the second on, undecided between."),
+    ] = None,
+    copy_to: Annotated[Path | None, typer.Option(help="Copy photos into sharp/, blurred/, undecided/ there.")] = None,
+    move_to: Annotated[Path | None, typer.Option(help="Move them.")] = None,
+    link_to: Annotated[Path | None, typer.Option(help="Make links to them.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, moved or linked.")] = False,
+    fail_on: Annotated[
+        list[str] | None, typer.Option(help="Exit with 1 if there is such a photo: blurred or undecided.")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")] = False,
     engine: Annotated[
         str, typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled for 100 photos.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="cpu, or cuda: needs the extra gpu.")] = "cpu",
+    max_megapixels: Annotated[float, typer.Option(min=0, help="A file that says it has more is not read.")] = 200,
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
-    from blurgate.formats import find_writer
+    from blurgate.formats import ORDERS, find_format, sort_verdicts
+    from blurgate.images import leave_limit_to_us
+    from blurgate.progress import Tally
+    from blurgate.records import forget
 
-    write = find_writer(format)
-    check_outputs(output, inputs=[model, *paths])
+    leave_limit_to_us()
+    chosen = find_format(format, output)
+    filing = _find_filing({"copy": copy_to, "move": move_to, "link": link_to}, paths, dry_run=dry_run, resume=resume)
+    if resume and output is None:
+        raise ValueError("resume needs an output: what has been judged is kept beside it")
+    _check_choices("sort", [sort] if sort else [], ORDERS)
+    _check_choices("fail-on", fail_on or [], ("blurred", "undecided"))
+    check_outputs(report, suffixes=(".html",))
+    check_outputs(report, output, inputs=[model, *paths])
     loaded = _load(model)
-    if threshold is not None:
-        loaded = loaded.with_threshold(threshold)
-    seen: Counter[str] = Counter()
-    with _output(output) as stream:
-        write(_counted(blurgate.scan(paths, model=loaded, jobs=jobs, engine=engine, device=device), seen), stream)
+    records = output.with_name(f"{output.name}.resume") if output else None
+    fresh = records if not resume else None
+    if fresh:
+        forget(fresh)
+    tally = Tally()
+    where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": _targets(filing)}
+    verdicts = tally.count(
+        blurgate.scan(
+            _read_paths(paths),
+            **where,
+            model=loaded,
+            threshold=threshold,
+            review=review,
+            resume=records,
+            jobs=jobs,
+            engine=engine,
+            device=device,
+            max_megapixels=max_megapixels,
+        )
+    )
+    kept: list[blurgate.Verdict] | None = [] if report else None
+    shown = _act(_shown(verdicts, paths, where, quiet=output is None), filing, kept)
+    with _output(output, binary=chosen.binary) as stream, _say_how_to_go_on(records):
+        chosen.write(sort_verdicts(shown, sort) if sort else shown, stream)
+    if fresh:
+        forget(fresh)
     if output:
         _say(f"wrote {output}")
-    _say(
-        f"{_plural(seen.total(), 'photo')}: {seen['blurred']} blurred, {seen['sharp']} sharp, "
-        f"{seen['undecided']} undecided, {seen['']} could not be read"
-    )
+    if report and kept is not None:
+        bound = loaded.card.threshold if threshold is None else threshold
+        blurgate.write_gallery(kept, report, threshold=bound, jobs=jobs, track=_track)
+        _say(f"wrote {report}")
+    _say(str(tally))
+    if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
+        raise SystemExit(1)
+
+
+def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
+
+
+@contextmanager
+def _say_how_to_go_on(records: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, BlurgateError, OSError):
+        if records and records.exists():
+            _say("what has been judged is kept: the same command with --resume goes on from there")
+        raise
+
+
+def _find_filing(folders: dict[str, Path | None], roots: list[Path], *, dry_run: bool, resume: bool) -> Filing | None:
+    chosen = {action: folder for action, folder in folders.items() if folder is not None}
+    if not chosen:
+        if dry_run:
+            raise ValueError("dry-run needs one of --copy-to, --move-to and --link-to: it says what they would do")
+        return None
+    if len(chosen) > 1:
+        raise ValueError(f"one of {', '.join(f'--{action}-to' for action in chosen)} was needed, got {len(chosen)}")
+    from blurgate.filing import Filing
+
+    ((action, folder),) = chosen.items()
+    if action == "move" and resume:
+        raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"a folder was needed to {action} photos to, but {folder} is a file: choose another name")
+    return Filing(action, folder, roots, dry_run)
+
+
+def _targets(filing: Filing | None) -> list[Path]:
+    """List the folders that photos are brought to: they are not searched for more."""
+    return [filing.folder / decision for decision in ("sharp", "blurred", "undecided")] if filing else []
+
+
+def _act(
+    verdicts: Iterable[blurgate.Verdict], filing: Filing | None, kept: list[blurgate.Verdict] | None
+) -> Iterator[blurgate.Verdict]:
+    """Bring each photo to its folder as its verdict passes, and keep the verdicts for the report."""
+    for verdict in verdicts:
+        target = filing.file(verdict) if filing else None
+        if filing and target and filing.dry_run:
+            _say(f"would {filing.action} {verdict.path} to {target}")
+        if kept is not None:
+            moved = filing is not None and filing.action == "move" and not filing.dry_run
+            kept.append(replace(verdict, path=str(target)) if moved and target else verdict)
+        yield verdict
+
+
+def _shown(
+    verdicts: Iterator[blurgate.Verdict], paths: list[Path], where: dict[str, Any], *, quiet: bool
+) -> Iterator[blurgate.Verdict]:
+    """Show how far the scan is, unless its verdicts do so on the same screen."""
+    from blurgate.finding import walk_photos
+    from blurgate.progress import show_progress
+
+    if sys.stderr is None or (quiet and sys.stdout is not None and sys.stdout.isatty()):
+        return verdicts
+    bar = sys.stderr.isatty()
+    count = None if _STDIN in paths else lambda: sum(1 for _ in walk_photos(paths, **where))
+    return show_progress(verdicts, sys.stderr, bar=bar, count=count)
+
+
+def _read_paths(paths: list[Path]) -> Iterable[Path]:
+    if _STDIN not in paths:
+        return paths
+    return (listed for path in paths for listed in (_read_list(sys.stdin.buffer) if path == _STDIN else [path]))
+
+
+def _read_list(stream: BinaryIO) -> Iterator[Path]:
+    """Read paths as they come, each on a line, or each ended by a NUL as ``find -print0`` does it."""
+    rest, mark = b"", None
+    while chunk := stream.read1(2**16) if isinstance(stream, io.BufferedReader) else stream.read(2**16):
+        rest += chunk
+        mark = mark or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
+        *whole, rest = rest.split(mark) if mark else [rest]
+        yield from (Path(os.fsdecode(line.rstrip(b"\r\n"))) for line in whole if line.strip(b"\r\n"))
+    if rest.strip(b"\r\n"):
+        yield Path(os.fsdecode(rest.rstrip(b"\r\n")))
 
 
 @app.command()
@@ -358,12 +509,6 @@ def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
         _say(f"  and {len(listed) - 10} more")
 
 
-def _counted(verdicts: Iterable[blurgate.Verdict], seen: Counter[str]) -> Iterator[blurgate.Verdict]:
-    for verdict in verdicts:
-        seen[verdict.decision] += 1
-        yield verdict
-
-
 def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> Any:
     """See that the report can be written, and has what it needs, before the long job that it is about."""
     if report is None:
@@ -399,14 +544,14 @@ def _track(items: Iterable[T], /, *, total: int, doing: str) -> Iterator[T]:
 
 
 @contextmanager
-def _output(path: Path | None) -> Iterator[TextIO]:
+def _output(path: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]:
     if path is None:
         if sys.stdout is None:
             raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # whoever reads them need not wait for the last
         yield sys.stdout
         return
-    with (
-        whole_file(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
-    ):
+    text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with whole_file(path) as partial, partial.open("wb" if binary else "w", **text) as stream:
         yield stream

@@ -124,8 +124,10 @@ def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffi
             )
         seen.add(path.resolve())
         above = next(parent for parent in path.resolve().parents if parent.exists())
-        if not above.is_dir() or not os.access(above, os.W_OK):
+        if not above.is_dir():
             raise OutputError(f"a folder to write {path} into was needed, but {above} is none: choose another place")
+        if not os.access(above, os.W_OK):
+            raise OutputError(f"{path} cannot be written: you have no permission to write into {above}")
 
 
 def _clear_leftovers(path: Path) -> None:

@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import io
-import struct
-from collections.abc import Iterable, Sequence
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from os import PathLike, fspath
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 
 from blurgate.errors import PhotoError, SmallPhotoError
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
-Photo: TypeAlias = "str | PathLike[str] | bytes | NDArray[Any] | Image.Image"
+Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
 
 _JPEG_SIDE = 65_500  # pixels: libjpeg's limit
 
 MIN_SIDE = 64  # pixels: eight blocks; below that the statistics of one photo are mostly chance
 
-SUFFIXES = frozenset(
-    (
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".heic",
-        ".heif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".png",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
-)
+MAX_MEGAPIXELS = 200.0  # of a picture file: about a gigabyte while it is decoded
+
+_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # as Pillow says
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes: what follows "BM" in any text may be anything else
+
+_TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 4)
+_DEPTHS = (8, 10, 12, 14, 16)  # bits that samples come in, whatever holds them
+_ROWS = 256  # of wide samples at a time: as float they take eight times the room
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,19 @@ class Plane:
     height: int
 
 
-def read_gray(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Gray:
+def read_gray(
+    photo: Photo,
+    *,
+    min_side: int = MIN_SIDE,
+    max_pixels: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Gray:
     """Read a photo's luma.
 
     A JPEG is decoded to its own Y plane, without the detour over RGB. The EXIF orientation is applied, an alpha channel
-    is laid on the picture's own mean, 16-bit and float samples are scaled to 8 bits.
+    is laid on the picture's own mean. Samples of more than 8 bits are scaled by the depth that the largest of them
+    needs (10, 12, 14 or 16 bits), float samples by the range 0 to 1, 255, 65535 or their own that they fit. Of several
+    pictures in a file the first is read. What a file is, its content says, not its name.
 
     Parameters
     ----------
@@ -76,6 +86,9 @@ def read_gray(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None 
         The shorter side that is needed, in pixels.
     max_pixels : int, optional
         A larger photo is halved, by the mean of each 2x2 pixels, until it has no more; see `count_halvings`.
+    max_megapixels : float
+        A picture file that says it has more is refused before it is decoded. Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS``, holds as well.
 
     Returns
     -------
@@ -85,7 +98,7 @@ def read_gray(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None 
     Raises
     ------
     PhotoError
-        If the file is missing, is no picture, or is cut short.
+        If the file is missing, is no picture, is cut short, or is too large.
     SmallPhotoError
         If the shorter side is below `min_side`.
 
@@ -94,18 +107,24 @@ def read_gray(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None 
     >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
     (64, 96)
     """
-    return read_plane(photo, min_side=min_side, max_pixels=max_pixels).gray
+    return read_plane(photo, min_side=min_side, max_pixels=max_pixels, max_megapixels=max_megapixels).gray
 
 
-def read_plane(photo: Photo, *, min_side: int = MIN_SIDE, max_pixels: int | None = None) -> Plane:
+def read_plane(
+    photo: Photo,
+    *,
+    min_side: int = MIN_SIDE,
+    max_pixels: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Plane:
     """Read a photo's luma and its own size; as `read_gray`."""
-    picture, (width, height) = _read(photo, "L", min_side, max_pixels)
+    picture, (width, height) = _read(photo, "L", min_side, max_pixels, max_megapixels)
     return Plane(np.asarray(picture), width, height)
 
 
 def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
     """Read a photo's colours; as `read_gray`, but of shape (height, width, 3)."""
-    return np.asarray(_read(photo, "RGB", min_side)[0])
+    return np.asarray(_read(photo, "RGB", min_side, None, MAX_MEGAPIXELS)[0])
 
 
 def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
@@ -122,34 +141,28 @@ def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
     return halvings
 
 
-def find_photos(paths: Iterable[str | PathLike[str]]) -> list[Path]:
-    """List the pictures below some paths.
+def is_picture(head: bytes) -> bool:
+    r"""Say by the first 32 bytes of a file whether it is a picture of a kind that is read.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        Files are taken as they are, whatever their suffix; folders are searched at every depth for the suffixes of
-        `SUFFIXES` in any case. Hidden files and folders are left out.
-
-    Returns
-    -------
-    list of Path
-        In the order of `paths`, sorted within each folder.
-
-    Raises
-    ------
-    PhotoError
-        If one of the paths does not exist.
+    Examples
+    --------
+    >>> is_picture(b"\xff\xd8\xff\xe0"), is_picture(b"BM, he said")
+    (True, False)
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found.extend(sorted(entry for entry in path.rglob("*") if _is_photo(entry, below=path)))
-        elif path.exists():
-            found.append(path)
-        else:
-            raise PhotoError(f"a file or folder was needed, but {path} does not exist: check the path")
-    return found
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\x4f\xff\x51")):
+        return True
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  \r\n\x87\n")):
+        return True
+    if head.startswith(b"RIFF"):
+        return head[8:12] == b"WEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in (*_HEIF_BRANDS, b"avif", b"avis")
+    return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+
+
+def leave_limit_to_us() -> None:
+    """Switch off Pillow's own limit of a picture's size, and its warnings, in a process that is ours alone."""
+    Image.MAX_IMAGE_PIXELS = None
 
 
 def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
@@ -181,45 +194,43 @@ def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Imag
     return np.asarray(Image.fromarray(rgb).resize(size, resample))
 
 
-def thumbnail(path: Path, *, side: int = 240) -> bytes | None:
+def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 80) -> bytes | None:
     """Encode a small JPEG of a picture, at most `side` pixels long; None where it cannot be read."""
     try:
-        with Image.open(path) as picture:
+        with _opened(path, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-    except (OSError, ValueError):
+            turn = _orientation(picture)
+            small = _to_mode(picture, "RGB")
+    except Exception:  # as in _read
         return None
     small.thumbnail((side, side))
-    return encode_jpeg(np.asarray(small), quality=80)
+    return encode_jpeg(np.asarray(small if turn is None else small.transpose(turn)), quality=quality)
 
 
-def _is_photo(path: Path, *, below: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(below).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
-
-
-def _read(photo: Photo, mode: str, min_side: int, max_pixels: int | None = None) -> tuple[Image.Image, tuple[int, int]]:
+def _read(
+    photo: Photo, mode: str, min_side: int, max_pixels: int | None, max_megapixels: float
+) -> tuple[Image.Image, tuple[int, int]]:
     """Read a picture, and the size that it has as it stands."""
-    name = fspath(photo) if isinstance(photo, str | PathLike) else "the picture"
+    _check_type(photo)
+    name = os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else "the picture"
     try:
-        picture = _open(photo)
-        size = picture.size
-        factor = 2 ** count_halvings(*size, max_pixels)
-        # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all formats
-        picture.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
-        remaining = factor // round(size[0] / picture.size[0])
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-        turned = orientation > 4
-        picture.load()
-        picture = _to_mode(picture if orientation == 1 else ImageOps.exif_transpose(picture), mode)
+        with _opened(photo, max_megapixels) as opened:
+            size = opened.size
+            factor = 2 ** count_halvings(*size, max_pixels)
+            # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all
+            opened.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
+            remaining = factor // round(size[0] / opened.size[0])
+            turn = _orientation(opened)
+            picture = _to_mode(opened, mode)
+        if turn is not None:
+            picture = picture.transpose(turn)
         if remaining > 1:
             picture = picture.reduce(remaining)
-    except FileNotFoundError:
-        raise PhotoError(f"{name} does not exist: check the path") from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # PIL's plugins raise all of these on damaged files
+    except PhotoError:
+        raise
+    except Exception as error:  # of a damaged file, whatever its decoder runs into
         raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
-    width, height = size[::-1] if turned else size
+    width, height = size[::-1] if turn in _SIDEWAYS else size
     if min(width, height) < min_side:
         raise SmallPhotoError(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
@@ -227,13 +238,9 @@ def _read(photo: Photo, mode: str, min_side: int, max_pixels: int | None = None)
     return picture, (width, height)
 
 
-def _open(photo: Photo) -> Image.Image:
-    if isinstance(photo, Image.Image):
-        return photo.copy()
-    if isinstance(photo, bytes):
-        return Image.open(io.BytesIO(photo))
-    if isinstance(photo, str | PathLike):
-        return Image.open(io.BytesIO(Path(photo).read_bytes()))
+def _check_type(photo: Photo) -> None:
+    if isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+        return
     if not isinstance(photo, np.ndarray):
         raise TypeError(f"a photo must be a path, bytes, an array or a PIL image, got {type(photo).__name__}")
     if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or (photo.ndim == 3 and photo.shape[2] not in (3, 4)):
@@ -241,13 +248,96 @@ def _open(photo: Photo) -> Image.Image:
             "a photo array must be uint8 of shape (height, width), (height, width, 3) or (height, width, 4), "
             f"got {photo.dtype} of shape {photo.shape}"
         )
-    if not photo.size:
-        raise ValueError(f"it has no pixels: its shape is {photo.shape}")
-    return Image.fromarray(photo)
+
+
+@contextmanager
+def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
+    """Open a picture; of a file, no more than its header is decoded before the block does so."""
+    if isinstance(photo, Image.Image):
+        yield photo.copy()
+        return
+    if isinstance(photo, np.ndarray):
+        if not photo.size:
+            raise ValueError(f"it has no pixels: its shape is {photo.shape}")
+        yield Image.fromarray(photo)
+        return
+    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
+        head = stream.read(32)
+        content: BinaryIO = stream
+        if head.startswith(b"\xff\xd8"):  # what a decoder makes up for the missing rest is no photo
+            whole = head + stream.read()
+            if not _has_end(whole):
+                raise ValueError("it is cut short")
+            content = io.BytesIO(whole)
+        elif head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+            _register_heif()
+        content.seek(0)
+        picture = Image.open(content, formats=_known_formats())
+        if picture.width * picture.height > max_megapixels * 1e6:
+            raise ValueError(
+                f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
+                "raise that limit if you trust it"
+            )
+        yield picture
+
+
+def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    path = Path(os.fsdecode(path))
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise PhotoError(f"{path} is a folder, but a picture file was needed: name a file in it")
+        if not stat.S_ISREG(mode):  # to open a pipe would be to wait for whoever writes to it
+            raise PhotoError(f"{path} is a pipe, a socket or a device, but a picture file was needed")
+        return path.open("rb")
+    except FileNotFoundError:
+        what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist: check the path"
+        raise PhotoError(f"{path} {what}") from None
+    except PermissionError:
+        raise PhotoError(f"{path} cannot be opened: you have no permission to read it") from None
+
+
+def _has_end(content: bytes) -> bool:
+    """Say whether a JPEG has the mark of its end after its picture begins."""
+    if content.endswith(b"\xff\xd9"):
+        return True
+    place = 2
+    while content[place : place + 1] == b"\xff":
+        mark = content[place + 1 : place + 2]
+        if mark == b"\xda":  # the picture itself, in which the mark of the end cannot occur by chance
+            return content.find(b"\xff\xd9", place) >= 0
+        place += 1 if mark == b"\xff" else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    return False
+
+
+@cache
+def _known_formats() -> tuple[str, ...]:
+    """Name the formats that this Pillow reads; what else it could open, as PostScript, is no photo."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _register_heif() -> None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ValueError("it is a HEIC picture, which needs the extra: pip install 'blurgate[heif]'") from None
+    if "HEIF" not in Image.OPEN:
+        pillow_heif.register_heif_opener()
+        _known_formats.cache_clear()
+
+
+def _orientation(picture: Image.Image) -> Image.Transpose | None:
+    """Look up how a picture is to be turned; metadata that cannot be read says nothing."""
+    try:
+        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever a damaged block brings its reader to
+        return None
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L"):
+    picture.load()
+    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"):
         picture = _to_eight_bits(picture)
     if picture.has_transparency_data:
         opaque = picture.convert("RGBA")
@@ -259,22 +349,32 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    samples = np.asarray(picture, dtype=np.float64)
-    if not np.isfinite(samples).all():
+    samples = np.asarray(picture)
+    lowest, highest = float(samples.min()), float(samples.max())
+    if not np.isfinite(samples.sum(dtype=np.float64)):
         raise ValueError("it has samples that are not numbers")
-    full = 65535.0
-    if picture.mode == "F":
-        full = 1.0 if samples.max() <= 1.0 else max(255.0, float(samples.max()))
-    return Image.fromarray(np.clip(np.rint(samples * (255.0 / full)), 0, 255).astype(np.uint8))
+    depths = [2.0**depth - 1 for depth in _DEPTHS]
+    ranges = [1.0, depths[0], depths[-1], highest] if picture.mode == "F" else [*depths, highest]
+    low = min(0.0, lowest)
+    scale = 255.0 / (next(full for full in ranges if full >= highest) - low or 1.0)
+    gray = np.empty(samples.shape, np.uint8)
+    for top in range(0, len(samples), _ROWS):
+        some = (samples[top : top + _ROWS] - low) * scale
+        gray[top : top + _ROWS] = np.clip(np.rint(some), 0, 255)
+    return Image.fromarray(gray)
 
 
 def _mean_colour(rgba: Image.Image) -> tuple[int, ...]:
-    pixels = np.asarray(rgba, dtype=np.float64).reshape(-1, 4)
-    weight = pixels[:, 3].sum()
-    mean: Sequence[float] = (pixels[:, :3] * pixels[:, 3:]).sum(axis=0) / weight if weight else (128.0,) * 3
+    weight, total = 0.0, np.zeros(3)
+    pixels = np.asarray(rgba)
+    for top in range(0, len(pixels), _ROWS):
+        some = pixels[top : top + _ROWS].reshape(-1, 4).astype(np.float64)
+        weight += some[:, 3].sum()
+        total += (some[:, :3] * some[:, 3:]).sum(axis=0)
+    mean = total / weight if weight else np.full(3, 128.0)
     return (*(round(float(value)) for value in mean), 255)
 
 
 def _reason(error: Exception) -> str:
-    text = str(error)
+    text = str(error) or type(error).__name__
     return "it is no picture in a known format" if "cannot identify image file" in text else text

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import DatasetError
-from blurgate.images import find_photos
+from blurgate.finding import find_photos
 
 LABELS = ("sharp", "blurred")  # position = class
 

@@ -6,6 +6,7 @@ executed on loading.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.features import FEATURE_SETS, TOO_LITTLE_TEXTURE, extract_features, has_texture
 from blurgate.files import whole_file
-from blurgate.images import MIN_SIDE, Gray, Photo, read_plane
+from blurgate.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
 from blurgate.trees import Trees, read_trees
 
 FILE_FORMAT = 1
@@ -43,13 +44,13 @@ class Verdict:
     decision : {'sharp', 'blurred', 'undecided', ''}
         Empty if the photo could not be judged.
     probability : float or None
-        Calibrated P(blurred).
+        Calibrated P(blurred); None where it is undecided because there is nothing in the photo to judge by.
     kind : str
         ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
     strength_px : float or None
         Second-moment radius of the blur in pixels of the photo as it was looked at, where the model knows strengths.
     reason : str
-        Why it is undecided; it then has neither probability nor strength.
+        Why it is undecided.
     width, height : int or None
         In pixels.
     error : str
@@ -179,7 +180,9 @@ class BlurModel:
         """
         return self.judge([self.measure(photo)])[0]
 
-    def measure(self, photo: Photo, *, extract: Extract = extract_features) -> Measured:
+    def measure(
+        self, photo: Photo, *, extract: Extract = extract_features, max_megapixels: float = MAX_MEGAPIXELS
+    ) -> Measured:
         """Read a photo and measure it: all that can be done for one photo at a time, on any thread.
 
         Parameters
@@ -188,15 +191,18 @@ class BlurModel:
         extract : callable
             Gray and the name of a feature set -> features; `blurgate.features.extract_features`, one that gives the
             same, or the first step of one: see `blurgate.scanning.Engine`.
+        max_megapixels : float
+            See `blurgate.images.read_gray`.
 
         Raises
         ------
         PhotoError
             If it cannot be read.
         """
-        plane = read_plane(photo, min_side=1, max_pixels=FEATURE_SETS[self.card.feature_set].max_pixels)
+        max_pixels = FEATURE_SETS[self.card.feature_set].max_pixels
+        plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
         seen = Verdict(
-            path=os.fspath(photo) if isinstance(photo, str | os.PathLike) else "",
+            path=os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else "",
             width=plane.width,
             height=plane.height,
         )
@@ -220,14 +226,13 @@ class BlurModel:
     def _decide(self, seen: Verdict, said: Predictions, judgeable: NDArray[np.bool_], row: int) -> Verdict:
         if not judgeable[row]:
             return replace(seen, decision="undecided", reason=TOO_LITTLE_TEXTURE)
-        decision = "blurred" if said.probability[row] >= self.card.threshold else "sharp"
-        return replace(
+        known = replace(
             seen,
-            decision=decision,
             probability=round(float(said.probability[row]), 6),
-            kind=str(said.kind[row]) if decision == "blurred" and said.kind is not None else "",
+            kind="" if said.kind is None else str(said.kind[row]),
             strength_px=None if said.strength_px is None else round(float(said.strength_px[row]), 3),
         )
+        return decide(known, self.card.threshold)
 
     def predict_features(self, features: NDArray[np.float32]) -> Predictions:
         """Judge photos by their features.
@@ -279,6 +284,15 @@ class BlurModel:
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
 
     @cached_property
+    def fingerprint(self) -> str:
+        """What tells this model from others, whatever the threshold: two of the same say the same of every photo."""
+        card = {name: value for name, value in asdict(self.card).items() if "threshold" not in name}
+        digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
+        for name, content in sorted(self.boosters.items()):
+            digest.update(name.encode() + content)
+        return digest.hexdigest()
+
+    @cached_property
     def _trees(self) -> dict[str, Trees]:
         return {name: read_trees(content) for name, content in self.boosters.items()}
 
@@ -310,6 +324,27 @@ def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
     model = BlurModel(_read_card(card, path), boosters)
     _check_boosters(model, path)
     return model
+
+
+def decide(verdict: Verdict, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
+    """Decide by a verdict's probability; one that has none stays as it is.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    threshold : float
+        Blurred from this probability on.
+    review : (float, float), optional
+        In place of `threshold`: sharp below the first, blurred from the second on, between them undecided.
+    """
+    if verdict.probability is None:
+        return verdict
+    low, high = review or (threshold, threshold)
+    if verdict.probability >= high:
+        return replace(verdict, decision="blurred", reason="")
+    if verdict.probability < low:
+        return replace(verdict, decision="sharp", kind="", reason="")
+    return replace(verdict, decision="undecided", kind="", reason=f"to be looked at: from {low:g} to {high:g}")
 
 
 def to_probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_extra
 from blurgate.features import DEFAULT_FEATURE_SET, extract_features, extract_many
-from blurgate.images import Gray, find_photos
-from blurgate.model import BlurModel, Measured, Verdict, load_model
+from blurgate.finding import AnyPath, refuse_missing, walk_photos
+from blurgate.images import MAX_MEGAPIXELS, Gray, Photo
+from blurgate.model import BlurModel, Measured, Verdict, decide, load_model
+from blurgate.records import Records, open_records
 from blurgate.threads import run_in_order
 
 ENGINES = ("auto", "numpy", "compiled")
@@ -24,24 +28,55 @@ DEVICES = ("cpu", "cuda")
 MANY = 100  # photos from which on compiled code repays being loaded, and before long being compiled
 
 _BATCH = 16  # photos that the trees are asked about at once
+_COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A photo to judge, or what there is to say of it already."""
+
+    photo: Photo | None = None
+    said: Verdict | None = None
+    status: os.stat_result | None = None  # of its file, before it is read
 
 
 def scan(
-    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    photos: Any,
     *,
+    column: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    leave_out: Sequence[AnyPath] = (),
     model: BlurModel | None = None,
+    threshold: float | None = None,
+    review: tuple[float, float] | None = None,
+    resume: AnyPath | None = None,
     jobs: int | None = None,
     engine: str = "auto",
     device: str = "cpu",
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[Verdict]:
     """Judge photos, in order, without holding more than a few at a time.
 
     Parameters
     ----------
-    paths : path, or iterable of path
-        Files and folders; see `blurgate.images.find_photos`.
+    photos : path, photo, iterable of these, or table
+        Folders are searched for photos: see `blurgate.finding.walk_photos`. What else is a photo
+        `blurgate.images.read_gray` says. Of a table (pandas, polars, a Hugging Face dataset: whatever has named
+        columns) each row is a photo, by its path or its bytes, and has one verdict.
+    column : str, optional
+        Of a table; by default ``path``, ``file``, ``image``, ``photo`` or ``bytes``.
+    include, exclude, leave_out
+        What to judge in folders: see `blurgate.finding.walk_photos`.
     model : BlurModel, optional
         By default the one that ships.
+    threshold : float, optional
+        Blurred from this probability on; by default the model's.
+    review : (float, float), optional
+        In place of a threshold: sharp below the first probability, blurred from the second on, undecided between them.
+    resume : path, optional
+        A file that keeps what has been judged. What is in it is not judged again, if the photo's path, size and time
+        and the model are the same.
     jobs : int, optional
         Photos at work at the same time; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
@@ -49,7 +84,9 @@ def scan(
         ``compiled`` needs the extra ``fast``, and some ten seconds the first time; ``auto`` is ``compiled`` for `MANY`
         photos and more where it is installed and works, else ``numpy``.
     device : {'cpu', 'cuda'}
-        ``cuda`` measures them on a GPU, with torch, of the extra ``gpu``.
+        ``cuda`` measures them on a GPU, in batches, with torch, of the extra ``gpu``.
+    max_megapixels : float
+        A file that says it has more is refused before it is decoded.
 
     Returns
     -------
@@ -59,36 +96,152 @@ def scan(
     Raises
     ------
     PhotoError
-        If one of the paths does not exist, or there is no photo in them.
+        If one of the paths named does not exist, or there is no photo in them.
     MissingExtraError
         If the engine or the device's library is not installed.
     BlurgateError
         If compiled code was asked for and cannot be had.
+    OutputError
+        If what has been judged cannot be kept.
     ValueError
-        If there is no such engine or device.
+        If there is no such engine, device or column, or a threshold is no probability.
+
+    Examples
+    --------
+    >>> gray = np.full((64, 64), 9, np.uint8)
+    >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
+    ['undecided', '']
     """
-    photos = find_photos([paths] if isinstance(paths, str | os.PathLike) else paths)
-    if not photos:
-        raise PhotoError("photos were needed, but the folders given have none in them: check the path")
     judging = model or load_model()
-    chosen = find_engine(engine, device, count=len(photos), feature_set=judging.card.feature_set)
+    threshold = judging.card.threshold if threshold is None else threshold
+    _check_bounds(threshold, review)
+    items, count = _list_items(photos, column, lambda paths: walk_photos(
+        paths, include=include, exclude=exclude, leave_out=leave_out
+    ))  # fmt: skip
+    if count is None:
+        first = list(islice(items, 1))
+        if first and not isinstance(first[0].photo, str | None):
+            count = MANY  # a stream of pictures: to look ahead would be to hold them
+        else:
+            first.extend(islice(items, MANY - 1))
+            count = len(first)
+        items = chain(first, items)
+    if not count:
+        raise PhotoError("photos were needed, but the folders given have none in them: check the path")
+    chosen = find_engine(engine, device, count=count, feature_set=judging.card.feature_set)
+    # at threshold 0 every photo that can be judged is blurred, and its kind is said: it is decided in the end
+    verdicts = _judge(
+        judging.with_threshold(0.0), chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels
+    )
+    return (decide(verdict, threshold, review) for verdict in verdicts)
 
-    def measure(path: Path) -> Measured:
+
+def _judge(
+    model: BlurModel,
+    engine: Engine,
+    items: Iterator[_Item],
+    *,
+    resume: AnyPath | None,
+    jobs: int | None,
+    max_megapixels: float,
+) -> Iterator[Verdict]:
+    def begin(item: _Item) -> tuple[_Item, Measured]:
+        if item.photo is None:
+            return item, Measured(item.said or Verdict())
         try:
-            return judging.measure(path, extract=chosen.begin)
-        except PhotoError as error:
-            return Measured(Verdict(path=os.fspath(path), error=str(error)))
+            return item, model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
+        except (PhotoError, TypeError) as error:  # a row of a table may hold anything
+            return item, Measured(Verdict(path=_path_of(item.photo), error=str(error)))
 
-    return _judge(judging, chosen, run_in_order(measure, photos, jobs=jobs))
+    with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
+        begun = run_in_order(begin, _look_up(items, records) if records else items, jobs=jobs)
+        while batch := list(islice(begun, _BATCH)):
+            verdicts = model.judge(_finish([measured for _, measured in batch], engine, model.card.feature_set))
+            if records:
+                judged = zip((item.status for item, _ in batch), verdicts, strict=True)
+                records.add((status, verdict) for status, verdict in judged if status and not verdict.error)
+            yield from verdicts
 
 
-def _judge(model: BlurModel, engine: Engine, begun: Iterator[Measured]) -> Iterator[Verdict]:
-    while batch := list(islice(begun, _BATCH)):
-        places = [place for place, photo in enumerate(batch) if photo.features is not None]
-        finished = engine.finish([batch[place].features for place in places], model.card.feature_set)
-        for place, features in zip(places, finished, strict=True):
-            batch[place] = replace(batch[place], features=features)
-        yield from model.judge(batch)
+def _finish(batch: list[Measured], engine: Engine, feature_set: str) -> list[Measured]:
+    places = [place for place, photo in enumerate(batch) if photo.features is not None]
+    finished = engine.finish([batch[place].features for place in places], feature_set)
+    for place, features in zip(places, finished, strict=True):
+        batch[place] = replace(batch[place], features=features)
+    return batch
+
+
+def _look_up(items: Iterable[_Item], records: Records) -> Iterator[_Item]:
+    for item in items:
+        if not isinstance(item.photo, str):
+            yield item
+            continue
+        try:
+            status = Path(item.photo).stat()
+        except OSError:  # reading it will say why
+            yield item
+            continue
+        known = records.find(item.photo, status)
+        yield _Item(said=known) if known else replace(item, status=status)
+
+
+def _list_items(
+    photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Any]]
+) -> tuple[Iterator[_Item], int | None]:
+    """List what is to be judged, and say how much that is where it is known before."""
+    if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
+        cells = _take_column(photos, column)
+        return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else MANY
+    if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
+        photos = [photos]
+    if isinstance(photos, Sequence):
+        refuse_missing(photo for photo in photos if isinstance(photo, str | os.PathLike))
+
+    def list_items() -> Iterator[_Item]:
+        for photo in photos:
+            if not isinstance(photo, str | os.PathLike):
+                yield _Item(photo)
+                continue
+            for found in walk([photo]):
+                said = Verdict(path=found.path, error=f"{found.path} {found.problem}") if found.problem else None
+                yield _Item(None if said else found.path, said)
+
+    paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
+    return list_items(), None if paths_only else len(photos)
+
+
+def _take_column(table: Any, column: str | None) -> Iterable[Any]:
+    named = getattr(table, "column_names", None)
+    names = list(table.columns if named is None else named)
+    if column is None:
+        column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
+    if column not in names:
+        wanted = f"named {column}" if column else "of photos"
+        raise ValueError(f"a column {wanted} was needed, but the table has {', '.join(map(str, names))}: name one")
+    if hasattr(table, "features"):  # a Hugging Face dataset hands out rows; its columns would all be loaded at once
+        return (row[column] for row in table)
+    taken: Iterable[Any] = table[column]
+    return taken
+
+
+def _read_cell(cell: Any) -> _Item:
+    path = ""
+    if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
+        path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
+    if cell is None or isinstance(cell, float):  # not a number: what pandas has in an empty cell
+        return _Item(said=Verdict(path=path, error="the row has no photo: its cell is empty"))
+    return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell)
+
+
+def _path_of(photo: Photo) -> str:
+    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+
+
+def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+    if review and not 0 <= review[0] <= review[1] <= 1:
+        raise ValueError(f"review must be two probabilities, the lower one first, got {review[0]} and {review[1]}")
 
 
 @dataclass(frozen=True)

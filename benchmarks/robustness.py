@@ -1,0 +1,392 @@
+"""Bad files, mutated files, kills and very many files: see that nothing is lost; print what was found as JSON.
+
+    python benchmarks/robustness.py corpus
+    python benchmarks/robustness.py fuzz --count 20000 --minutes 20 --keep suspects
+    python benchmarks/robustness.py kills --kills 50 --photos 2000
+    python benchmarks/robustness.py many --files 100000
+
+corpus: every oddity of ``tests/oddities.py`` through ``scan`` of the command line. fuzz: mutated JPEG, PNG, TIFF and
+WebP files through ``predict``, in a process of their own, so that a crash is noticed; what crashes, takes longer than
+2 s or more than 1 GiB, raises anything but PhotoError, or is judged though Pillow by itself cannot decode it, is kept
+in a folder. kills: a scan is killed (SIGKILL) at random moments and resumed, again and again, with each kind of output;
+in the end the output must be that of a run undisturbed. many: time and memory of a scan of so many small photos, and of
+a tenth of them, and of resuming it when it is done.
+
+Exit code 1 if anything is not as it should be. Needs Linux and the extra ``all``.
+"""
+
+import argparse
+import faulthandler
+import io
+import json
+import os
+import platform
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from blurgate.demo import load_photographs
+from blurgate.errors import PhotoError
+from blurgate.images import encode_jpeg
+from blurgate.model import load_model
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+oddities: Any = import_module("oddities")
+
+Numbers = dict[str, Any]
+SLOW_S, HANG_S, LARGE_MIB = 2.0, 30, 1024
+CHUNK = 500  # mutations that one process is given
+OUTPUTS = ("csv", "jsonl", "parquet")
+TILE = 128  # pixels
+FOLDER = 500  # files
+KILLS_IN_A_CHAIN = 5
+SUMMARY = re.compile(r"\d[\d,]* photos?: .*|wrote .*")
+
+
+def run_corpus(options: argparse.Namespace) -> Numbers:
+    """Judge every oddity, and compare with what its table says."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "corpus"
+        skipped = oddities.make_corpus(folder, oddities.load_photo(), oddities.ODDITIES)
+        began = time.monotonic()
+        ended = subprocess.run(
+            [sys.executable, "-m", "blurgate", "scan", str(folder), "--format", "jsonl"],
+            capture_output=True,
+            text=True,
+            timeout=options.minutes * 60,
+            check=False,
+        )
+        seconds = time.monotonic() - began
+        rows = [json.loads(line) for line in ended.stdout.splitlines()]
+        (plain,) = oddities.rows_of("plain", folder, rows)
+        faults = {
+            name: oddities.find_fault(oddity, oddities.rows_of(name, folder, rows), plain)
+            for name, oddity in oddities.ODDITIES.items()
+            if name not in skipped
+        }
+    said = [line for line in ended.stderr.splitlines() if not SUMMARY.fullmatch(line)]
+    found = {name: fault for name, fault in faults.items() if fault}
+    return {
+        "ok": not found and not said and ended.returncode == 0,
+        "kinds": len(faults),
+        "as_expected": len(faults) - len(found),
+        "expected": dict(Counter(oddities.ODDITIES[name].expected for name in faults)),
+        "faults": found,
+        "skipped": skipped,
+        "exit_code": ended.returncode,
+        "stderr_beside_the_summary": said,
+        "seconds": round(seconds, 1),
+    }
+
+
+def run_fuzz(options: argparse.Namespace) -> Numbers:
+    """Have processes judge chunk after chunk of mutations, until there are enough or time is up."""
+    deadline = time.monotonic() + options.minutes * 60
+    kept = options.keep.resolve()
+    suspects: list[Numbers] = []
+    outcomes: Counter[str] = Counter()
+    warned: Counter[str] = Counter()
+    lines_of_stderr = done = 0
+    seconds: list[float] = []
+    peak = at_start = 0.0
+    seeds = oddities.make_seeds(oddities.load_photo())
+    while done < options.count and time.monotonic() < deadline:
+        count = min(CHUNK, options.count - done)
+        reports, ended, said = judge_chunk(options.seed, done, count)
+        lines_of_stderr += said
+        for report in reports:
+            seconds.append(report["seconds"])
+            outcomes[report["outcome"]] += 1
+            warned.update(report["warnings"])
+            peak = max(peak, report["peak_mib"])
+            at_start = at_start or report["peak_before_mib"]
+            grown = report["peak_mib"] > LARGE_MIB >= report["peak_before_mib"]
+            if report["seconds"] > SLOW_S or report["outcome"] not in ("verdict", "PhotoError") or grown:
+                suspects.append({**report, "file": keep(kept, seeds, options.seed, report["number"])})
+        done += len(reports)
+        if len(reports) < count:  # the next one is what ended the process
+            how = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}, such as of a hang"
+            outcomes[how] += 1
+            suspects.append({"outcome": how, "number": done, "file": keep(kept, seeds, options.seed, done)})
+            done += 1
+    return {
+        "ok": not suspects and done == options.count,
+        "mutations": done,
+        "seed": options.seed,
+        "seeds": len(seeds),
+        "outcomes": dict(outcomes),
+        "suspects": sorted(suspects, key=lambda suspect: -suspect.get("seconds", HANG_S))[:20],
+        "slowest_s": round(max(seconds, default=0.0), 3),
+        "median_ms": round(1e3 * statistics.median(seconds or [0.0]), 2),
+        "peak_mib": round(peak),
+        "peak_before_the_first_mib": round(at_start),
+        "warnings": dict(warned.most_common(20)),
+        "lines_on_stderr": lines_of_stderr,
+    }
+
+
+def judge_chunk(seed: int, first: int, count: int) -> tuple[list[Numbers], int, int]:
+    """Have a process judge some mutations: -> a report of each that it got through, exit code, lines on stderr."""
+    words = [sys.executable, __file__, "chunk", "--seed", str(seed), "--first", str(first), "--count", str(count)]
+    ended = subprocess.run(words, capture_output=True, check=False)
+    reports = [json.loads(line) for line in ended.stdout.splitlines() if line.endswith(b"}")]
+    return reports, ended.returncode, len(ended.stderr.splitlines())
+
+
+def run_chunk(options: argparse.Namespace) -> None:
+    """Judge some mutations, and print a line of JSON on each as soon as it is done."""
+    seeds, model = oddities.make_seeds(oddities.load_photo()), load_model()
+    for content in seeds.values():
+        model.predict(content)
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)  # not the machine's memory, in the worst case
+    for number in range(options.first, options.first + options.count):
+        content = oddities.mutate(seeds, number, seed=options.seed)[1]
+        before = peak_mib()
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            began = time.perf_counter()
+            try:
+                decision = model.predict(content).decision
+                outcome = "verdict" if decision in ("sharp", "blurred", "undecided") else f"decision {decision!r}"
+            except PhotoError:
+                outcome = "PhotoError"
+            except Exception as error:  # whatever it is, it is what is looked for
+                outcome = f"{type(error).__name__}: {str(error)[:100]}"
+            seconds = time.perf_counter() - began
+            after = peak_mib()
+            if outcome == "verdict" and not is_whole(content):
+                outcome = "a verdict on what Pillow does not decode to its end"
+        faulthandler.cancel_dump_traceback_later()
+        report = {
+            "number": number,
+            "outcome": outcome,
+            "seconds": round(seconds, 4),
+            "peak_before_mib": before,
+            "peak_mib": after,
+            "warnings": [f"{warning.category.__name__}: {str(warning.message)[:40]}" for warning in warned],
+        }
+        print(json.dumps(report), flush=True)
+
+
+def is_whole(content: bytes) -> bool:
+    """Say whether Pillow by itself decodes a picture without an error."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            picture.load()
+    except Exception:  # its plugins raise all kinds
+        return False
+    return True
+
+
+def peak_mib() -> float:
+    """Say how much memory this process has had at the most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def keep(folder: Path, seeds: Mapping[str, bytes], seed: int, number: int) -> str:
+    """Write a mutation to a folder, to be looked at."""
+    name, content = oddities.mutate(seeds, number, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return str(folder / name)
+
+
+def run_kills(options: argparse.Namespace) -> Numbers:
+    """Kill and resume scans with each kind of output."""
+    results: Numbers = {"ok": True, "photos": options.photos}
+    rng = np.random.default_rng(options.seed)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        lay_photos(work / "photos", options.photos, distinct=options.photos)
+        for suffix in OUTPUTS:
+            print(suffix, file=sys.stderr, flush=True)
+            found = kill_scans(work, suffix, options.kills, rng)
+            results[suffix] = found
+            results["ok"] &= not (found["torn"] or found["failed"] or found["different"] or found["left_over"])
+    return results
+
+
+def kill_scans(work: Path, suffix: str, kills: int, rng: np.random.Generator) -> Numbers:
+    """Kill a scan and resume it until it ends, and again from the start, until there were enough kills."""
+    folder = work / suffix
+    undisturbed = folder / "undisturbed" / f"v.{suffix}"
+    undisturbed.parent.mkdir(parents=True)
+    lasts = time_scan(work / "photos", undisturbed)
+    wanted = read_rows(undisturbed)
+    idle = time_scan(work / "photos", undisturbed)  # to start, and to write what is known already
+    killed = torn = failed = different = chains = 0
+    left_over: set[str] = set()
+    moments: list[float] = []
+    while killed < kills:
+        output = folder / str(chains) / f"v.{suffix}"
+        output.parent.mkdir()
+        chains, left = chains + 1, max(0.0, lasts - idle)
+        for _ in range(min(KILLS_IN_A_CHAIN, kills - killed)):
+            moment = float(rng.uniform(0, idle + left))
+            process = begin_scan(work / "photos", output)
+            time.sleep(moment)
+            process.kill()
+            ended = process.wait()
+            torn += output.exists() and read_rows(output) != wanted
+            if ended != -signal.SIGKILL:  # it was done before
+                failed += ended != 0
+                break
+            killed, left = killed + 1, left - max(0.0, min(left, moment - idle))
+            moments.append(moment)
+        failed += begin_scan(work / "photos", output).wait() != 0
+        different += not output.exists() or read_rows(output) != wanted
+        left_over |= {entry.name for entry in output.parent.iterdir()} - {output.name, f"{output.name}.resume"}
+    return {
+        "kills": killed,
+        "chains": chains,
+        "torn": torn,
+        "failed": failed,
+        "different": different,
+        "left_over": sorted(left_over),
+        "rows": len(wanted),
+        "seconds_undisturbed": round(lasts, 2),
+        "seconds_to_resume_what_is_done": round(idle, 2),
+        "moments_s": [round(moment, 2) for moment in sorted(moments)],
+    }
+
+
+def time_scan(photos: Path, output: Path) -> float:
+    """Time a scan that nothing disturbs."""
+    return float(measure_scan(photos, output, 1)["seconds"])
+
+
+def begin_scan(photos: Path, output: Path, said: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    """Start a scan that can be resumed; what it says goes to `said`."""
+    words = [sys.executable, "-m", "blurgate", "scan", str(photos), "--output", str(output), "--resume"]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+
+
+def read_rows(output: Path) -> list[Any]:
+    """Read a CSV's or JSON lines' bytes, line by line, or a Parquet's rows."""
+    if output.suffix == ".parquet":
+        from pyarrow import parquet
+
+        rows: list[Any] = parquet.read_table(output).to_pylist()
+        return rows
+    return output.read_bytes().splitlines(keepends=True)
+
+
+def lay_photos(folder: Path, count: int, *, distinct: int) -> None:
+    """Lay small photos into nested folders; when there are enough distinct ones, more names of the same."""
+    tiles = cut_endless(distinct)
+    first: list[Path] = []
+    for number in range(count):
+        path = folder / f"{number // (10 * FOLDER):03}" / f"{number // FOLDER:04}" / f"{number:07}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number < distinct:
+            path.write_bytes(next(tiles))
+            first.append(path)
+        else:
+            path.hardlink_to(first[number % distinct])
+
+
+def cut_endless(count: int) -> Iterator[bytes]:
+    """Cut so many tiles at random places of the demo's photographs, as JPEG."""
+    photographs = list(load_photographs().values())
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        rgb = photographs[number % len(photographs)]
+        top, left = (int(rng.integers(side - TILE)) for side in rgb.shape[:2])
+        yield encode_jpeg(np.ascontiguousarray(rgb[top : top + TILE, left : left + TILE]), quality=90)
+
+
+def run_many(options: argparse.Namespace) -> Numbers:
+    """Time scans of many photos and of a tenth of them, and what it takes to find that all of it is done."""
+    results: Numbers = {"cpu": platform.machine(), "cores": os.cpu_count()}
+    counts = (options.files // 10, options.files)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        for count in counts:
+            print(count, file=sys.stderr, flush=True)
+            lay_photos(work / str(count), count, distinct=min(count, 500))
+            output = work / f"{count}.csv"
+            results[str(count)] = {
+                "scan": measure_scan(work / str(count), output, count),
+                "resume": measure_scan(work / str(count), output, count),
+                "rows": len(read_rows(output)) - 1,
+            }
+    few, many = (results[str(count)] for count in counts)
+    results["ratio"] = {
+        step: {key: round(many[step][key] / few[step][key], 2) for key in ("ms_per_photo", "peak_mib")}
+        for step in ("scan", "resume")
+    }
+    whole = all(results[str(count)]["rows"] == count for count in counts)
+    results["ok"] = (
+        whole and results["ratio"]["scan"]["peak_mib"] < 1.25 and results["ratio"]["scan"]["ms_per_photo"] < 1.25
+    )
+    return results
+
+
+def measure_scan(photos: Path, output: Path, count: int) -> Numbers:
+    """Time a scan and see how much memory it has at the most."""
+    with tempfile.TemporaryFile() as said:
+        began = time.monotonic()
+        process = begin_scan(photos, output, said)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            said.seek(0)
+            sys.exit(f"a scan to {output} failed with exit code {process.returncode}:\n{said.read().decode()[-2000:]}")
+    return {
+        "seconds": round(seconds, 2),
+        "ms_per_photo": round(1e3 * seconds / count, 3),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "peak_mib": round(usage.ru_maxrss / 1024),
+    }
+
+
+def main() -> None:
+    """Print the JSON; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    corpus = commands.add_parser("corpus")
+    corpus.add_argument("--minutes", type=float, default=5, help="the longest that the scan may take")
+    fuzz = commands.add_parser("fuzz")
+    fuzz.add_argument("--count", type=int, default=20_000)
+    fuzz.add_argument("--minutes", type=float, default=20, help="the longest that all of it may take")
+    fuzz.add_argument("--seed", type=int, default=0)
+    fuzz.add_argument("--keep", type=Path, default=Path("fuzz-suspects"), help="folder for files that did harm")
+    chunk = commands.add_parser("chunk", help="a part of fuzz, in this process")
+    for name in ("--seed", "--first", "--count"):
+        chunk.add_argument(name, type=int, required=True)
+    kills = commands.add_parser("kills")
+    kills.add_argument("--kills", type=int, default=50, help="for each kind of output")
+    kills.add_argument("--photos", type=int, default=2_000)
+    kills.add_argument("--seed", type=int, default=0)
+    many = commands.add_parser("many")
+    many.add_argument("--files", type=int, default=100_000)
+    options = parser.parse_args()
+    if options.command == "chunk":
+        run_chunk(options)
+        return
+    results = COMMANDS[options.command](options)
+    print(json.dumps(results, indent=1))
+    if not results["ok"]:
+        sys.exit(1)
+
+
+COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many}
+
+if __name__ == "__main__":
+    main()

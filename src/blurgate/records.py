@@ -1,0 +1,85 @@
+"""What has been judged, kept while a scan runs, so that a scan that was ended goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from blurgate import __version__
+from blurgate.errors import OutputError
+from blurgate.model import Verdict
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS verdicts (
+    path BLOB PRIMARY KEY, size INTEGER, modified_ns INTEGER, judge TEXT, verdict TEXT
+) WITHOUT ROWID
+"""
+
+
+class Records:
+    """Verdicts by path, size and time of the photo, and by the model.
+
+    Parameters
+    ----------
+    database : sqlite3.Connection
+    judge : str
+        Says by which model, and how, the photos are judged: see `blurgate.model.BlurModel.fingerprint`.
+    """
+
+    def __init__(self, database: sqlite3.Connection, judge: str) -> None:
+        self._database, self._judge = database, f"{__version__} {judge}"
+
+    def find(self, path: str, status: os.stat_result) -> Verdict | None:
+        """Look up what was said of a photo, if it has not changed since."""
+        row = self._database.execute(
+            "SELECT verdict FROM verdicts WHERE path = ? AND size = ? AND modified_ns = ? AND judge = ?",
+            (os.fsencode(path), status.st_size, status.st_mtime_ns, self._judge),
+        ).fetchone()
+        return row and Verdict(path=path, **json.loads(row[0]))
+
+    def add(self, judged: Iterable[tuple[os.stat_result, Verdict]]) -> None:
+        """Keep verdicts, with what each photo's file was before it was read: all of them or none."""
+        rows = [
+            (
+                os.fsencode(verdict.path),
+                status.st_size,
+                status.st_mtime_ns,
+                self._judge,
+                json.dumps({name: value for name, value in asdict(verdict).items() if name != "path"}),
+            )
+            for status, verdict in judged
+        ]
+        with self._database:
+            self._database.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)", rows)
+
+
+@contextmanager
+def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
+    """Open the file that keeps them, a SQLite database; make it where it is missing.
+
+    Raises
+    ------
+    OutputError
+        If it is no such file, or cannot be written, now or later.
+    """
+    try:
+        with closing(sqlite3.connect(path, check_same_thread=False)) as database:
+            database.execute("PRAGMA journal_mode = WAL")  # a killed process leaves whole rows
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_TABLE)
+            yield Records(database, judge)
+    except sqlite3.Error as error:
+        raise OutputError(
+            f"{path} cannot keep what has been judged ({error}): make room, or delete it and begin anew"
+        ) from error
+
+
+def forget(path: str | os.PathLike[str]) -> None:
+    """Delete the file that keeps records, if there is one."""
+    for name in (f"{os.fspath(path)}{end}" for end in ("", "-wal", "-shm", "-journal")):
+        Path(name).unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+import pytest
+
+from blurgate import filing
+from blurgate.errors import OutputError
+from blurgate.filing import ACTIONS, Filing
+from blurgate.model import Verdict
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two photos in a folder and below it, one of them in another folder of the same name."""
+    for name in ("in/a.jpg", "in/sub/a.jpg", "more/in/a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    return tmp_path / "in"
+
+
+def tree(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_photos_keep_their_place(photos, tmp_path, action):
+    files = Filing(action, tmp_path / "out", [photos])
+    assert files.file(Verdict(str(photos / "a.jpg"), "sharp")) == tmp_path / "out/sharp/a.jpg"
+    files.file(Verdict(str(photos / "sub/a.jpg"), "blurred"))
+    assert files.file(Verdict(str(photos / "torn.jpg"), error="it is torn")) is None
+    assert tree(tmp_path / "out") == ["blurred/sub/a.jpg", "sharp/a.jpg"]
+    assert (tmp_path / "out/blurred/sub/a.jpg").read_text() == "in/sub/a.jpg"
+    assert (tmp_path / "out/sharp/a.jpg").is_symlink() == (action == "link")
+    assert tree(photos) == ([] if action == "move" else ["a.jpg", "sub/a.jpg"])
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_nothing_is_ever_overwritten(photos, tmp_path, action):
+    (tmp_path / "out/sharp").mkdir(parents=True)
+    (tmp_path / "out/sharp/a.jpg").write_text("another")
+    (tmp_path / "out/sharp/a (2).jpg").symlink_to("nowhere")
+    files = Filing(action, tmp_path / "out", [photos])
+    assert files.file(Verdict(str(photos / "a.jpg"), "sharp")) == tmp_path / "out/sharp/a (3).jpg"
+    assert (tmp_path / "out/sharp/a.jpg").read_text() == "another"
+    assert (tmp_path / "out/sharp/a (3).jpg").read_text() == "in/a.jpg"
+
+
+@pytest.mark.parametrize("action", ["copy", "link"])
+def test_a_second_run_brings_nothing_twice(photos, tmp_path, action):
+    for _ in range(2):
+        Filing(action, tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path / "out") == ["sharp/a.jpg"]
+
+
+def test_several_folders_have_one_each(photos, tmp_path):
+    roots = [photos, tmp_path / "more", tmp_path / "more/in"]
+    files = Filing("copy", tmp_path / "out", roots)
+    for path in (photos / "a.jpg", tmp_path / "more/in/a.jpg"):
+        files.file(Verdict(str(path), "sharp"))
+    assert tree(tmp_path / "out") == ["sharp/in/a (2).jpg", "sharp/in/a.jpg"]
+    assert Filing("copy", tmp_path / "o2", [photos / "a.jpg"]).file(Verdict(str(photos / "a.jpg"), "sharp")) == (
+        tmp_path / "o2/sharp/a.jpg"
+    )
+
+
+def test_a_dry_run_says_where_and_touches_nothing(photos, tmp_path):
+    files = Filing("move", tmp_path / "out", [photos, tmp_path / "more/in"], dry_run=True)
+    said = [files.file(Verdict(str(path), "sharp")) for path in (photos / "a.jpg", tmp_path / "more/in/a.jpg")]
+    assert said == [tmp_path / "out/sharp/in/a.jpg", tmp_path / "out/sharp/in/a (2).jpg"]
+    assert not (tmp_path / "out").exists()
+    assert (photos / "a.jpg").exists()
+
+
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_disk_without_hard_links_and_another_disk(photos, tmp_path, action, monkeypatch):
+    def refuse(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(filing.Path, "hardlink_to", refuse)
+    (tmp_path / "out/sharp").mkdir(parents=True)
+    (tmp_path / "out/sharp/a.jpg").write_text("another")
+    Filing(action, tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert (tmp_path / "out/sharp/a (2).jpg").read_text() == "in/a.jpg"
+    assert tree(tmp_path / "out") == ["sharp/a (2).jpg", "sharp/a.jpg"]
+
+
+def test_a_link_that_is_moved_brings_what_it_leads_to(photos, tmp_path):
+    (photos / "b.jpg").symlink_to("sub/a.jpg")
+    Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "b.jpg"), "sharp"))
+    assert (tmp_path / "out/sharp/b.jpg").read_text() == "in/sub/a.jpg"
+    assert tree(photos) == ["a.jpg", "sub/a.jpg"]
+
+
+def test_a_failure_is_one_sentence_and_leaves_the_photo(photos, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(filing.shutil, "copy2", fail)
+    with pytest.raises(OutputError, match=r"a.jpg cannot be brought to .*a.jpg .No space left on device.: make room"):
+        Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path / "out") == []
+    assert tree(photos) == ["a.jpg", "sub/a.jpg"]

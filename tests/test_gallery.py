@@ -1,0 +1,513 @@
+import csv
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from blurgate import gallery
+from blurgate.gallery import write_gallery
+from blurgate.labels import read_csv
+from blurgate.model import Verdict
+
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+QUIETLY = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
+QUIETLY += ("disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=1400,900")
+THRESHOLD = 0.4765524657889302
+PROBABILITIES = (0.03, 0.97, 0.52, 0.48, 0.12, 0.88, 0.61)
+HOSTILE = (
+    "</script><script>document.title = 'broken'</script>.jpg",
+    "<!--<script>.jpg",
+    "<img src=x onerror=\"document.title = 'broken'\">.jpg",
+    'a "quoted", name & more.jpg',
+    "{{ thumbnails }} {{ photos }} {{ script_hash }}.jpg",
+    "line\nbreak\r\x1b[31m\x00.jpg",
+    "\u202egpj.sey\u2028.jpg",
+    "latin\xe9 \udce9\udcff.jpg",
+    "😀 $& $1 \\u003c `${1}`.jpg",
+)
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory):
+    """Seven judged photos, one left for review, one too small, one that cannot be read."""
+    folder = tmp_path_factory.mktemp("scan") / "photos"
+    (folder / "deep").mkdir(parents=True)
+    found = []
+    for place, probability in enumerate(PROBABILITIES):
+        path = folder / ("deep" if place % 2 else "") / f"photo{place}.png"
+        Image.new("RGB", (400, 300), (30 * place, 200, 100)).save(path)
+        blurred = probability >= THRESHOLD
+        decision, kind = ("blurred", "motion") if blurred else ("sharp", "")
+        found.append(Verdict(str(path), decision, probability, kind, 8 * probability, width=400, height=300))
+    found[3] = replace(found[3], decision="undecided", reason="near the threshold", kind="")
+    Image.new("RGB", (20, 20), (250, 250, 0)).save(folder / "icon.png")
+    found.append(Verdict(str(folder / "icon.png"), "undecided", reason="too small", width=20, height=20))
+    found.append(Verdict(str(folder / "torn.jpg"), error="torn.jpg cannot be read as a picture: it is cut short"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(verdicts):
+    path = Path(verdicts[0].path).parents[1] / "page.html"
+    write_gallery(verdicts, path, threshold=THRESHOLD)
+    return path
+
+
+def known(page):
+    text = page.read_text(encoding="utf-8")
+    return json.loads(re.search(r'<script type="application/json" id="photos">(.*?)</script>', text, re.S)[1])
+
+
+def count_blurred(verdicts, threshold):
+    return sum(verdict.probability >= threshold for verdict in verdicts if verdict.probability is not None)
+
+
+# ---- the file
+
+
+def test_the_page_needs_nothing_from_outside(page):
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"\s(?:src|href|action|srcset)\s*=\s*[\"']", text)
+    assert not re.search(r"https?:|@import|url\((?!#)|<link|<iframe|<script src|fetch\(|XMLHttp|innerHTML", text)
+    assert "default-src 'none'" in text
+
+
+def test_the_page_knows_all_of_every_photo_worst_first(page, verdicts):
+    photos = known(page)["photos"]
+    first_to_last = [1, 5, 6, 2, 3, 4, 0, 7, 8]
+    assert [photo["path"] for photo in photos] == [verdicts[place].path for place in first_to_last]
+    assert [Verdict(**{name: photo[name] for name in Verdict.__dataclass_fields__}) for photo in photos] == [
+        verdicts[place] for place in first_to_last
+    ]
+    assert all(Path(photo["file"]).is_absolute() for photo in photos)
+    assert photos[0]["links"] == ["./photos/deep/photo1.png", Path(verdicts[1].path).as_uri()]
+
+
+def test_every_photo_has_a_small_thumbnail_but_those_that_cannot_be_read(page):
+    thumbnails = re.findall(r'<script type="text/plain" id="thumbnail-(\d+)">(.*?)</script>', page.read_text())
+    assert [int(place) for place, _ in thumbnails] == list(range(9))
+    assert [bool(content) for _, content in thumbnails] == [True] * 8 + [False]
+    assert all(len(content) < 8000 for _, content in thumbnails)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_data_not_markup(name, tmp_path):
+    honest, hostile = tmp_path / "honest.html", tmp_path / "hostile.html"
+    write_gallery([Verdict("a.jpg", "blurred", 0.9, error="a")], honest, threshold=0.5)
+    write_gallery([Verdict(name, "blurred", 0.9, error=name, reason=name)], hostile, threshold=0.5)
+    for mark in ("<", "{{", "\n", "<!--", "\r"):
+        assert hostile.read_bytes().count(mark.encode()) == honest.read_bytes().count(mark.encode()) + (
+            name.count(mark) * 4 if mark == "{{" else 0
+        )
+    assert known(hostile)["photos"][0]["path"] == name
+
+
+def test_the_same_verdicts_give_the_same_page_and_others_another_key(page, verdicts, tmp_path):
+    again = page.with_name("again.html")
+    write_gallery(iter(verdicts), again, threshold=THRESHOLD, jobs=1)
+    assert again.read_bytes() == page.read_bytes()
+    write_gallery(verdicts[1:], again, threshold=THRESHOLD)
+    assert known(again)["key"] != known(page)["key"]
+
+
+def test_the_page_appears_whole_or_not_at_all(page, verdicts, monkeypatch):
+    def fail(path, *, side):
+        raise MemoryError
+
+    before = page.read_bytes()
+    monkeypatch.setattr(gallery, "thumbnail", fail)
+    with pytest.raises(MemoryError):
+        write_gallery(verdicts, page, threshold=0.1)
+    assert page.read_bytes() == before
+    assert not list(page.parent.glob(".*"))
+
+
+def test_progress_is_shown(verdicts, tmp_path):
+    seen = []
+
+    def track(items, /, *, total, doing):
+        seen.append((total, doing))
+        yield from items
+
+    write_gallery(verdicts, tmp_path / "page.html", threshold=0.5, track=track)
+    assert seen == [(9, "making thumbnails")]
+
+
+def test_photos_on_disk_and_a_probability_are_needed(tmp_path):
+    with pytest.raises(ValueError, match="photos on disk were needed, got a verdict without a path"):
+        write_gallery([Verdict(decision="sharp", probability=0.1)], tmp_path / "page.html", threshold=0.5)
+    with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.5"):
+        write_gallery([], tmp_path / "page.html", threshold=1.5)
+    assert not list(tmp_path.iterdir())
+
+
+# ---- the page in a browser
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    try:
+        from selenium import webdriver
+    except ImportError:
+        pytest.skip("needs Chromium and ChromeDriver, and selenium")
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        pytest.skip("needs Chromium and ChromeDriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in QUIETLY:
+        options.add_argument(f"--{argument}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    driver.set_script_timeout(20)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def browser(chromium, tmp_path):
+    """The browser, with nothing kept from an earlier test; in the end, no word of an error in its console."""
+    chromium.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    chromium.get(gallery._TEMPLATE.as_uri())  # any page of a file has what all of them keep
+    chromium.execute_script("localStorage.clear()")
+    chromium.get_log("browser")
+    yield chromium
+    assert [entry["message"] for entry in chromium.get_log("browser")] == []
+
+
+def visit(browser, page):
+    browser.get(page.as_uri())
+    settle(browser)
+
+
+def settle(browser):
+    """Wait until what was done is drawn."""
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))")
+
+
+def find(browser, selector):
+    return browser.find_element("css selector", selector)
+
+
+def click(browser, selector):
+    find(browser, selector).click()
+    settle(browser)
+
+
+def press(browser, *keys):
+    browser.switch_to.active_element.send_keys(*keys)
+    settle(browser)
+
+
+def fill(browser, selector, text):
+    from selenium.webdriver import Keys
+
+    find(browser, selector).send_keys(Keys.CONTROL + "a", Keys.NULL, text or Keys.DELETE)
+    settle(browser)
+
+
+def texts(browser, selector):
+    found = "return [...document.querySelectorAll(arguments[0])].map((element) => element.textContent)"
+    return browser.execute_script(found, selector)
+
+
+def shown(browser):
+    return [name.removesuffix(".png").removeprefix("photo") for name in texts(browser, ".tile .name")]
+
+
+def counts(browser):
+    return {name: int(number.replace(",", "")) for name, number in (
+        text.rsplit(" ", 1) for text in texts(browser, "#filters button")
+    )}  # fmt: skip
+
+
+def wait(browser, what):
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    return WebDriverWait(browser, 10, poll_frequency=0.05).until(lambda _: what())
+
+
+def width_of_large(browser):
+    seen = "const it = document.getElementById('picture'); return it.complete && !it.hidden ? it.naturalWidth : 0"
+    return wait(browser, lambda: browser.execute_script(seen))
+
+
+def read_download(browser, folder):
+    path = folder / "labels.csv"
+    path.unlink(missing_ok=True)
+    click(browser, "#download")
+    wait(browser, path.exists)
+    content = path.read_bytes()
+    path.unlink()
+    assert content.startswith(b"file,label\r\n")
+    text = content.decode(errors="surrogateescape")
+    return {row["file"]: row["label"] for row in csv.DictReader(io.StringIO(text, newline=""))}
+
+
+def test_it_opens_with_the_worst_first_and_all_that_is_said(browser, page):
+    visit(browser, page)
+    assert browser.title == "9 photos judged"
+    assert shown(browser) == ["1", "5", "6", "2", "3", "4", "0", "icon", "torn.jpg"]
+    said = texts(browser, ".said")
+    assert said[:2] == ["blurred0.970", "blurred0.880"]
+    assert said[4:] == ["undecided0.480", "sharp0.120", "sharp0.030", "undecided", "could not be read"]
+    remarks = texts(browser, ".remark")
+    assert remarks[0] == "motion, 7.8 px"
+    assert remarks[4] == "near the threshold"
+    assert remarks[7] == "too small"
+    assert texts(browser, ".tile .missing")[-1] == "torn.jpg cannot be read as a picture: it is cut short"
+    assert counts(browser) == {
+        "All": 9, "Blurred": 4, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Overridden": 0,
+    }  # fmt: skip
+    assert find(browser, "#hint").text.startswith("0.477 is the threshold of the scan.")
+    assert "The scan left 1 photo undecided" in find(browser, "#hint").text
+
+
+@pytest.mark.parametrize(
+    ("order", "first_to_last"),
+    [
+        ("best", ["0", "4", "3", "2", "6", "5", "1", "icon", "torn.jpg"]),
+        ("nearest", ["3", "2", "6", "4", "5", "0", "1", "icon", "torn.jpg"]),
+        ("path", ["1", "3", "5", "icon", "0", "2", "4", "6", "torn.jpg"]),
+    ],
+)
+def test_it_is_ordered(browser, page, order, first_to_last):
+    visit(browser, page)
+    click(browser, f"#order option[value={order}]")
+    assert shown(browser) == first_to_last
+
+
+def test_it_is_filtered_and_searched(browser, page):
+    visit(browser, page)
+    click(browser, "#filters [value=blurred]")
+    assert shown(browser) == ["1", "5", "6", "2"]
+    assert find(browser, "#shown").text == "4 of 9 photos"
+    fill(browser, "#search", "DEEP/photo")
+    assert shown(browser) == ["1", "5"]
+    assert counts(browser)["All"] == 3
+    click(browser, "#filters [value=unread]")
+    assert shown(browser) == []
+    assert find(browser, "#nothing").is_displayed()
+    click(browser, "#everything")
+    assert len(shown(browser)) == 9
+
+
+def test_sliding_the_threshold_decides_everything_anew(browser, page, verdicts):
+    from selenium.webdriver import ActionChains, Keys
+
+    visit(browser, page)
+    slider = find(browser, "#slider")
+    width = find(browser, "#bars").size["width"]
+    start = round((THRESHOLD - 0.5) * slider.size["width"])
+    for way in (0.25, 0.43, -0.45):
+        grip = ActionChains(browser).move_to_element_with_offset(slider, start, 0).click_and_hold()
+        grip.move_to_element_with_offset(slider, round(way * width), 0).release().perform()
+        settle(browser)
+        threshold = float(find(browser, "#number").get_property("value"))
+        assert threshold == pytest.approx(0.5 + way, abs=0.01)
+        blurred = count_blurred(verdicts, threshold)
+        assert (find(browser, "#count-blurred").text, find(browser, "#count-sharp").text) == (
+            str(blurred),
+            str(7 - blurred),
+        )
+        assert (counts(browser)["Blurred"], counts(browser)["Undecided"]) == (blurred, 1)
+        assert f"--threshold {threshold:g}" in find(browser, "#hint").text
+        start = round((threshold - 0.5) * width)
+    slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    settle(browser)
+    assert float(find(browser, "#number").get_property("value")) == pytest.approx(threshold + 0.02)
+    fill(browser, "#number", "0.88")
+    assert find(browser, "#count-blurred").text == "2"
+    click(browser, "#reset")
+    assert counts(browser)["Undecided"] == 2
+    assert find(browser, "#number").get_property("value") == "0.477"
+
+
+def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, tmp_path):
+    from selenium.webdriver import Keys
+
+    visit(browser, page)
+    file = [verdict.path for verdict in verdicts]
+    judged = {file[place]: "blurred" if place in {1, 5, 6, 2} else "sharp" for place in (0, 1, 2, 4, 5, 6)}
+    assert read_download(browser, tmp_path) == judged
+
+    click(browser, ".tile:nth-child(1) [value=sharp]")
+    find(browser, ".tile:nth-child(4) .photo").send_keys("b", Keys.ARROW_RIGHT)  # the next one is left for review
+    press(browser, "s")
+    press(browser, Keys.ARROW_RIGHT, "s", "s")  # and taken back
+    assert texts(browser, '.tile [aria-pressed="true"]') == ["sharp", "blurred", "sharp"]
+    assert counts(browser)["Overridden"] == 3
+    assert find(browser, "#overridden").text == "3 overridden (the model agrees with 1)."
+
+    said = {file[1]: "sharp", file[2]: "blurred", file[3]: "sharp"}
+    assert read_download(browser, tmp_path) == judged | said
+    click(browser, "#others")
+    assert read_download(browser, tmp_path) == said
+
+    visit(browser, page)
+    click(browser, "#filters [value=overridden]")
+    assert shown(browser) == ["1", "2", "3"]
+    find(browser, ".tile .photo").send_keys("s")
+    settle(browser)
+    assert shown(browser) == ["2", "3"]
+    assert browser.switch_to.active_element.get_attribute("aria-label").startswith(file[2])
+    find(browser, "#undo").click()
+    browser.switch_to.alert.accept()
+    settle(browser)
+    assert counts(browser)["Overridden"] == 0
+    visit(browser, page)
+    assert counts(browser)["Overridden"] == 0
+
+
+def test_labels_follow_the_threshold(browser, page, verdicts, tmp_path):
+    visit(browser, page)
+    fill(browser, "#number", "0.9")
+    assert read_download(browser, tmp_path) == {
+        verdict.path: "blurred" if verdict.probability >= 0.9 else "sharp" for verdict in verdicts[:7]
+    }
+
+
+def test_a_photo_is_shown_large_from_where_it_lies(browser, page):
+    from selenium.webdriver import Keys
+
+    visit(browser, page)
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == 400
+    facts = find(browser, "#facts").text.split("\n")
+    assert facts[:8] == ["decision", "blurred", "P(blurred)", "0.9700", "kind", "motion", "strength", "7.8 px"]
+    assert "400 × 300 px" in facts
+    press(browser, Keys.ARROW_RIGHT)
+    assert find(browser, "#name").text == "photo5.png"
+    press(browser, "s")
+    click(browser, "#picture")
+    assert find(browser, "#picture").size["width"] == 800  # it is small: twice its pixels
+    press(browser, Keys.ESCAPE)
+    wait(browser, lambda: not find(browser, "#large").is_displayed())
+    assert browser.switch_to.active_element.get_attribute("aria-label").endswith("overridden: sharp")
+
+
+def test_page_and_photos_may_be_moved_together_or_the_page_alone(browser, page, verdicts, tmp_path):
+    scanned = tmp_path / "scanned"
+    shutil.copytree(page.parent, scanned)
+    moved = [replace(verdict, path=verdict.path.replace(str(page.parent), str(scanned))) for verdict in verdicts]
+    write_gallery(moved, scanned / "page.html", threshold=THRESHOLD)
+    alone = tmp_path / "alone" / "page.html"
+    alone.parent.mkdir()
+    shutil.copy(scanned / "page.html", alone)
+    visit(browser, alone)
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == 400
+
+    together = scanned.rename(tmp_path / "together") / "page.html"
+    visit(browser, together)
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == 400
+
+    visit(browser, alone)  # the photos are nowhere now
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == gallery.THUMBNAIL_SIDE
+    assert "this is its thumbnail" in find(browser, "#source").text
+    misses = [entry["message"] for entry in browser.get_log("browser")]
+    assert all("ERR_FILE_NOT_FOUND" in message for message in misses)
+
+
+def test_hostile_names_are_shown_found_opened_and_downloaded(browser, tmp_path):
+    named = tmp_path / "100% #1? <b>'\"&, é.png"
+    Image.new("RGB", (400, 300)).save(named)
+    photos = [Verdict(str(named), "blurred", 0.99), *(Verdict(name, "blurred", 0.9) for name in HOSTILE)]
+    page = tmp_path / "a page?.html"
+    write_gallery(photos, page, threshold=0.5)
+    visit(browser, page)
+    assert browser.title == "10 photos judged"
+    assert len(texts(browser, ".tile")) == 10
+    assert not browser.execute_script("return document.querySelector('img[src=x]')")
+    labels = [button.get_attribute("aria-label") for button in browser.find_elements("css selector", ".photo")]
+    assert r"latiné \xe9\xff.jpg, blurred, 0.900" in labels
+    assert r"line\x0abreak\x0d\x1b[31m\x00.jpg, blurred, 0.900" in labels
+    assert r"\u202egpj.sey\u2028.jpg, blurred, 0.900" in labels
+    fill(browser, "#search", "<!--<Script")
+    assert texts(browser, ".name") == ["<!--<script>.jpg"]
+    fill(browser, "#search", "")
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == 400
+    find(browser, "#close").click()
+    saved = read_download(browser, tmp_path)
+    here = Path.cwd()
+    assert set(saved) == {str(named), *(str(here / name) for name in HOSTILE)}
+
+
+def test_blurgate_reads_the_labels_of_names_that_are_not_utf8(browser, tmp_path):
+    name = str(tmp_path / 'ä, "b"\n\udcff.jpg')
+    write_gallery([Verdict(name, "blurred", 0.9)], tmp_path / "page.html", threshold=0.5)
+    visit(browser, tmp_path / "page.html")
+    click(browser, "#download")
+    wait(browser, (tmp_path / "labels.csv").exists)
+    assert b"\xff.jpg" in (tmp_path / "labels.csv").read_bytes()
+    assert read_csv(tmp_path / "labels.csv") == (["file", "label"], [{"file": name, "label": "blurred"}])
+
+
+def test_an_empty_scan_has_its_page_too(browser, tmp_path):
+    write_gallery([], tmp_path / "page.html", threshold=0.5)
+    visit(browser, tmp_path / "page.html")
+    assert browser.title == "0 photos judged"
+    assert find(browser, "#count-blurred").text == "0"
+    assert not find(browser, "#download").is_enabled()
+    fill(browser, "#number", "0.7")
+    assert shown(browser) == []
+
+
+def test_ten_thousand_photos_stay_usable(browser, tmp_path, monkeypatch):
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8), "teal").save(stream, "JPEG")
+    monkeypatch.setattr(gallery, "thumbnail", lambda path, *, side: stream.getvalue())
+    many = [
+        Verdict(f"{place:05}.jpg", "blurred" if place < 5000 else "sharp", 1 - place / 10_000)
+        for place in range(10_000)
+    ]
+    page = tmp_path / "many.html"
+    write_gallery(many, page, threshold=0.5)
+    visit(browser, page)
+    assert counts(browser)["All"] == 10_000
+    assert len(shown(browser)) < 120
+    browser.execute_script("scrollTo(0, document.documentElement.scrollHeight)")
+    settle(browser)
+    assert shown(browser)[-1] == "09999.jpg"
+    assert len(shown(browser)) < 120
+    arrived = "return [...document.querySelectorAll('.tile img')].every((it) => !it.hidden && it.src.length > 300)"
+    assert browser.execute_script(arrived)
+    fill(browser, "#number", "0.123")
+    assert find(browser, "#count-blurred").text == f"{count_blurred(many, 0.123):,}"
+    fill(browser, "#search", "9998")
+    assert shown(browser) == ["09998.jpg"]
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_it_looks_as_it_should(browser, page, scheme, dark, width):
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    )
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+    try:
+        visit(browser, page)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # nothing sticks out
+        wait(browser, lambda: browser.execute_script("return document.querySelector('.tile img').complete"))
+        settle(browser)
+        picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
+        boxes = browser.execute_script(
+            "return [...document.querySelectorAll('.tile .photo')].slice(0, 2).map((it) => it.getBoundingClientRect())"
+        )
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert (sum(picture.getpixel((3, 3))) < 3 * 60) == dark
+    for box, place in zip(boxes, (1, 5), strict=True):
+        middle = picture.getpixel((round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2)))
+        assert middle == pytest.approx((30 * place, 200, 100), abs=12)
+    assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]

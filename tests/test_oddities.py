@@ -1,0 +1,289 @@
+"""Bad and odd files: each gets its verdict or its error, the run goes on, and nothing is said but the summary."""
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+import blurgate
+from blurgate.blurs import BLURS
+from blurgate.errors import PhotoError
+from blurgate.images import read_gray
+from blurgate.model import load_model
+from oddities import (
+    DAMAGED,
+    FORMATS,
+    ODDITIES,
+    encode,
+    find_fault,
+    load_photo,
+    make_corpus,
+    make_seeds,
+    mutate,
+    rows_of,
+    with_thumbnail,
+)
+
+FOR_ALL = {name: oddity for name, oddity in FORMATS.items() if oddity.any_photo}
+SUMMARY = r"\d[\d,]* photos?: .*\n"
+
+
+def run(*words, seconds=120, gibibytes=6):
+    """Run the command line, in a bounded room: what reads a device without end is stopped."""
+
+    def bound():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (gibibytes * 2**30,) * 2)
+
+    return subprocess.run(
+        [sys.executable, "-m", "blurgate", *map(os.fspath, words)],
+        capture_output=True,
+        timeout=seconds,
+        check=False,
+        text=True,
+        preexec_fn=bound,
+    )
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_photo()
+
+
+@pytest.fixture(scope="module")
+def default():
+    return load_model()
+
+
+@pytest.fixture(scope="module")
+def corpus(photo, tmp_path_factory):
+    """The folder, and why what could not be made is not in it."""
+    folder = tmp_path_factory.mktemp("corpus")
+    return folder, make_corpus(folder, photo, ODDITIES)
+
+
+@pytest.fixture(scope="module")
+def rows(corpus):
+    """As the command line has it: without Pillow's own limit of size, and its warnings."""
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.filterwarnings("ignore", module="PIL")
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+        return [asdict(verdict) for verdict in blurgate.scan(corpus[0])]
+
+
+@pytest.fixture(scope="module")
+def ended(corpus):
+    return run("scan", corpus[0], "--format", "jsonl")
+
+
+@pytest.fixture(scope="module")
+def blurred_rows(photo, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blurred")
+    make_corpus(folder, BLURS["defocus"].apply(photo, {"radius_px": 4.0}), FOR_ALL)
+    return folder, [asdict(verdict) for verdict in blurgate.scan(folder)]
+
+
+def test_there_are_enough_of_them():
+    assert len(ODDITIES) >= 180
+    assert len(DAMAGED) >= 40
+
+
+def test_the_plain_photo_is_sharp(corpus, rows):
+    (plain,) = rows_of("plain", corpus[0], rows)
+    assert plain["decision"] == "sharp"
+    assert plain["probability"] < 0.1
+
+
+@pytest.mark.parametrize("name", ODDITIES)
+def test_an_oddity_gets_its_verdict(corpus, rows, name):
+    folder, skipped = corpus
+    if name in skipped:
+        pytest.skip(f"cannot be made here: {skipped[name]}")
+    (plain,) = rows_of("plain", folder, rows)
+    assert find_fault(ODDITIES[name], rows_of(name, folder, rows), plain) == ""
+
+
+@pytest.mark.parametrize("name", FOR_ALL)
+def test_a_blurred_photo_is_blurred_in_every_format(blurred_rows, name):
+    folder, rows = blurred_rows
+    (plain,) = rows_of("plain", folder, rows)
+    assert plain["decision"] == "blurred"
+    assert find_fault(FOR_ALL[name], rows_of(name, folder, rows), plain) == ""
+
+
+def test_every_row_belongs_to_an_oddity(corpus, rows):
+    owned = [row["path"] for name in ("plain", *ODDITIES) for row in rows_of(name, corpus[0], rows)]
+    assert sorted(owned) == sorted(row["path"] for row in rows)
+
+
+def test_the_command_line_gives_the_same(rows, ended):
+    assert [json.loads(line) for line in ended.stdout.splitlines()] == rows
+
+
+def test_the_command_line_goes_on_and_says_nothing_but_the_summary(ended):
+    assert ended.returncode == 0
+    assert re.fullmatch(SUMMARY, ended.stderr)
+
+
+def test_what_is_no_file_is_never_opened_by_its_name_either(photo, tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    (tmp_path / "c.png").write_bytes(encode(photo, "PNG"))
+    ended = run("scan", "--format", "jsonl", *sorted(tmp_path.iterdir()), seconds=30)
+    assert [json.loads(line)["decision"] for line in ended.stdout.splitlines()] == ["", "", "sharp"]
+    assert ended.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}],
+    ids=["baseline", "progressive", "restarts", "444"],
+)
+def test_a_jpeg_cut_at_any_byte_is_never_read_as_if_whole(photo, options):
+    content = with_thumbnail(photo[:128, :160], **options)
+    assert read_gray(content).shape == (128, 160)
+    for length in (*range(0, len(content), len(content) // 150), *range(len(content) - 64, len(content))):
+        with pytest.raises(PhotoError):
+            read_gray(content[:length])
+
+
+@pytest.mark.parametrize("length", [2, 3, 64, 1000])
+def test_a_jpeg_whose_end_is_overwritten_by_zeros_is_not_read(photo, length):
+    content = encode(photo, quality=90)
+    with pytest.raises(PhotoError):
+        read_gray(content[:-length] + bytes(length))
+
+
+def test_a_picture_of_another_format_cut_in_its_data_is_not_read(photo):
+    for name, content in make_seeds(photo).items():
+        if name.endswith((".png", ".webp")) and "animated" not in name:
+            for share in np.linspace(0.02, 0.97, 40):
+                with pytest.raises(PhotoError):
+                    read_gray(content[: int(share * len(content))])
+
+
+@pytest.mark.filterwarnings("ignore")  # an error in place of a warning would hide what comes after it
+def test_mutations_are_read_or_refused(photo, default, capfd):
+    seeds = make_seeds(photo)
+    slowest = 0.0
+    for number in range(400):
+        content = mutate(seeds, number, seed=6)[1]
+        began = time.monotonic()
+        with suppress(PhotoError):
+            assert default.predict(content).decision in ("sharp", "blurred", "undecided")
+            Image.open(io.BytesIO(content)).load()  # what is judged is whole: this raises nothing
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 2
+    assert "Warning" not in capfd.readouterr().err  # libtiff says its own there, which the command line keeps off
+
+
+def test_mutations_are_the_same_each_time(photo):
+    seeds = make_seeds(photo)
+    assert mutate(seeds, 7, seed=1) == mutate(seeds, 7, seed=1)
+    assert len({mutate(seeds, number)[1] for number in range(50)}) == 50
+
+
+@pytest.fixture
+def sixty(photo, tmp_path):
+    """Paths of as many small photos, more than are under way at a time."""
+    content = encode(photo[:96, :128], quality=90)
+    paths = [tmp_path / f"{number:02}.jpg" for number in range(60)]
+    for path in paths:
+        path.write_bytes(content)
+    return paths
+
+
+def test_a_file_that_vanishes_during_the_run_has_its_error(sixty):
+    verdicts = blurgate.scan(sixty, jobs=1)
+    first = next(verdicts)
+    for path in sixty[-5:]:
+        path.unlink()
+    found = [first, *verdicts]
+    assert [verdict.path for verdict in found] == list(map(str, sixty))
+    assert all(verdict.error.endswith("does not exist: check the path") for verdict in found[-5:])
+    assert not any(verdict.error for verdict in found[:-5])
+
+
+def test_a_file_that_becomes_a_folder_or_a_pipe_during_the_run_has_its_error(sixty):
+    verdicts = blurgate.scan(sixty, jobs=1)
+    next(verdicts)
+    for path in sixty[-2:]:
+        path.unlink()
+    sixty[-2].mkdir()
+    os.mkfifo(sixty[-1])
+    found = list(verdicts)
+    assert len(found) == 59
+    assert [bool(verdict.error) for verdict in found[-3:]] == [False, True, True]
+
+
+def test_a_file_that_grows_or_shrinks_during_the_run_is_judged_whole_or_not_at_all(sixty):
+    content = sixty[0].read_bytes()
+    sixty[-1].write_bytes(content[: len(content) // 3])
+    sixty[-2].write_bytes(content[: len(content) // 3])
+    verdicts = blurgate.scan(sixty, jobs=1)
+    first = next(verdicts)
+    sixty[-1].write_bytes(content[: len(content) // 2])  # still being copied
+    sixty[-2].write_bytes(content)  # whole in the meantime
+    sixty[-3].write_bytes(content[: len(content) // 2])  # copied anew
+    sixty[-4].write_bytes(content * 2)
+    found = list(verdicts)
+    assert [bool(verdict.error) for verdict in found[-4:]] == [False, True, False, True]
+    assert found[-2].probability == found[-4].probability == first.probability
+
+
+def test_a_file_that_grows_while_it_is_read_is_no_crash(photo, monkeypatch, tmp_path):
+    """Between its opening and its decoding."""
+    path = tmp_path / "a.png"
+    path.write_bytes(encode(photo, "PNG")[:9000])
+    opening = Image.open
+
+    def grow(stream, *args, **options):
+        picture = opening(stream, *args, **options)
+        path.write_bytes(encode(photo[::-1], "PNG"))
+        return picture
+
+    monkeypatch.setattr(Image, "open", grow)
+    with suppress(PhotoError):
+        assert read_gray(path).shape == photo.shape[:2]
+
+
+# what scikit-image's tests ask of its blur_effect: more blur scores higher, a colour picture as its gray
+
+
+@pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee", "rocket", "china"])
+def test_more_blur_is_more_probable(default, photographs, name):
+    picture = Image.fromarray(photographs[name])
+    said = [default.predict(picture.filter(ImageFilter.GaussianBlur(sigma))).probability for sigma in (0, 1, 2, 4)]
+    assert 0 <= said[0] < said[1] < said[2] <= said[3] + 0.02 <= 1.02
+    assert said[0] < 0.5 < said[2]
+
+
+@pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket", "china"])
+def test_a_colour_photo_is_as_its_gray(default, photographs, name):
+    picture = Image.fromarray(photographs[name])
+    assert default.predict(picture) == default.predict(picture.convert("L"))
+    assert default.predict(np.asarray(picture)) == default.predict(np.asarray(picture.convert("L")))
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 255])
+def test_what_is_flat_is_undecided(default, value):
+    verdict = default.predict(np.full((200, 300), value, np.uint8))
+    assert (verdict.decision, verdict.probability) == ("undecided", None)
+    assert verdict.reason.startswith("too little texture")
+
+
+def test_a_flat_photo_with_sensor_noise_is_not_said_to_be_sharp_for_sure(default):
+    noise = np.random.default_rng(0).normal(127, 2, (400, 600)).clip(0, 255).astype(np.uint8)
+    verdict = default.predict(noise)
+    assert verdict.decision != "sharp" or verdict.probability > 0.05

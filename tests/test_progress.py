@@ -1,0 +1,50 @@
+import io
+import time
+
+from blurgate import progress
+from blurgate.model import Verdict
+from blurgate.progress import Tally, show_progress
+
+VERDICTS = [
+    Verdict("a", "blurred", 0.9, width=1000, height=1000),
+    Verdict("b", "sharp", 0.1, width=1000, height=2000),
+    Verdict("c", error="torn"),
+]
+
+
+def test_the_tally_counts_what_passes():
+    tally = Tally()
+    assert list(tally.count(VERDICTS)) == VERDICTS
+    assert tally.pixels == 3_000_000
+    assert str(tally).startswith("3 photos: 1 blurred, 1 sharp, 0 undecided, 1 could not be read (")
+    assert str(Tally()).startswith("0 photos: ")
+
+
+def test_lines_now_and_then_and_every_verdict(monkeypatch):
+    monkeypatch.setattr(progress, "_EVERY", 0.0)
+    stream = io.StringIO()
+
+    def slowly():
+        for verdict in VERDICTS:
+            time.sleep(0.01)
+            yield verdict
+
+    assert list(show_progress(slowly(), stream, bar=False, count=lambda: 3)) == VERDICTS
+    assert stream.getvalue().splitlines()[-1].startswith("3 of 3, about 0.0 s left (")
+    stream = io.StringIO()
+    assert list(show_progress(VERDICTS, stream, bar=False)) == VERDICTS
+    assert stream.getvalue().startswith("1 (")
+
+
+def test_quick_scans_say_nothing_in_between():
+    stream = io.StringIO()
+    assert list(show_progress(VERDICTS, stream, bar=False)) == VERDICTS
+    assert stream.getvalue() == ""
+
+
+def test_the_bar_passes_every_verdict_on_and_counts(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert list(show_progress(VERDICTS, stream, bar=True, count=lambda: 3)) == VERDICTS
+    assert "judging photos" in stream.getvalue()

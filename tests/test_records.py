@@ -1,0 +1,79 @@
+import os
+import sqlite3
+
+import pytest
+
+from blurgate.errors import OutputError
+from blurgate.model import Verdict
+from blurgate.records import forget, open_records
+
+SAID = Verdict("a.jpg", "blurred", 0.9, "motion", 4.0, width=640, height=480)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"a photo")
+    os.utime(path, ns=(5, 5))
+    return path
+
+
+def keep(path, photo, judge="model"):
+    with open_records(path, judge) as records:
+        records.add([(photo.stat(), Verdict(**{**SAID.__dict__, "path": str(photo)}))])
+
+
+def ask(path, photo, judge="model"):
+    with open_records(path, judge) as records:
+        return records.find(str(photo), photo.stat())
+
+
+def test_what_was_judged_is_found_again(tmp_path, photo):
+    keep(tmp_path / "r", photo)
+    assert ask(tmp_path / "r", photo) == Verdict(**{**SAID.__dict__, "path": str(photo)})
+    assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["a.jpg", "r"]
+
+
+def test_another_time_size_model_or_path_is_another_photo(tmp_path, photo):
+    keep(tmp_path / "r", photo)
+    assert ask(tmp_path / "r", photo, judge="other") is None
+    os.utime(photo, ns=(5, 6))
+    assert ask(tmp_path / "r", photo) is None
+    photo.write_bytes(b"a photo, grown")
+    os.utime(photo, ns=(5, 5))
+    assert ask(tmp_path / "r", photo) is None
+    assert ask(tmp_path / "r", tmp_path / "r") is None
+
+
+def test_names_of_any_bytes(tmp_path):
+    photo = tmp_path / os.fsdecode(b"\xff\n.jpg")
+    photo.touch()
+    keep(tmp_path / "r", photo)
+    assert ask(tmp_path / "r", photo).path == str(photo)
+
+
+def test_what_is_not_whole_is_not_there(tmp_path, photo):
+    with open_records(tmp_path / "r", "model") as records, pytest.raises(TypeError):
+        records.add([(photo.stat(), Verdict(str(photo))), (photo.stat(), Verdict("b", probability=object()))])
+    assert ask(tmp_path / "r", photo) is None
+
+
+def test_a_file_that_is_none_is_refused_and_forgotten(tmp_path, photo):
+    (tmp_path / "r").write_text("these are no records, and longer than a page of them would begin" * 99)
+    with pytest.raises(
+        OutputError, match=r"r cannot keep what has been judged .file is not a database.: make room, or"
+    ):
+        keep(tmp_path / "r", photo)
+    forget(tmp_path / "r")
+    keep(tmp_path / "r", photo)
+    with pytest.raises(OutputError, match="cannot keep what has been judged"):
+        keep(tmp_path / "nowhere" / "r", photo)
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, photo):
+    with pytest.raises(OutputError, match="cannot keep what has been judged .database or disk is full"):
+        with open_records(tmp_path / "r", "model") as records:
+            records._database.execute("PRAGMA max_page_count = 3")
+            for number in range(999):
+                records.add([(photo.stat(), Verdict(f"{number}" * 99, "sharp"))])
+    assert sqlite3.connect(tmp_path / "r").execute("PRAGMA integrity_check").fetchone() == ("ok",)
