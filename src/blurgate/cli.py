@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STDIN = Path("-")
+_STDIN, _STDERR = Path("-"), 2
 
 
 class _Commands(typer.core.TyperGroup):
@@ -313,6 +313,7 @@ def scan(
     from blurgate.records import forget
 
     leave_limit_to_us()
+    _silence_libraries()
     chosen = find_format(format, output)
     filing = _find_filing({"copy": copy_to, "move": move_to, "link": link_to}, paths, dry_run=dry_run, resume=resume)
     if resume and output is None:
@@ -357,6 +358,16 @@ def scan(
     _say(str(tally))
     if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
         raise SystemExit(1)
+
+
+def _silence_libraries() -> None:
+    """Keep what C libraries print of damaged files, straight to the process's stderr, away from ours."""
+    if sys.stderr is None or not isinstance(sys.stderr, io.TextIOWrapper) or sys.stderr.fileno() != _STDERR:
+        return
+    ours = os.fdopen(os.dup(_STDERR), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), _STDERR)
+    sys.stderr = ours
 
 
 def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:

@@ -25,7 +25,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Where to write it: a hidden file in the same folder.
+        Where to write it: a hidden file in the same folder. What killed runs left there is cleared away.
 
     Examples
     --------
@@ -37,7 +37,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     ['notes.txt']
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    _clear_leftovers(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     try:
         yield partial
         with partial.open("rb+") as handle:
@@ -133,8 +134,12 @@ def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffi
 def _clear_leftovers(path: Path) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
-        if left.is_dir() and pid.isdecimal() and not _is_running(int(pid)):
+        if not pid.isdecimal() or _is_running(int(pid)):
+            continue
+        if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _is_running(pid: int) -> bool:

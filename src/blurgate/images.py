@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
 
 from blurgate.errors import PhotoError, SmallPhotoError
 
@@ -42,6 +42,8 @@ _TURNS = {  # by EXIF's orientation
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 4)
+_NO_PICTURE = "it is no picture in a known format"
+_WEBP_SIDE = 16_383  # pixels: the format's limit
 _DEPTHS = (8, 10, 12, 14, 16)  # bits that samples come in, whatever holds them
 _ROWS = 256  # of wide samples at a time: as float they take eight times the room
 
@@ -199,6 +201,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
     try:
         with _opened(path, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
+            picture.load()
             turn = _orientation(picture)
             small = _to_mode(picture, "RGB")
     except Exception:  # as in _read
@@ -220,6 +223,7 @@ def _read(
             # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all
             opened.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
             remaining = factor // round(size[0] / opened.size[0])
+            opened.load()  # before anything else: what asks a PNG for its metadata decodes it, and hides that it failed
             turn = _orientation(opened)
             picture = _to_mode(opened, mode)
         if turn is not None:
@@ -272,7 +276,13 @@ def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
         elif head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
             _register_heif()
         content.seek(0)
-        picture = Image.open(content, formats=_known_formats())
+        try:
+            picture = Image.open(content, formats=_known_formats())
+        except UnidentifiedImageError:
+            known = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
+            raise ValueError(known) from None
+        if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
+            raise ValueError("its header is damaged: no WebP is so large")
         if picture.width * picture.height > max_megapixels * 1e6:
             raise ValueError(
                 f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
@@ -336,13 +346,10 @@ def _orientation(picture: Image.Image) -> Image.Transpose | None:
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    picture.load()
     if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"):
         picture = _to_eight_bits(picture)
     if picture.has_transparency_data:
-        opaque = picture.convert("RGBA")
-        picture = Image.new("RGBA", opaque.size, _mean_colour(opaque))
-        picture.alpha_composite(opaque)
+        return _lay_on_mean(picture, mode)
     if mode == "L" and picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
     return picture if picture.mode == mode else picture.convert(mode)
@@ -364,17 +371,23 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray(gray)
 
 
-def _mean_colour(rgba: Image.Image) -> tuple[int, ...]:
-    weight, total = 0.0, np.zeros(3)
-    pixels = np.asarray(rgba)
-    for top in range(0, len(pixels), _ROWS):
-        some = pixels[top : top + _ROWS].reshape(-1, 4).astype(np.float64)
-        weight += some[:, 3].sum()
-        total += (some[:, :3] * some[:, 3:]).sum(axis=0)
-    mean = total / weight if weight else np.full(3, 128.0)
-    return (*(round(float(value)) for value in mean), 255)
+def _lay_on_mean(picture: Image.Image, mode: str) -> Image.Image:
+    """Lay a picture that can be seen through on its own mean colour, some rows at a time."""
+
+    def strips() -> Iterator[tuple[int, Image.Image]]:
+        for top in range(0, picture.height, _ROWS):
+            box = (0, top, picture.width, min(top + _ROWS, picture.height))
+            yield top, picture.crop(box).convert("RGBA")
+
+    sums = np.sum([ImageStat.Stat(strip.convert("RGBa")).sum for _, strip in strips()], axis=0)  # colours times alpha
+    mean = np.rint(sums[:3] * 255 / sums[3]).astype(int).tolist() if sums[3] else [128] * 3
+    laid = Image.new(mode, picture.size)
+    for top, strip in strips():
+        below = Image.new("RGBA", strip.size, (*mean, 255))
+        below.alpha_composite(strip)
+        laid.paste(below.convert("RGB").convert(mode), (0, top))
+    return laid
 
 
 def _reason(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    return "it is no picture in a known format" if "cannot identify image file" in text else text
+    return str(error) or type(error).__name__

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
@@ -115,6 +116,7 @@ def scan(
     judging = model or load_model()
     threshold = judging.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
+    _check_engine(engine, device)
     items, count = _list_items(photos, column, lambda paths: walk_photos(
         paths, include=include, exclude=exclude, leave_out=leave_out
     ))  # fmt: skip
@@ -128,17 +130,17 @@ def scan(
         items = chain(first, items)
     if not count:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
-    chosen = find_engine(engine, device, count=count, feature_set=judging.card.feature_set)
+    find = cache(partial(find_engine, engine, device, count=count, feature_set=judging.card.feature_set))
+    if not resume:
+        find()  # else not before there is a photo that has not been judged
     # at threshold 0 every photo that can be judged is blurred, and its kind is said: it is decided in the end
-    verdicts = _judge(
-        judging.with_threshold(0.0), chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels
-    )
+    verdicts = _judge(judging.with_threshold(0.0), find, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
     return (decide(verdict, threshold, review) for verdict in verdicts)
 
 
 def _judge(
     model: BlurModel,
-    engine: Engine,
+    find: Callable[[], Engine],
     items: Iterator[_Item],
     *,
     resume: AnyPath | None,
@@ -149,29 +151,31 @@ def _judge(
         if item.photo is None:
             return item, Measured(item.said or Verdict())
         try:
-            return item, model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
+            return item, model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             return item, Measured(Verdict(path=_path_of(item.photo), error=str(error)))
 
     with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
-        begun = run_in_order(begin, _look_up(items, records) if records else items, jobs=jobs)
+        begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs)
         while batch := list(islice(begun, _BATCH)):
-            verdicts = model.judge(_finish([measured for _, measured in batch], engine, model.card.feature_set))
+            verdicts = model.judge(_finish([measured for _, measured in batch], find, model.card.feature_set))
             if records:
                 judged = zip((item.status for item, _ in batch), verdicts, strict=True)
                 records.add((status, verdict) for status, verdict in judged if status and not verdict.error)
             yield from verdicts
 
 
-def _finish(batch: list[Measured], engine: Engine, feature_set: str) -> list[Measured]:
+def _finish(batch: list[Measured], find: Callable[[], Engine], feature_set: str) -> list[Measured]:
     places = [place for place, photo in enumerate(batch) if photo.features is not None]
-    finished = engine.finish([batch[place].features for place in places], feature_set)
+    if not places:
+        return batch
+    finished = find().finish([batch[place].features for place in places], feature_set)
     for place, features in zip(places, finished, strict=True):
         batch[place] = replace(batch[place], features=features)
     return batch
 
 
-def _look_up(items: Iterable[_Item], records: Records) -> Iterator[_Item]:
+def _look_up(items: Iterable[_Item], records: Records, find: Callable[[], Engine]) -> Iterator[_Item]:
     for item in items:
         if not isinstance(item.photo, str):
             yield item
@@ -182,6 +186,8 @@ def _look_up(items: Iterable[_Item], records: Records) -> Iterator[_Item]:
             yield item
             continue
         known = records.find(item.photo, status)
+        if not known:
+            find()  # here, on the main thread, where compiling can be interrupted
         yield _Item(said=known) if known else replace(item, status=status)
 
 
@@ -265,13 +271,8 @@ def find_engine(
     engine: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
 ) -> Engine:
     """Look up what measures so many photos, and have it compiled where it needs that; see `scan`."""
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if device not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    _check_engine(engine, device)
     if device == "cuda":
-        if engine == "compiled":
-            raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
         return _find_torch("cuda")
     if engine == "numpy" or (engine == "auto" and count < MANY):
         return Engine(extract_features)
@@ -288,6 +289,15 @@ def find_engine(
             f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
         ) from error
     return Engine(compiled)
+
+
+def _check_engine(engine: str, device: str) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    if device not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if device == "cuda" and engine == "compiled":
+        raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
 
 
 def _find_torch(device: str) -> Engine:
