@@ -1,4 +1,5 @@
 import csv
+import io
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,13 +142,16 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
         (["preview", "photos/a.png", "--output", "p.jpg"], "a file named .png was needed, got p.jpg"),
         (["scan", "empty", "--model", "MODEL"], "photos were needed, but the folders given have none in them"),
         (
-            ["scan", "photos", "--model", "MODEL", "--output", "empty"],
+            ["scan", "photos", "--model", "MODEL", "--format", "csv", "--output", "empty"],
             "a file was needed to write to, but empty is a folder",
         ),
         (["train", "photos", "--output", "a.html", "--report", "a.html"], "but a.html is named twice: choose another"),
         (["train", "photos", "--output", "a.json", "--report", "a.html"], "but a.json is named twice: choose another"),
         (["train", "photos", "photos"], "each source was needed once, but photos is named twice: name it once"),
-        (["scan", "photos/a.png", "--output", "photos/a.png"], "but a.png is named twice: choose another"),
+        (
+            ["scan", "photos/a.png", "--format", "csv", "--output", "photos/a.png"],
+            "but a.png is named twice: choose another",
+        ),
         (["features", "photos", "--output", "photos/labels.csv"], "but labels.csv is named twice: choose another"),
         (["scan", "photos", "--model", "empty"], "a .blurgate model was needed, but empty is none or is damaged"),
         (["train", "photos", "--report", "a.json"], "a file named .html was needed, got a.json"),
@@ -179,6 +184,15 @@ def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file
         ["features", "FOLDER", "--feature-set", "dct19"],
         ["scan", "FOLDER", "--model", "MODEL", "--format", "xml"],
         ["scan", "FOLDER", "--model", "MODEL", "--threshold", "1.5"],
+        ["scan", "FOLDER", "--output", "a.xml"],
+        ["scan", "FOLDER", "--format", "parquet"],
+        ["scan", "FOLDER", "--resume"],
+        ["scan", "FOLDER", "--sort", "size"],
+        ["scan", "FOLDER", "--fail-on", "sharp"],
+        ["scan", "FOLDER", "--review", "0.7", "0.3"],
+        ["scan", "FOLDER", "--dry-run"],
+        ["scan", "FOLDER", "--copy-to", "a", "--link-to", "b"],
+        ["scan", "FOLDER", "--move-to", "a", "--output", "v.csv", "--resume"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
@@ -197,6 +211,81 @@ def test_help_names_every_choice(run):
 
 def test_version(run):
     assert run("--version")[1].startswith("blurgate 0.")
+
+
+@pytest.fixture
+def mixed(sharp_folder, tmp_path):
+    """Six photos in a folder and below it, and one that is torn."""
+    folder = tmp_path / "mixed"
+    (folder / "sub").mkdir(parents=True)
+    for number, path in enumerate(sorted(sharp_folder.iterdir())[:6]):
+        shutil.copy(path, folder / ("sub" if number % 2 else ".") / f"{number}.png")
+    (folder / "torn.jpg").write_text("torn")
+    return folder
+
+
+def paths_of(text):
+    return [row["path"] for row in csv.DictReader(text.splitlines())]
+
+
+def test_scan_takes_a_list_on_stdin(run, mixed, monkeypatch):
+    names = [*map(str, sorted(mixed.rglob("*.png"))), str(mixed / "nowhere.png")]
+    for mark in ("\n", "\0", "\r\n"):
+        stdin = SimpleNamespace(buffer=io.BytesIO(mark.join(names).encode()))
+        monkeypatch.setattr(sys, "stdin", stdin)
+        code, out, _ = run("scan", "-", "--format", "csv")
+        assert (code, paths_of(out)) == (0, names)
+        assert "nowhere.png does not exist: check the path" in out
+
+
+def test_scan_chooses_by_pattern_sorts_and_reviews(run, mixed):
+    code, out, _ = run("scan", mixed, "--exclude", "sub", "--include", "*.png", "--format", "csv", "--sort", "worst")
+    assert (code, sorted(paths_of(out))) == (0, [str(mixed / f"{number}.png") for number in (0, 2, 4)])
+    found = [float(row["probability"]) for row in csv.DictReader(out.splitlines())]
+    assert found == sorted(found, reverse=True)
+    code, out, _ = run("scan", mixed, "--review", 0, 1, "--sort", "path")
+    assert (code, out.count("to be looked at: from 0 to 1")) == (0, 6)
+
+
+def test_scan_fails_where_it_is_asked_to(run, mixed):
+    assert run("scan", mixed)[0] == 0
+    assert run("scan", mixed, "--strict")[0] == 1
+    assert run("scan", mixed / "0.png", "--strict", "--fail-on", "blurred", "--threshold", 1)[0] == 0
+    assert run("scan", mixed, "--fail-on", "blurred", "--threshold", 0)[0] == 1
+    assert run("scan", mixed, "--fail-on", "undecided", "--review", 0, 1)[0] == 1
+
+
+def test_scan_files_photos(run, mixed, tmp_path):
+    code, _, err = run("scan", mixed, "--move-to", mixed / "sorted", "--threshold", 0, "--dry-run")
+    assert (code, err.count("would move")) == (0, 6)
+    assert not (mixed / "sorted").exists()
+    words = ("scan", mixed, "--threshold", 0, "--output", "v.csv", "--report", "r.html")
+    assert run(*words, "--copy-to", mixed / "sorted")[0] == 0
+    assert sorted(path.name for path in (mixed / "sorted/blurred").rglob("*.png")) == [f"{n}.png" for n in range(6)]
+    assert run(*words, "--copy-to", mixed / "sorted")[0] == 0
+    assert len(paths_of((tmp_path / "v.csv").read_text())) == 7  # copies are not found as more photos
+    assert len(list((mixed / "sorted").rglob("*.png"))) == 6
+    assert run(*words, "--move-to", tmp_path / "moved")[0] == 0
+    assert sorted(path.name for path in mixed.iterdir()) == ["sorted", "sub", "torn.jpg"]
+    assert str(tmp_path / "moved" / "blurred" / "0.png") in (tmp_path / "r.html").read_text()
+
+
+def test_scan_resumes(run, mixed, tmp_path):
+    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
+    assert (code, (tmp_path / "v.csv.resume").exists()) == (0, True)
+    before = (tmp_path / "v.csv").read_bytes()
+    (mixed / "0.png").write_bytes((mixed / "sub" / "1.png").read_bytes())
+    assert run("scan", mixed, "--output", "v.csv", "--resume")[0] == 0
+    changed, was = (
+        list(csv.reader(text.decode().splitlines())) for text in ((tmp_path / "v.csv").read_bytes(), before)
+    )
+    assert [new == old for new, old in zip(changed, was, strict=True)] == [True, False, *[True] * 6]
+    (tmp_path / "v.csv.resume").write_text("no database" * 999)
+    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
+    assert code == 1
+    assert "v.csv.resume cannot keep what has been judged (file is not a database)" in err
+    assert run("scan", mixed, "--output", "v.csv")[0] == 0
+    assert not (tmp_path / "v.csv.resume").exists()
 
 
 START = """
@@ -253,3 +342,32 @@ def test_a_killed_search_goes_on_from_its_study(table, tmp_path):
     resumed = (tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()
     assert finish(*words, cwd=tmp_path) == 0
     assert ((tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()) == resumed
+
+
+@pytest.mark.parametrize(
+    ("suffix", "how"),
+    [
+        ("csv", signal.SIGINT),
+        ("jsonl", signal.SIGTERM),
+        *((kind, signal.SIGKILL) for kind in ("csv", "jsonl", "parquet")),
+    ],
+)
+def test_an_ended_scan_goes_on_and_comes_to_the_same(sharp_folder, tmp_path, suffix, how):
+    for number in range(6):
+        shutil.copytree(sharp_folder, tmp_path.with_name(f"{tmp_path.name}-photos") / str(number))
+    words = ("scan", tmp_path.with_name(f"{tmp_path.name}-photos"), "--engine", "numpy", "--resume")
+    process = begin(*words, "--output", f"v.{suffix}", cwd=tmp_path)
+    wait_for((tmp_path / f"v.{suffix}.resume").exists, process)
+    time.sleep(0.3)
+    process.send_signal(how)
+    _, err = process.communicate()
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
+    assert ("with --resume goes on from there" in err) == (how != signal.SIGKILL)
+    assert "Traceback" not in err
+    assert not (tmp_path / f"v.{suffix}").exists()
+    assert finish(*words, "--output", f"v.{suffix}", cwd=tmp_path) == 0
+    assert finish(*words, "--output", f"whole.{suffix}", cwd=tmp_path) == 0
+    assert (tmp_path / f"v.{suffix}").read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.{suffix}{end}" for name in ("v", "whole") for end in ("", ".resume")
+    ]

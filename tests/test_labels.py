@@ -5,6 +5,7 @@ import pytest
 
 from blurgate.errors import DatasetError
 from blurgate.labels import is_labelled, list_photos
+from blurgate.table import build_table
 
 
 def write_labels(folder, text):
@@ -74,3 +75,14 @@ def test_errors_of_folders(tmp_path, labelled):
 def test_errors_of_labels(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         list_photos(write_labels(tmp_path, text))
+
+
+def test_a_list_of_labels_is_a_source_wherever_its_photos_are(labelled, tmp_path):
+    photos = sorted(path for path in labelled.rglob("*.png"))
+    rows = [f'"{path}",{path.parent.name}' for path in photos]
+    (tmp_path / "labels (1).csv").write_text("file,label\n" + "\n".join(rows) + "\n")
+    listed = list_photos(tmp_path / "labels (1).csv")
+    assert [(photo.path, photo.label) for photo in listed] == [(str(path), path.parent.name) for path in photos]
+    assert is_labelled(tmp_path / "labels (1).csv")
+    table = build_table(tmp_path / "labels (1).csv")
+    assert [table.picture(row) for row in range(len(table))] == photos

@@ -147,3 +147,118 @@ def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
 def test_one_path_needs_no_list(sharp_folder, model):
     path = min(sharp_folder.iterdir())
     assert list(scan(path, model=model)) == list(scan(str(path), model=model)) == list(scan([path], model=model))
+
+
+def test_the_rows_of_a_table_have_one_verdict_each(sharp_folder, model, tmp_path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    good, other = sorted(sharp_folder.iterdir())[:2]
+    frame = pandas.DataFrame(
+        {"id": range(5), "path": [good, None, str(tmp_path), str(tmp_path / "no.jpg"), str(other)]}
+    )
+    verdicts = list(scan(frame, model=model))
+    assert [verdict.path for verdict in verdicts] == [
+        str(good),
+        "",
+        str(tmp_path),
+        str(tmp_path / "no.jpg"),
+        str(other),
+    ]
+    assert [verdict.error.split(" ", 1)[-1] for verdict in verdicts] == [
+        "",
+        "row has no photo: its cell is empty",
+        "is a folder, but a picture file was needed: name a file in it",
+        "does not exist: check the path",
+        "",
+    ]
+    frame = pandas.DataFrame({"picture": [good.read_bytes(), b"no picture", 3.0]})
+    by_bytes = list(scan(frame, model=model))
+    assert by_bytes[0].probability == verdicts[0].probability
+    assert by_bytes[1].error == "the picture cannot be read as a picture: it is no picture in a known format"
+    with pytest.raises(ValueError, match="a column of photos was needed, but the table has a, b: name one"):
+        scan(pandas.DataFrame({"a": [1], "b": [2]}), model=model)
+    with pytest.raises(ValueError, match="a column named c was needed, but the table has a: name one"):
+        scan(pandas.DataFrame({"a": [1]}), column="c", model=model)
+
+
+def test_rows_that_are_handed_out_one_by_one_are_read_so(sharp_folder, model):
+    class Rows:  # as a Hugging Face dataset
+        column_names, features = ("label", "image"), {}
+
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            path = min(sharp_folder.iterdir())
+            yield {"label": 0, "image": {"path": "in/the/archive.png", "bytes": path.read_bytes()}}
+            yield {"label": 0, "image": Image.open(path)}
+
+    by_bytes, decoded = scan(Rows(), model=model)
+    assert by_bytes.probability == decoded.probability
+    assert by_bytes.path == "in/the/archive.png"
+
+
+def test_photos_of_any_kind_in_one_list(sharp_folder, model, astronaut):
+    path = min(sharp_folder.iterdir())
+    photos = [astronaut, path, path.read_bytes(), bytearray(path.read_bytes()), np.zeros((9, 9)), 3]
+    verdicts = list(scan(photos, model=model))
+    assert [verdict.decision for verdict in verdicts[:4]] == ["sharp", *[verdicts[1].decision] * 3]
+    assert "a photo array must be uint8" in verdicts[4].error
+    assert "got int" in verdicts[5].error
+    assert next(scan((photo for photo in photos), model=model)) == verdicts[0]
+    assert list(scan(astronaut, model=model)) == verdicts[:1]
+
+
+def test_a_review_leaves_the_middle_undecided(sharp_folder, model):
+    plain = list(scan(sharp_folder, model=model))
+    low, high = np.quantile([verdict.probability for verdict in plain if verdict.probability is not None], [0.3, 0.7])
+    reviewed = list(scan(sharp_folder, model=model, review=(low, high)))
+    for before, after in zip(plain, reviewed, strict=True):
+        assert after.probability == before.probability
+        if before.probability is not None:
+            wanted = "sharp" if before.probability < low else "blurred" if before.probability >= high else "undecided"
+            assert after.decision == wanted
+            assert bool(after.reason) == (wanted == "undecided")
+    for wrong in ((0.7, 0.3), (-0.1, 0.5)):
+        with pytest.raises(ValueError, match="review must be two probabilities, the lower one first"):
+            scan(sharp_folder, model=model, review=wrong)
+
+
+def test_an_ended_scan_goes_on_where_it_was(sharp_folder, model, tmp_path, monkeypatch):
+    folder = tmp_path / "photos"
+    shutil.copytree(sharp_folder, folder)
+    (folder / "torn.jpg").write_bytes(b"torn")
+    whole = list(scan(folder, model=model))
+    first = scan(folder, model=model, resume=tmp_path / "r")
+    begun = [next(first) for _ in range(20)]
+    first.close()
+    opened = []
+    measure = type(model).measure
+    monkeypatch.setattr(
+        type(model), "measure", lambda self, path, **rest: opened.append(path) or measure(self, path, **rest)
+    )
+    assert list(scan(folder, model=model, resume=tmp_path / "r")) == whole
+    assert not {verdict.path for verdict in begun} & set(opened)
+    opened.clear()
+    again = list(scan(folder, model=model, resume=tmp_path / "r", threshold=0.0))
+    assert again[0].decision == "blurred"
+    assert opened == [str(folder / "torn.jpg")]  # what failed is tried again
+    opened.clear()
+    changed = sorted(folder.iterdir())[0]
+    changed.write_bytes(sorted(folder.iterdir())[1].read_bytes())
+    again = list(scan(folder, model=model, resume=tmp_path / "r"))
+    assert opened == [str(changed), str(folder / "torn.jpg")]
+    assert again[0].probability == whole[1].probability
+    opened.clear()
+    assert list(scan(folder, resume=tmp_path / "r")) == list(scan(folder))
+    assert len(opened) == 2 * len(whole)  # another model
+
+
+def test_a_photo_that_vanishes_is_a_row(sharp_folder, model, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(sharp_folder, folder)
+    verdicts = scan(folder, model=model, jobs=1)
+    next(verdicts)
+    last = sorted(folder.iterdir())[-1]
+    last.unlink()
+    *_, verdict = verdicts
+    assert verdict.error == f"{last} does not exist: check the path"

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from blurgate.features import extract_features
     from blurgate.gallery import write_gallery
     from blurgate.images import read_gray
-    from blurgate.model import BlurModel, Verdict, load_model
+    from blurgate.model import BlurModel, Verdict, load, load_model
     from blurgate.preview import draw_preview
     from blurgate.report import write_report
     from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
     from blurgate.training import load_sources, train
+    from blurgate.transformer import BlurFeatures
 
 __version__ = "0.1.0"
 
@@ -53,17 +54,19 @@ _ROOMS = {
     "features": ("extract_features",),
     "gallery": ("write_gallery",),
     "images": ("read_gray",),
-    "model": ("BlurModel", "Verdict", "load_model"),
+    "model": ("BlurModel", "Verdict", "load", "load_model"),
     "preview": ("draw_preview",),
     "report": ("write_report",),
     "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "training": ("load_sources", "train"),
+    "transformer": ("BlurFeatures",),
 }
 
 __all__ = [
     "read_gray",
     "extract_features",
+    "BlurFeatures",
     "draw_preview",
     "make_dataset",
     "build_table",
@@ -76,6 +79,7 @@ __all__ = [
     "calibrate",
     "write_report",
     "load_model",
+    "load",
     "BlurModel",
     "Verdict",
     "scan",

@@ -362,7 +362,7 @@ def scan(
 
 def _silence_libraries() -> None:
     """Keep what C libraries print of damaged files, straight to the process's stderr, away from ours."""
-    if sys.stderr is None or not isinstance(sys.stderr, io.TextIOWrapper) or sys.stderr.fileno() != _STDERR:
+    if sys.stderr is not sys.__stderr__ or sys.stderr is None or sys.stderr.fileno() != _STDERR:
         return
     ours = os.fdopen(os.dup(_STDERR), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     with Path(os.devnull).open("w") as nowhere:

@@ -47,11 +47,16 @@ class LabelledPhoto:
 def list_photos(folder: Path) -> list[LabelledPhoto]:
     """List the photos of a folder with what its manifest, its ``labels.csv`` or its subfolders say of them.
 
+    A list of labels will do as well: a CSV with the columns ``file`` and ``label``, as the gallery gives it. What it
+    names is relative to its folder, or absolute.
+
     Raises
     ------
     DatasetError
         If the folder is missing, holds no photo, or its labels cannot be used.
     """
+    if is_label_list(folder):
+        return _read_labels(folder, "file")
     if not folder.is_dir():
         raise DatasetError(f"a folder of photos or a table was needed, but {folder} is neither: check the path")
     if (folder / "manifest.csv").exists():
@@ -66,6 +71,14 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     if not photos:
         raise DatasetError(f"a folder of photos was needed, but {folder} has no photo in it: check the path")
     return photos
+
+
+def is_label_list(source: Path) -> bool:
+    """Tell a list of labelled photos from a table of features, which names them in a column ``path``."""
+    if source.suffix.lower() != ".csv" or not source.is_file():
+        return False
+    columns, _ = read_csv(source)
+    return "file" in columns and "path" not in columns
 
 
 def is_labelled(source: Path) -> bool:

@@ -326,6 +326,9 @@ def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
     return model
 
 
+load = load_model  # as in ``blurgate.load()``
+
+
 def decide(verdict: Verdict, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
     """Decide by a verdict's probability; one that has none stays as it is.
 

@@ -39,6 +39,7 @@ class _Item:
     photo: Photo | None = None
     said: Verdict | None = None
     status: os.stat_result | None = None  # of its file, before it is read
+    path: str = ""  # of a photo that is given as its bytes
 
 
 def scan(
@@ -150,10 +151,12 @@ def _judge(
     def begin(item: _Item) -> tuple[_Item, Measured]:
         if item.photo is None:
             return item, Measured(item.said or Verdict())
+        path = item.path or _path_of(item.photo)
         try:
-            return item, model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
+            measured = model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
-            return item, Measured(Verdict(path=_path_of(item.photo), error=str(error)))
+            return item, Measured(Verdict(path=path, error=str(error)))
+        return item, replace(measured, seen=replace(measured.seen, path=path))
 
     with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
         begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs)
@@ -236,7 +239,7 @@ def _read_cell(cell: Any) -> _Item:
         path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
     if cell is None or isinstance(cell, float):  # not a number: what pandas has in an empty cell
         return _Item(said=Verdict(path=path, error="the row has no photo: its cell is empty"))
-    return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell)
+    return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
 
 
 def _path_of(photo: Photo) -> str:

@@ -28,7 +28,16 @@ from blurgate.features import (
 )
 from blurgate.files import whole_file
 from blurgate.images import read_gray
-from blurgate.labels import LABELS, LabelledPhoto, list_photos, parse_number, parse_photo, read_csv, refuse_repeats
+from blurgate.labels import (
+    LABELS,
+    LabelledPhoto,
+    is_label_list,
+    list_photos,
+    parse_number,
+    parse_photo,
+    read_csv,
+    refuse_repeats,
+)
 from blurgate.threads import Track, no_track, run_in_order
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
@@ -145,7 +154,8 @@ def build_table(
     ----------
     source : path
         A folder that `make_dataset` made, a folder with ``sharp/`` and ``blurred/`` in it, a folder with a
-        ``labels.csv``, any other folder of photos (which then have no label), or a ``.csv`` or ``.parquet`` table.
+        ``labels.csv``, such a list itself, any other folder of photos (which then have no label), or a ``.csv`` or
+        ``.parquet`` table.
     feature_set : str
         A name out of `FEATURE_SETS`.
     jobs : int, optional
@@ -164,14 +174,15 @@ def build_table(
         If the source is missing, empty or contradicts itself, or has no photo that can be read.
     """
     source = Path(source)
-    if source.is_file():
+    if source.is_file() and not is_label_list(source):
         return _check_feature_set(read_table(source), source, feature_set)
     chosen = find_feature_set(feature_set)
     photos = list_photos(source)
+    folder = source if source.is_dir() else source.parent
 
     def measure(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
         try:
-            gray = read_gray(source / photo.path, max_pixels=chosen.max_pixels)
+            gray = read_gray(folder / photo.path, max_pixels=chosen.max_pixels)
         except PhotoError as error:
             return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
         return extract_features(gray, feature_set), variance_of_laplacian(gray)
