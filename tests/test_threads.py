@@ -48,3 +48,10 @@ def test_an_error_ends_the_run_and_is_passed_on():
 def test_needs_a_job():
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         list(run_in_order(abs, [1], jobs=0))
+
+
+def test_what_is_known_is_not_worked_on_and_keeps_its_place():
+    worked = []
+    found = run_in_order(lambda n: worked.append(n) or n, range(40), jobs=2, known=lambda n: -n if n % 3 else None)
+    assert list(found) == [-n if n % 3 else n for n in range(40)]
+    assert sorted(worked) == list(range(0, 40, 3))

@@ -36,7 +36,7 @@ _COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos
 class _Item:
     """A photo to judge, or what there is to say of it already."""
 
-    photo: Photo | None = None
+    photo: Any = None
     said: Verdict | None = None
     status: os.stat_result | None = None  # of its file, before it is read
     path: str = ""  # of a photo that is given as its bytes
@@ -148,9 +148,10 @@ def _judge(
     jobs: int | None,
     max_megapixels: float,
 ) -> Iterator[Verdict]:
+    def known(item: _Item) -> tuple[_Item, Measured] | None:
+        return (item, Measured(item.said)) if item.said else None
+
     def begin(item: _Item) -> tuple[_Item, Measured]:
-        if item.photo is None:
-            return item, Measured(item.said or Verdict())
         path = item.path or _path_of(item.photo)
         try:
             measured = model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
@@ -159,7 +160,7 @@ def _judge(
         return item, replace(measured, seen=replace(measured.seen, path=path))
 
     with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
-        begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs)
+        begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs, known=known)
         while batch := list(islice(begun, _BATCH)):
             verdicts = model.judge(_finish([measured for _, measured in batch], find, model.card.feature_set))
             if records:
@@ -184,14 +185,14 @@ def _look_up(items: Iterable[_Item], records: Records, find: Callable[[], Engine
             yield item
             continue
         try:
-            status = Path(item.photo).stat()
+            status = os.stat(item.photo)  # noqa: PTH116 of a million files
         except OSError:  # reading it will say why
             yield item
             continue
         known = records.find(item.photo, status)
         if not known:
             find()  # here, on the main thread, where compiling can be interrupted
-        yield _Item(said=known) if known else replace(item, status=status)
+        yield _Item(said=known) if known else _Item(item.photo, status=status)
 
 
 def _list_items(

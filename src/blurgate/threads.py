@@ -9,8 +9,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from threadpoolctl import threadpool_limits
 
@@ -33,7 +34,9 @@ def no_track(items: Iterable[T], /, *, total: int, doing: str) -> Iterable[T]:  
     return items
 
 
-def run_in_order(work: Callable[[T], R], items: Iterable[T], *, jobs: int | None = None) -> Iterator[R]:
+def run_in_order(
+    work: Callable[[T], R], items: Iterable[T], *, jobs: int | None = None, known: Callable[[T], R | None] | None = None
+) -> Iterator[R]:
     """Do the work on several threads and hand over the results in the order of the items.
 
     Parameters
@@ -43,6 +46,8 @@ def run_in_order(work: Callable[[T], R], items: Iterable[T], *, jobs: int | None
         Taken as they are needed; only a few are held at a time.
     jobs : int, optional
         Items at work at the same time; by default one for each core.
+    known : callable, optional
+        The result of an item that needs no work, else None: to hand it to a thread would cost more than it does.
 
     Raises
     ------
@@ -62,9 +67,22 @@ def run_in_order(work: Callable[[T], R], items: Iterable[T], *, jobs: int | None
     with threadpool_limits(limits=1, user_api="blas"):
         pool = ThreadPoolExecutor(jobs)
         try:
-            under_way: deque[Future[R]] = deque(pool.submit(work, item) for item in islice(waiting, jobs * _QUEUED))
+
+            def begin(item: T) -> Future[R] | _Known[R]:
+                result = known(item) if known else None
+                return pool.submit(work, item) if result is None else _Known(result)
+
+            under_way = deque(map(begin, islice(waiting, jobs * _QUEUED)))
             while under_way:
                 yield under_way.popleft().result()
-                under_way.extend(pool.submit(work, item) for item in islice(waiting, 1))
+                under_way.extend(map(begin, islice(waiting, 1)))
         finally:  # after an error or an interrupt, do not begin what has not begun
             pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known(Generic[R]):
+    value: R
+
+    def result(self) -> R:
+        return self.value
