@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +105,25 @@ def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
     check_outputs(tmp_path / "v.csv", inputs=[photo, photo, photo.parent, tmp_path / "nowhere" / "b.jpg"])
     with pytest.raises(OutputError, match=r"b.jpg cannot be written: you have no permission to write into"):
         check_outputs(photo.with_name("b.jpg"))
+
+
+def test_a_link_to_a_file_keeps_leading_where_it_led(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "v.csv")
+    for text in ("old", "new"):
+        with whole_file(tmp_path / "link.csv") as partial:
+            partial.write_text(text)
+        assert (tmp_path / "real" / "v.csv").read_text() == text
+    assert (tmp_path / "link.csv").is_symlink()
+
+
+def test_pipes_and_devices_are_no_place_for_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for place in (tmp_path / "pipe.csv", Path(os.devnull)):
+        with pytest.raises(OutputError, match="is a pipe or a device: leave the output out, and redirect"):
+            check_outputs(place)
+
+
+def test_a_link_to_itself_among_the_inputs(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    check_outputs(tmp_path / "v.csv", inputs=[tmp_path / "loop"])

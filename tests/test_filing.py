@@ -97,3 +97,35 @@ def test_a_failure_is_one_sentence_and_leaves_the_photo(photos, tmp_path, monkey
         Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
     assert tree(tmp_path / "out") == []
     assert tree(photos) == ["a.jpg", "sub/a.jpg"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_cannot_be_removed_stays_where_it_is_and_nowhere_else(photos, tmp_path, monkeypatch, links):
+    unlink = filing.Path.unlink
+
+    def refuse(path, **options):
+        if path.is_relative_to(photos):
+            raise PermissionError(13, "Permission denied")
+        unlink(path, **options)
+
+    def fail(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(filing.Path, "unlink", refuse)
+    if not links:
+        monkeypatch.setattr(filing.Path, "hardlink_to", fail)
+        rename = filing.Path.rename
+        monkeypatch.setattr(
+            filing.Path, "rename", lambda path, to: fail() if path.is_relative_to(photos) else rename(path, to)
+        )
+    with pytest.raises(OutputError, match="cannot be brought to .*Permission denied"):
+        Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path / "out") == []
+    assert tree(photos) == ["a.jpg", "sub/a.jpg"]
+
+
+def test_a_photo_that_is_gone_stops_nothing(photos, tmp_path):
+    files = Filing("move", tmp_path / "out", [photos])
+    assert files.file(Verdict(str(photos / "gone.jpg"), "sharp")) is None
+    files.file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert str(files) == f"moved 1 photo to {tmp_path / 'out'}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_STDIN, _STDERR = Path("-"), 2
+_STDIN, _STDERR = "-", 2
 
 
 class _Commands(typer.core.TyperGroup):
@@ -248,6 +248,7 @@ def calibrate(
     calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")
+    _list_skipped((photo.path, photo.error) for photo in table.skipped)
     if as_json:
         print(json.dumps(calibration.numbers, allow_nan=False))
         return
@@ -270,7 +271,7 @@ def calibrate(
 @app.command()
 def scan(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
+        list[str], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
     ],
     model: Model = None,
     include: Annotated[list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*.")] = None,
@@ -315,13 +316,16 @@ def scan(
     leave_limit_to_us()
     _silence_libraries()
     chosen = find_format(format, output)
-    filing = _find_filing({"copy": copy_to, "move": move_to, "link": link_to}, paths, dry_run=dry_run, resume=resume)
+    if "" in paths:
+        raise ValueError("a path was needed, got an empty one: . is the folder that you are in")
+    roots = [Path(path) for path in paths if path != _STDIN]
+    filing = _find_filing({"copy": copy_to, "move": move_to, "link": link_to}, roots, dry_run=dry_run, resume=resume)
     if resume and output is None:
         raise ValueError("resume needs an output: what has been judged is kept beside it")
     _check_choices("sort", [sort] if sort else [], ORDERS)
     _check_choices("fail-on", fail_on or [], ("blurred", "undecided"))
     check_outputs(report, suffixes=(".html",))
-    check_outputs(report, output, inputs=[model, *paths])
+    check_outputs(report, output, inputs=[model, *roots])
     loaded = _load(model)
     records = output.with_name(f"{output.name}.resume") if output else None
     fresh = records if not resume else None
@@ -355,6 +359,8 @@ def scan(
         bound = loaded.card.threshold if threshold is None else threshold
         blurgate.write_gallery(kept, report, threshold=bound, jobs=jobs, track=_track)
         _say(f"wrote {report}")
+    if filing:
+        _say(str(filing))
     _say(str(tally))
     if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
         raise SystemExit(1)
@@ -380,7 +386,7 @@ def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> 
 def _say_how_to_go_on(records: Path | None) -> Iterator[None]:
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, BlurgateError, OSError):
+    except (KeyboardInterrupt, SystemExit):
         if records and records.exists():
             _say("what has been judged is kept: the same command with --resume goes on from there")
         raise
@@ -424,7 +430,7 @@ def _act(
 
 
 def _shown(
-    verdicts: Iterator[blurgate.Verdict], paths: list[Path], where: dict[str, Any], *, quiet: bool
+    verdicts: Iterator[blurgate.Verdict], paths: list[str], where: dict[str, Any], *, quiet: bool
 ) -> Iterator[blurgate.Verdict]:
     """Show how far the scan is, unless its verdicts do so on the same screen."""
     from blurgate.finding import walk_photos
@@ -437,22 +443,24 @@ def _shown(
     return show_progress(verdicts, sys.stderr, bar=bar, count=count)
 
 
-def _read_paths(paths: list[Path]) -> Iterable[Path]:
+def _read_paths(paths: list[str]) -> Iterable[str]:
     if _STDIN not in paths:
         return paths
+    if sys.stdin is None:
+        raise ValueError("a list of photos was needed on stdin, but it is closed")
     return (listed for path in paths for listed in (_read_list(sys.stdin.buffer) if path == _STDIN else [path]))
 
 
-def _read_list(stream: BinaryIO) -> Iterator[Path]:
+def _read_list(stream: BinaryIO) -> Iterator[str]:
     """Read paths as they come, each on a line, or each ended by a NUL as ``find -print0`` does it."""
     rest, mark = b"", None
     while chunk := stream.read1(2**16) if isinstance(stream, io.BufferedReader) else stream.read(2**16):
         rest += chunk
         mark = mark or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
         *whole, rest = rest.split(mark) if mark else [rest]
-        yield from (Path(os.fsdecode(line.rstrip(b"\r\n"))) for line in whole if line.strip(b"\r\n"))
+        yield from (os.fsdecode(line.rstrip(b"\r\n")) for line in whole if line.strip(b"\r\n"))
     if rest.strip(b"\r\n"):
-        yield Path(os.fsdecode(rest.rstrip(b"\r\n")))
+        yield os.fsdecode(rest.rstrip(b"\r\n"))
 
 
 @app.command()

@@ -36,6 +36,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     >>> [entry.name for entry in folder.iterdir()]
     ['notes.txt']
     """
+    path = Path(os.path.realpath(path))  # a link keeps leading where it led
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
@@ -113,18 +114,22 @@ def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffi
     ...
     blurgate.errors.OutputError: a file of its own was needed for each output, but a.html is named twice: choose another
     """
-    seen = {path.resolve() for path in inputs if path}
+    seen = {os.path.realpath(path) for path in inputs if path}
     for path in filter(None, paths):
         if suffixes and path.suffix.lower() not in suffixes:
             raise OutputError(f"a file named {' or '.join(suffixes)} was needed, got {path}: choose such a name")
         if path.is_dir():
             raise OutputError(f"a file was needed to write to, but {path} is a folder: choose another name")
-        if path.resolve() in seen:
+        if path.exists() and not path.is_file():  # its name is for whoever reads it, and no file may take it
+            raise OutputError(
+                f"a file was needed to write to, but {path} is a pipe or a device: leave the output out, and redirect"
+            )
+        if os.path.realpath(path) in seen:
             raise OutputError(
                 f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
             )
-        seen.add(path.resolve())
-        above = next(parent for parent in path.resolve().parents if parent.exists())
+        seen.add(os.path.realpath(path))
+        above = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
         if not above.is_dir():
             raise OutputError(f"a folder to write {path} into was needed, but {above} is none: choose another place")
         if not os.access(above, os.W_OK):

@@ -59,17 +59,24 @@ class Filing:
                 return None
             number += 1
             target = wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}")
-        self._made.add(target)
         if not self.dry_run:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 act(source, target)
             except OSError as error:
+                if not source.exists():  # gone in the meantime, as by another command like this one
+                    return None
                 raise OutputError(
                     f"{source} cannot be brought to {target} ({error.strerror or error}): make room, or choose another "
                     "folder, and run the command again"
                 ) from error
+        self._made.add(target)
         return target
+
+    def __str__(self) -> str:
+        done = {"copy": "copied", "move": "moved", "link": "linked"}[self.action]
+        what = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"
+        return f"would have {done} {what}" if self.dry_run else f"{done} {what} to {self.folder}"
 
     def _place(self, source: Path) -> Path:
         folders = [root for root in self.roots if root.is_dir()]
@@ -109,7 +116,16 @@ def _move(source: Path, target: Path) -> None:
     except OSError:  # another disk
         pass
     _copy(source, target)
-    source.unlink()
+    _remove(source, target)
+
+
+def _remove(source: Path, target: Path) -> None:
+    """Remove a file that is elsewhere now; where that is forbidden, it is to be where it was, and nowhere else."""
+    try:
+        source.unlink()
+    except OSError:
+        target.unlink()
+        raise
 
 
 def _link(source: Path, target: Path) -> None:
@@ -127,7 +143,7 @@ def _rename(source: Path, target: Path) -> None:
             raise FileExistsError(f"{target} has appeared in the meantime") from None
         source.rename(target)
     else:
-        source.unlink()
+        _remove(source, target)
 
 
 ACTIONS: dict[str, Callable[[Path, Path], None]] = {"copy": _copy, "move": _move, "link": _link}

@@ -57,9 +57,9 @@ def walk_photos(
     Parameters
     ----------
     paths : iterable of path
-        Files are taken as they are, whatever they are called. Folders are searched at every depth, links to folders
-        followed, each folder once. A file in them is a photo by its suffix (`SUFFIXES`, in any case), or else by its
-        first bytes; hidden files and folders, `SYSTEM_FOLDERS` and cameras' raw files are left out.
+        Files are taken as they are, whatever they are called. Folders are searched at every depth, but links to
+        folders in them are not followed. A file in them is a photo by its suffix (`SUFFIXES`, in any case), or else by
+        its first bytes; hidden files and folders, `SYSTEM_FOLDERS` and cameras' raw files are left out.
     include, exclude : sequence of str
         Patterns as of a shell, without regard to case: of a name, or, with a ``/`` in them, of a path below the folder
         named. Only photos that match one of `include`, if there are any, and no file or folder that matches one of
@@ -72,15 +72,13 @@ def walk_photos(
     Found
         In the order of `paths`, sorted by name within each folder; a folder that cannot be listed has its own.
     """
-    seen = {_identity(path) for path in leave_out if os.path.isdir(path)}
-    keep = _Patterns(include, exclude)
+    keep = _Patterns(include, exclude, frozenset(os.path.realpath(path) for path in leave_out))
     for path in map(os.fsdecode, paths):
         if not os.path.isdir(path):
             if keep.file(os.path.basename(path)):
                 yield Found(path)
         else:
-            # each path as it was named is walked, even twice; below it, no folder twice
-            yield from _walk(path, "", keep, seen | {_identity(path)})
+            yield from _walk(path, "", keep)
 
 
 def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
@@ -112,14 +110,16 @@ def refuse_missing(paths: Iterable[AnyPath]) -> None:
 class _Patterns:
     include: Sequence[str]
     exclude: Sequence[str]
+    leave_out: frozenset[str]
 
     def file(self, below: str) -> bool:
         """Say whether a file, by its path below the folder named, is wanted."""
-        return (not self.include or self._match(self.include, below)) and self.folder(below)
+        return (not self.include or self._match(self.include, below)) and not self._match(self.exclude, below)
 
-    def folder(self, below: str) -> bool:
+    def folder(self, path: str, below: str) -> bool:
         """Say whether a folder is to be searched."""
-        return not self._match(self.exclude, below)
+        left_out = bool(self.leave_out) and os.path.realpath(path) in self.leave_out
+        return not (left_out or self._match(self.exclude, below))
 
     @staticmethod
     def _match(patterns: Sequence[str], below: str) -> bool:
@@ -128,10 +128,12 @@ class _Patterns:
         return any(fnmatchcase(below if "/" in pattern else name, pattern.lower()) for pattern in patterns)
 
 
-def _walk(folder: str, below: str, keep: _Patterns, seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: str, below: str, keep: _Patterns) -> Iterator[Found]:
     try:
         with os.scandir(folder) as entries:
-            listed = sorted((entry.name, _is_folder(entry)) for entry in entries if not _is_hidden(entry.name))
+            listed = sorted(
+                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not _is_hidden(entry.name)
+            )
     except OSError as error:
         yield Found(folder, f"cannot be searched for photos: {error.strerror or error}")
         return
@@ -140,29 +142,13 @@ def _walk(folder: str, below: str, keep: _Patterns, seen: set[tuple[int, int]]) 
         if not is_folder:
             if keep.file(place) and _is_photo(path):
                 yield Found(path)
-        elif keep.folder(place) and (identity := _identity(path)) not in seen:
-            seen.add(identity)
+        elif keep.folder(path, place):
             empty = True
-            for found in _walk(path, f"{place}/", keep, seen):
+            for found in _walk(path, f"{place}/", keep):
                 empty = False
                 yield found
             if empty and _suffix(name) in SUFFIXES and keep.file(place):
                 yield Found(path)  # it is called a photo, and is none
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _identity(path: AnyPath) -> tuple[int, int]:
-    try:
-        status = os.stat(path)
-    except OSError:  # gone in the meantime
-        return -1, hash(os.fspath(path))
-    return status.st_dev, status.st_ino
 
 
 def _is_hidden(name: str) -> bool:

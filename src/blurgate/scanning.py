@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -114,6 +114,8 @@ def scan(
     >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
     ['undecided', '']
     """
+    if threshold is not None and review:
+        raise ValueError("one of threshold and review was needed, got both: the latter takes the former's place")
     judging = model or load_model()
     threshold = judging.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
@@ -129,6 +131,8 @@ def scan(
             first.extend(islice(items, MANY - 1))
             count = len(first)
         items = chain(first, items)
+    if not count and isinstance(photos, Sequence) and not len(photos):
+        return iter(())
     if not count:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
     find = cache(partial(find_engine, engine, device, count=count, feature_set=judging.card.feature_set))
@@ -199,6 +203,8 @@ def _list_items(
     photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Any]]
 ) -> tuple[Iterator[_Item], int | None]:
     """List what is to be judged, and say how much that is where it is known before."""
+    if isinstance(photos, Mapping):
+        raise TypeError("photos must be paths, photos or a table, got a mapping: name the part that has the photos")
     if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
         return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else MANY
