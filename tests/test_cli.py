@@ -71,6 +71,8 @@ def test_calibrate_makes_a_model_of_ones_own(run, made_folder, table, tmp_path):
     code, out, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--output", "mine.blurgate")
     assert (code, "wrote mine.blurgate" in err) == (0, True)
     assert "accuracy   0." in out
+    code, _, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--min-recall", 0.9)
+    assert (code, "one of --max-false-alarms and --min-recall was needed" in err) == (2, True)
     code, out, _ = run("calibrate", made_folder, "--json", "--output", "folder.blurgate")
     numbers = json.loads(out)
     assert numbers["n"] == len(table)

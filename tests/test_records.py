@@ -61,7 +61,7 @@ def test_what_is_not_whole_is_not_there(tmp_path, photo):
 def test_a_file_that_is_none_is_refused_and_forgotten(tmp_path, photo):
     (tmp_path / "r").write_text("these are no records, and longer than a page of them would begin" * 99)
     with pytest.raises(
-        OutputError, match=r"r cannot keep what has been judged .file is not a database.: make room, or"
+        OutputError, match=r"r is damaged, or no such file .file is not a database.: delete it and begin anew"
     ):
         keep(tmp_path / "r", photo)
     forget(tmp_path / "r")

@@ -170,7 +170,7 @@ def test_the_rows_of_a_table_have_one_verdict_each(sharp_folder, model, tmp_path
         "does not exist: check the path",
         "",
     ]
-    frame = pandas.DataFrame({"picture": [good.read_bytes(), b"no picture", 3.0]})
+    frame = pandas.DataFrame({"picture": [good.read_bytes(), b"no picture", 3.0, pandas.NA]})
     by_bytes = list(scan(frame, model=model))
     assert by_bytes[0].probability == verdicts[0].probability
     assert by_bytes[1].error == "the picture cannot be read as a picture: it is no picture in a known format"
@@ -218,7 +218,7 @@ def test_a_review_leaves_the_middle_undecided(sharp_folder, model):
             wanted = "sharp" if before.probability < low else "blurred" if before.probability >= high else "undecided"
             assert after.decision == wanted
             assert bool(after.reason) == (wanted == "undecided")
-    for wrong in ((0.7, 0.3), (-0.1, 0.5)):
+    for wrong in ((0.7, 0.3), (-0.1, 0.5), 0.5, (0.5,)):
         with pytest.raises(ValueError, match="review must be two probabilities, the lower one first"):
             scan(sharp_folder, model=model, review=wrong)
 
@@ -251,6 +251,12 @@ def test_an_ended_scan_goes_on_where_it_was(sharp_folder, model, tmp_path, monke
     opened.clear()
     assert list(scan(folder, resume=tmp_path / "r")) == list(scan(folder))
     assert len(opened) == 2 * len(whole)  # another model
+
+
+@pytest.mark.parametrize("nothing", [None, {"path": []}])
+def test_what_holds_no_photos_is_refused(nothing):
+    with pytest.raises(TypeError, match=f"photos must be paths, photos or a table, got {type(nothing).__name__}"):
+        scan(nothing)
 
 
 def test_a_photo_that_vanishes_is_a_row(sharp_folder, model, tmp_path):

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -230,10 +231,12 @@ def calibrate(
     source: Labelled,
     model: Model = None,
     max_false_alarms: Annotated[
-        float | None, typer.Option(help="Raise the threshold until no more of these sharp photos are called blurred.")
+        float | None,
+        typer.Option(min=0, max=1, help="Raise the threshold until no more of these sharp photos are called blurred."),
     ] = None,
     min_recall: Annotated[
-        float | None, typer.Option(help="Lower the threshold until no fewer of these blurred photos are found.")
+        float | None,
+        typer.Option(min=0, max=1, help="Lower the threshold until no fewer of these blurred photos are found."),
     ] = None,
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="The new model file.")] = Path("calibrated.blurgate"),
@@ -241,6 +244,8 @@ def calibrate(
     jobs: Jobs = None,
 ) -> None:
     """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
+    if max_false_alarms is not None and min_recall is not None:
+        raise ValueError("one of --max-false-alarms and --min-recall was needed, got both: one follows from the other")
     check_outputs(output, inputs=[model, source])
     fit = blurgate.calibrate  # loads what it needs, first
     loaded = _load(model)
@@ -274,8 +279,10 @@ def scan(
         list[str], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
     ],
     model: Model = None,
-    include: Annotated[list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No photos and folders like this.")] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*; may be repeated.")
+    ] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No photos and folders like this; may be repeated.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write here instead of to the screen: .csv, .jsonl, .parquet or .txt.")
     ] = None,
@@ -297,7 +304,8 @@ def scan(
     link_to: Annotated[Path | None, typer.Option(help="Make links to them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, moved or linked.")] = False,
     fail_on: Annotated[
-        list[str] | None, typer.Option(help="Exit with 1 if there is such a photo: blurred or undecided.")
+        list[str] | None,
+        typer.Option(help="Exit with 1 if there is such a photo: blurred or undecided; may be repeated."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")] = False,
     engine: Annotated[
@@ -333,8 +341,8 @@ def scan(
         forget(fresh)
     tally = Tally()
     where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": _targets(filing)}
-    verdicts = tally.count(
-        blurgate.scan(
+    with _say_if_it_takes_long("compiling what measures the photos; it is kept for the next time"):
+        verdicts = blurgate.scan(
             _read_paths(paths),
             **where,
             model=loaded,
@@ -346,7 +354,7 @@ def scan(
             device=device,
             max_megapixels=max_megapixels,
         )
-    )
+    verdicts = tally.count(verdicts)
     kept: list[blurgate.Verdict] | None = [] if report else None
     shown = _act(_shown(verdicts, paths, where, quiet=output is None), filing, kept)
     with _output(output, binary=chosen.binary) as stream, _say_how_to_go_on(records):
@@ -364,6 +372,17 @@ def scan(
     _say(str(tally))
     if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
         raise SystemExit(1)
+
+
+@contextmanager
+def _say_if_it_takes_long(text: str, seconds: float = 2.0) -> Iterator[None]:
+    timer = threading.Timer(seconds, _say, [text])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _silence_libraries() -> None:
@@ -407,6 +426,9 @@ def _find_filing(folders: dict[str, Path | None], roots: list[Path], *, dry_run:
         raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"a folder was needed to {action} photos to, but {folder} is a file: choose another name")
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    if not (dry_run or os.access(there, os.W_OK | os.X_OK)):
+        raise OutputError(f"{there} cannot be written to: choose another folder to {action} photos to")
     return Filing(action, folder, roots, dry_run)
 
 

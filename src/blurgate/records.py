@@ -73,10 +73,12 @@ def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_TABLE)
             yield Records(database, judge)
-    except sqlite3.Error as error:
+    except sqlite3.OperationalError as error:  # a full disk, no permission
         raise OutputError(
-            f"{path} cannot keep what has been judged ({error}): make room, or delete it and begin anew"
+            f"{path} cannot keep what has been judged ({error}): make room, or write elsewhere"
         ) from error
+    except sqlite3.Error as error:
+        raise OutputError(f"{path} is damaged, or no such file ({error}): delete it and begin anew") from error
 
 
 def forget(path: str | os.PathLike[str]) -> None:

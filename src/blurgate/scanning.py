@@ -29,6 +29,7 @@ DEVICES = ("cpu", "cuda")
 MANY = 100  # photos from which on compiled code repays being loaded, and before long being compiled
 
 _BATCH = 16  # photos that the trees are asked about at once
+_EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
 _COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
 
 
@@ -203,8 +204,10 @@ def _list_items(
     photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Any]]
 ) -> tuple[Iterator[_Item], int | None]:
     """List what is to be judged, and say how much that is where it is known before."""
-    if isinstance(photos, Mapping):
-        raise TypeError("photos must be paths, photos or a table, got a mapping: name the part that has the photos")
+    if photos is None or isinstance(photos, Mapping):
+        raise TypeError(
+            f"photos must be paths, photos or a table, got {type(photos).__name__}: name the part of photos"
+        )
     if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
         return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else MANY
@@ -233,7 +236,9 @@ def _take_column(table: Any, column: str | None) -> Iterable[Any]:
         column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
     if column not in names:
         wanted = f"named {column}" if column else "of photos"
-        raise ValueError(f"a column {wanted} was needed, but the table has {', '.join(map(str, names))}: name one")
+        raise ValueError(
+            f"a column {wanted} was needed, but the table has {', '.join(map(str, names)) or 'none'}: name one"
+        )
     if hasattr(table, "features"):  # a Hugging Face dataset hands out rows; its columns would all be loaded at once
         return (row[column] for row in table)
     taken: Iterable[Any] = table[column]
@@ -244,7 +249,7 @@ def _read_cell(cell: Any) -> _Item:
     path = ""
     if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
         path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
-    if cell is None or isinstance(cell, float):  # not a number: what pandas has in an empty cell
+    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas has its own, and not a number
         return _Item(said=Verdict(path=path, error="the row has no photo: its cell is empty"))
     return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
 
@@ -256,8 +261,10 @@ def _path_of(photo: Photo) -> str:
 def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
-    if review and not 0 <= review[0] <= review[1] <= 1:
-        raise ValueError(f"review must be two probabilities, the lower one first, got {review[0]} and {review[1]}")
+    if review is not None and not (
+        isinstance(review, Sequence) and len(review) == 2 and 0 <= review[0] <= review[1] <= 1
+    ):
+        raise ValueError(f"review must be two probabilities, the lower one first, got {review}")
 
 
 @dataclass(frozen=True)
