@@ -285,7 +285,7 @@ def test_scan_resumes(run, mixed, tmp_path):
     (tmp_path / "v.csv.resume").write_text("no database" * 999)
     code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
     assert code == 1
-    assert "v.csv.resume cannot keep what has been judged (file is not a database)" in err
+    assert "v.csv.resume is damaged, or no such file (file is not a database)" in err
     assert run("scan", mixed, "--output", "v.csv")[0] == 0
     assert not (tmp_path / "v.csv.resume").exists()
 

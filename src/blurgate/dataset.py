@@ -215,28 +215,71 @@ def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
     light = camera.see(rgb)
     for version, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 1])
-        kind, strength = "", 0.0
-        parameters: dict[str, Any] = {}
-        if version:
-            kind, parameters, kernel = _draw_kernel(rng, rgb, camera, MIN_STRENGTH)
-            strength = kernel_strength(kernel) * camera.scale
-            taken = convolve(light, kernel)
-            more = rng.random() < DEPTH_SHARE
-        else:
-            taken, more = light, rng.random() < BOKEH_SHARE
-        focus: Mapping[str, Any] = {}
-        if more:  # around the focus it is blurred by another, stronger kernel
-            focus = _draw_focus(rgb, rng)
-            other, other_parameters, kernel = _draw_kernel(rng, rgb, camera, max(2.0, strength))
-            mask = _soft_ellipse(rgb, **focus)
-            taken = mask * taken + (1 - mask) * convolve(light, kernel)
-            focus = {"focus": focus, "around": {"kind": other, "blur": other_parameters}}
+        drawn = draw_blur(rgb, light, camera, rng, blurred=bool(version))
         yield MadePicture(
-            jpeg=camera.take(taken, rng),
-            kind=kind,
-            parameters={"blur": parameters, "camera": asdict(camera), **focus},
-            strength_px=math.hypot(strength, camera.softness_px),
+            jpeg=camera.take(drawn.light, rng),
+            kind=drawn.kind,
+            parameters={"blur": drawn.parameters, "camera": asdict(camera), **drawn.focus},
+            strength_px=math.hypot(drawn.strength_px, camera.softness_px),
         )
+
+
+@dataclass(frozen=True)
+class DrawnBlur:
+    """The light of a scene after a blur that was drawn, or none.
+
+    Parameters
+    ----------
+    light : ndarray of shape (height, width, 3), float32
+    kind : str
+        A name out of `BLURS`; empty for sharp.
+    parameters : mapping
+        The kind's keyword parameters.
+    strength_px : float
+        In pixels of the finished picture; of what is in focus, where something is.
+    focus : mapping
+        Where the focus is and what blur is around it; empty where all of the picture is alike.
+    mask : ndarray of shape (height, width, 1), float32, or None
+        1 in the focus, 0 around it.
+    """
+
+    light: Linear
+    kind: str
+    parameters: Mapping[str, Any]
+    strength_px: float
+    focus: Mapping[str, Any]
+    mask: Linear | None
+
+
+def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator, *, blurred: bool) -> DrawnBlur:
+    """Draw what happens to the light of a scene before the camera takes it: see `make_camera`.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The sharp scene.
+    light : ndarray of the same shape, float32
+        What ``camera.see`` gives of it.
+    camera : Camera
+    rng : numpy.random.Generator
+    blurred : bool
+        Draw a blurred picture, else a sharp one, maybe with a blurred background.
+    """
+    kind, strength, taken = "", 0.0, light
+    parameters: dict[str, Any] = {}
+    if blurred:
+        kind, parameters, kernel = _draw_kernel(rng, rgb, camera, MIN_STRENGTH)
+        strength = kernel_strength(kernel) * camera.scale
+        taken = convolve(light, kernel)
+    if rng.random() >= (DEPTH_SHARE if blurred else BOKEH_SHARE):
+        return DrawnBlur(taken, kind, parameters, strength, {}, None)
+    # around the focus it is blurred by another, stronger kernel
+    focus = _draw_focus(rgb, rng)
+    other, other_parameters, kernel = _draw_kernel(rng, rgb, camera, max(2.0, strength))
+    mask = _soft_ellipse(rgb, **focus)
+    taken = mask * taken + (1 - mask) * convolve(light, kernel)
+    around = {"focus": focus, "around": {"kind": other, "blur": other_parameters}}
+    return DrawnBlur(taken, kind, parameters, strength, around, mask)
 
 
 def make_classic(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:

@@ -1,0 +1,177 @@
+"""Draw the pictures that nets are trained on: small, gray, each blurred afresh, with a map of what in it is blurred.
+
+    python benchmarks/net_pictures.py ../shared/data/train --output pictures --shards 24
+
+A shard is an ``.npz`` of `SHARD` pictures. Each picture has a seed of its own, so shards can be drawn in any order, by
+any number of processes, and a run that was ended goes on with the shards that are missing. A made picture is a window
+of a sharp photo, blurred or not, taken by a camera of its own: what the recipe camera does to whole photos. A real one
+is a crop of a partly focused photo, as it is or as another camera would have exposed it.
+"""
+
+import argparse
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.camera import draw_camera
+from blurgate.dataset import MAX_SIDE, draw_blur
+from blurgate.features import variance_of_laplacian
+from blurgate.files import whole_file
+from blurgate.finding import find_photos
+from blurgate.images import RGB, read_gray, read_rgb
+
+SIDE = 192  # pixels
+CELL = 8  # pixels on a side of the map's cells
+SHARD = 2048
+UNKNOWN = 255  # in a map
+SHARES = {"unsplash": 0.36, "sun_hays80": 0.14, "bsds500": 0.25, "defocus_maps": 0.25}
+SOURCES = tuple(SHARES)
+
+FOCUSED_SHARE, BLURRED_SHARE = 0.2, 0.995  # a real picture is sharp from the one on, blurred from the other on
+EXPOSED_SHARE = 0.6  # of the real pictures that are exposed anew
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to train on.
+
+    Parameters
+    ----------
+    gray : ndarray of shape (SIDE, SIDE), uint8
+    label : int
+        0 sharp, 1 blurred, -1 where only the map says.
+    strength_px : float
+        Of what is in focus; not a number where nobody knows.
+    blurred : ndarray of shape (SIDE / CELL, SIDE / CELL), uint8
+        The share of each cell that is blurred, in hundredths.
+    """
+
+    gray: NDArray[np.uint8]
+    label: int
+    strength_px: float
+    blurred: NDArray[np.uint8]
+
+
+def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
+    """Draw a window of a sharp photo, maybe blurred, as a camera takes it."""
+    camera = draw_camera(rng)
+    camera = replace(camera, scale=max(camera.scale, (SIDE + 1) / min(*rgb.shape[:2], MAX_SIDE)), stamp="")
+    side = min(*rgb.shape[:2], round(SIDE / camera.scale) + 1)
+    corners = rng.integers(0, (rgb.shape[0] - side + 1, rgb.shape[1] - side + 1), size=(3, 2))
+    windows = [rgb[top : top + side, left : left + side] for top, left in corners]
+    window = max(windows, key=lambda one: variance_of_laplacian(one[..., 1]))
+    blurred = bool(rng.random() < 0.5)
+    drawn = draw_blur(window, camera.see(window), camera, rng, blurred=blurred)
+    gray = read_gray(camera.take(drawn.light, rng))[:SIDE, :SIDE]
+    focus = np.ones((SIDE, SIDE)) if drawn.mask is None else _shrink(drawn.mask[..., 0], SIDE)
+    share = np.ones((SIDE, SIDE)) if blurred else 1 - focus
+    return Picture(gray, int(blurred), float(np.hypot(drawn.strength_px, camera.softness_px)), _cells(share))
+
+
+def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+    """Draw a crop of a partly focused photo; every second one is out of focus throughout, where that can be found."""
+    height, width = mask.shape
+    wanted = rng.random() < 0.5
+    for _ in range(12):
+        top, left = rng.integers(0, height - SIDE + 1), rng.integers(0, width - SIDE + 1)
+        part = mask[top : top + SIDE, left : left + SIDE]
+        if (part.mean() >= BLURRED_SHARE) == wanted:
+            break
+    crop = rgb[top : top + SIDE, left : left + SIDE]
+    if rng.random() < EXPOSED_SHARE:
+        camera = replace(draw_camera(rng), softness_px=0.0, scale=1.0, stamp="")
+        gray = read_gray(camera.take(camera.see(crop), rng))
+    else:
+        gray = read_gray(crop)
+    share = float(part.mean())
+    label = 1 if share >= BLURRED_SHARE else 0 if 1 - share >= FOCUSED_SHARE else -1
+    return Picture(gray, label, float("nan"), _cells(part.astype(np.float64)))
+
+
+def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
+    """Write one shard, unless it is there."""
+    path = output / f"{number:05}.npz"
+    if path.exists():
+        return
+    sources, scenes, pictures = [], [], []
+    for place in range(SHARD):
+        rng = np.random.default_rng([seed, number, place])
+        source = str(rng.choice(SOURCES, p=list(SHARES.values())))
+        photos = _photos(data, source)
+        scene = int(rng.integers(len(photos)))
+        rgb = _read(photos[scene])
+        pictures.append(
+            draw_made(rgb, rng) if source != "defocus_maps" else draw_real(rgb, _read_mask(photos[scene]), rng)
+        )
+        sources.append(SOURCES.index(source))
+        scenes.append(scene)
+    with whole_file(path) as partial, partial.open("wb") as stream:
+        np.savez(
+            stream,
+            gray=np.stack([picture.gray for picture in pictures]),
+            label=np.asarray([picture.label for picture in pictures], np.int8),
+            strength_px=np.asarray([picture.strength_px for picture in pictures], np.float32),
+            blurred=np.stack([picture.blurred for picture in pictures]),
+            source=np.asarray(sources, np.uint8),
+            scene=np.asarray(scenes, np.uint16),
+        )
+
+
+@lru_cache
+def _photos(data: Path, source: str) -> list[Path]:
+    folder = data / source / "images" if source == "defocus_maps" else data / "sharp" / source
+    found = [Path(path) for path in find_photos([folder])]
+    return [path for path in found if min(_read(path).shape[:2]) > SIDE]
+
+
+@lru_cache(maxsize=2000)
+def _read(path: Path) -> RGB:
+    return read_rgb(path)
+
+
+@lru_cache(maxsize=500)
+def _read_mask(path: Path) -> NDArray[np.bool_]:
+    return read_gray(path.parents[1] / "masks" / f"{path.stem}.png") > 127
+
+
+def _shrink(plane: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Take the nearest pixels: the map is coarse anyway."""
+    rows, columns = (np.arange(side) * length // side for length in plane.shape)
+    return plane[np.ix_(rows, columns)].astype(np.float64)
+
+
+def _cells(share: NDArray[np.float64]) -> NDArray[np.uint8]:
+    cells = share.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL).mean(axis=(1, 3))
+    return np.asarray(np.rint(100 * cells), np.uint8)
+
+
+def draw_pictures(data: Path, output: Path, shards: int, *, seed: int = 0, first: int = 0) -> list[Path]:
+    """Write shards, on all cores; -> their files, in order."""
+    output.mkdir(parents=True, exist_ok=True)
+    numbers = range(first, first + shards)
+    missing = [number for number in numbers if not (output / f"{number:05}.npz").exists()]
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for done in pool.map(draw_shard, *zip(*((data, output, number, seed) for number in missing), strict=True)) if missing else ():
+            print(".", end="", file=sys.stderr, flush=done is None)
+    return [output / f"{number:05}.npz" for number in numbers]
+
+
+def main() -> None:
+    """Write the shards; how many there are is said as they are done."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shards", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    draw_pictures(options.data, options.output, options.shards, seed=options.seed)
+
+
+if __name__ == "__main__":
+    main()
