@@ -256,7 +256,7 @@ def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator,
 
     Parameters
     ----------
-    rgb : ndarray of shape (height, width, 3), uint8
+    rgb : ndarray of shape (height, width, 3), or (height, width, 1) for gray, uint8
         The sharp scene.
     light : ndarray of the same shape, float32
         What ``camera.see`` gives of it.
@@ -341,7 +341,9 @@ def _draw_kernel(
 def _draw_focus(rgb: RGB, rng: np.random.Generator) -> dict[str, float]:
     """Draw an ellipse about a place with detail, in shares of the sides."""
     height, width = rgb.shape[:2]
-    detail = ndimage.gaussian_filter(ndimage.laplace(rgb[..., 1].astype(np.float32)) ** 2, min(height, width) / 12)
+    detail = ndimage.gaussian_filter(
+        ndimage.laplace(rgb[..., rgb.shape[2] // 2].astype(np.float32)) ** 2, min(height, width) / 12
+    )
     chance = detail.ravel().astype(np.float64) ** 2
     chance = chance / chance.sum() if chance.sum() else np.full(chance.size, 1 / chance.size)
     row, column = divmod(int(rng.choice(chance.size, p=chance)), width)

@@ -172,7 +172,7 @@ def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
 
     Parameters
     ----------
-    rgb : ndarray of shape (height, width, 3), uint8
+    rgb : ndarray of shape (height, width, 3), or (height, width, 1) for gray, uint8
         The picture.
     quality : int
         libjpeg's quality, 1 to 95.
@@ -187,13 +187,17 @@ def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
             f"it is too long for a JPEG: {rgb.shape[1]} x {rgb.shape[0]} px, at most {_JPEG_SIDE} are allowed"
         )
     stream = io.BytesIO()
-    Image.fromarray(rgb).save(stream, "JPEG", quality=quality)
+    _to_picture(rgb).save(stream, "JPEG", quality=quality)
     return stream.getvalue()
 
 
 def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Image.Resampling.BICUBIC) -> RGB:
     """Resize a picture to (width, height), with the antialiasing that shrinking needs."""
-    return np.asarray(Image.fromarray(rgb).resize(size, resample))
+    return np.asarray(_to_picture(rgb).resize(size, resample)).reshape(size[1], size[0], -1)
+
+
+def _to_picture(rgb: RGB) -> Image.Image:
+    return Image.fromarray(rgb[..., 0] if rgb.shape[2] == 1 else rgb)
 
 
 def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 80) -> bytes | None:

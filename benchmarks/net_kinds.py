@@ -1,0 +1,212 @@
+"""The nets that were tried, as torch modules: gray -> log-odds of blurred, strength, and a map of log-odds.
+
+All begin with the same normalisation and end with the same head, so that what differs is how each looks at a photo.
+``KINDS`` at the end has each by its name.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy import fft
+from torch import Tensor, nn
+from torch.nn import functional
+
+from blurgate.blocks import BLOCK
+
+WINDOW = 5  # blocks on a side of the window that brightness and contrast are taken from
+LEAST_CONTRAST = 1.5  # grey levels: less than that is noise of the last bit
+
+
+class Normalise(nn.Module):
+    """Take brightness and contrast out of a photo, locally: what is left is how it changes, not by how much.
+
+    Returns the photo, and of each block the log of its contrast against that of the photo's most contrasting one.
+    """
+
+    def forward(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Gray of shape (n, 1, height, width), 0 to 255, sides multiples of 8."""
+        mean, square = (functional.avg_pool2d(plane, BLOCK) for plane in (gray, gray * gray))
+        around = {"kernel_size": WINDOW, "stride": 1, "padding": WINDOW // 2, "count_include_pad": False}
+        wide, wide_square = (functional.avg_pool2d(plane, **around) for plane in (mean, square))
+        spread = torch.sqrt(torch.relu(wide_square - wide * wide) + LEAST_CONTRAST**2)
+        offset, gain = (
+            functional.interpolate(plane, scale_factor=BLOCK, mode="bilinear") for plane in (wide, 1 / spread)
+        )
+        contrast = torch.log(torch.relu(square - mean * mean) + LEAST_CONTRAST**2) / 2
+        return (gray - offset) * gain, contrast - contrast.amax(dim=(2, 3), keepdim=True)
+
+
+class Head(nn.Module):
+    """Weigh the places of a photo by what they show, and say what they come to."""
+
+    def __init__(self, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.place = nn.Conv2d(channels, 1, 1)
+        self.weight = nn.Conv2d(channels + 1, 1, 1)
+        self.say = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+    def forward(self, seen: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of shape (n, channels, h, w) -> answers (n, 2), map (n, h, w)."""
+        contrast = functional.interpolate(contrast, size=seen.shape[2:], mode="nearest")
+        weight = self.weight(torch.cat([seen, contrast.to(seen.dtype)], dim=1)).flatten(2)
+        flat = seen.flatten(2)
+        weighed = (flat * torch.softmax(weight.float(), dim=2).to(flat.dtype)).sum(dim=2)
+        return self.say(torch.cat([weighed, flat.mean(dim=2)], dim=1)), self.place(seen)[:, 0]
+
+
+class Net(nn.Module):
+    """Normalise, look, and say."""
+
+    def __init__(self, body: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.normalise, self.body, self.head = Normalise(), body, Head(channels)
+
+    def forward(self, gray: Tensor) -> tuple[Tensor, Tensor]:
+        """Gray (n, 1, height, width), 0 to 255 -> answers (n, 2), log-odds and log2 of strength; map (n, h, w)."""
+        normal, contrast = self.normalise(gray)
+        answers: tuple[Tensor, Tensor] = self.head(self.body(normal), contrast)
+        return answers
+
+
+def conv(channels: int, out: int, *, stride: int = 1, size: int = 3, groups: int = 1, dilation: int = 1) -> nn.Module:
+    """Make a convolution with its normalisation over the batch and its ReLU."""
+    pad = dilation * (size // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, out, size, stride, pad, dilation=dilation, groups=groups, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """A depthwise and a pointwise convolution beside a short cut."""
+
+    def __init__(self, channels: int, size: int = 3) -> None:
+        super().__init__()
+        self.path = nn.Sequential(
+            conv(channels, channels, size=size, groups=channels), conv(channels, channels, size=1)
+        )
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Add what is found to what was seen."""
+        added: Tensor = seen + self.path(seen)
+        return added
+
+
+class Coefficients(nn.Module):
+    """The 64 DCT coefficients of each block as channels, their range compressed; the first says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        basis = torch.as_tensor(fft.dct(np.eye(BLOCK), norm="ortho", axis=0), dtype=torch.float32)
+        kernels = torch.einsum("ur,vc->uvrc", basis, basis).reshape(BLOCK * BLOCK, 1, BLOCK, BLOCK)
+        kernels[0] = 0
+        self.register_buffer("kernels", kernels)
+
+    def forward(self, normal: Tensor) -> Tensor:
+        """Photo (n, 1, height, width) -> (n, 64, height / 8, width / 8)."""
+        return torch.asinh(20 * functional.conv2d(normal, self.kernels, stride=BLOCK))
+
+
+class OfCoefficients(nn.Module):
+    """Convolutions over the DCT coefficients of the photo's blocks, and of its half's."""
+
+    def __init__(self, width: int = 64, deep: int = 128) -> None:
+        super().__init__()
+        self.coefficients = Coefficients()
+        self.first = nn.Sequential(conv(64, width, size=1), *(Residual(width) for _ in range(3)))
+        self.then = nn.Sequential(conv(2 * width + 64, deep, size=1), *(Residual(deep) for _ in range(3)))
+
+    def forward(self, normal: Tensor) -> Tensor:
+        """See the photo at two scales; the finer one is brought to the coarser one's size."""
+        fine = self.first(self.coefficients(normal))
+        coarse = self.coefficients(functional.avg_pool2d(normal, 2))
+        fine = fine[:, :, : 2 * coarse.shape[2], : 2 * coarse.shape[3]]
+        pooled = torch.cat([functional.avg_pool2d(fine, 2), functional.max_pool2d(fine, 2), coarse], dim=1)
+        seen: Tensor = self.then(pooled)
+        return seen
+
+
+class OfBlocks(nn.Module):
+    """One network for every block by itself, at three scales: no block knows its neighbours."""
+
+    def __init__(self, width: int = 96) -> None:
+        super().__init__()
+        self.coefficients = Coefficients()
+        self.scales = nn.ModuleList(
+            nn.Sequential(conv(64, width, size=1), conv(width, width, size=1), conv(width, width, size=1))
+            for _ in range(3)
+        )
+
+    def forward(self, normal: Tensor) -> Tensor:
+        """Look at each scale; each coarser block stands beside the finer ones that it covers."""
+        found = []
+        for look in self.scales:
+            found.append(look(self.coefficients(normal)))
+            normal = functional.avg_pool2d(normal, 2)
+        size = found[0].shape[2:]
+        return torch.cat([functional.interpolate(one, size=size, mode="nearest") for one in found], dim=1)
+
+
+def plain() -> Net:
+    """Make a plain convolutional net."""
+    steps = [(1, 24, 2), (24, 48, 2), (48, 64, 2), (64, 128, 2), (128, 128, 1)]
+    return Net(nn.Sequential(*(conv(wide, out, stride=stride) for wide, out, stride in steps)), 128)
+
+
+def dct() -> Net:
+    """Make a net that reads DCT coefficients."""
+    return Net(OfCoefficients(), 128)
+
+
+def blocks() -> Net:
+    """Make a net that reads each block by itself; which ones matter is learnt, their order is not."""
+    return Net(OfBlocks(), 3 * 96)
+
+
+def partial() -> Net:
+    """Make a net for partial blur: an eighth of the resolution throughout, with a wide view, trained on masks too."""
+    layers = [conv(1, 24, stride=2), conv(24, 48, stride=2), conv(48, 96, stride=2)]
+    for dilation in (1, 2, 4):
+        layers += [conv(96, 96, groups=96, size=3, dilation=dilation), conv(96, 96, size=1)]
+    return Net(nn.Sequential(*layers), 96)
+
+
+class _OfTimm(nn.Module):
+    def __init__(self, name: str, **settings: object) -> None:
+        super().__init__()
+        # timm imports torchvision, and there is a build of that for CUDA's torch only: none of its operators is used
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        for operator in ("nms", "qnms"):
+            if not hasattr(torch.ops.torchvision, operator):
+                library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import timm
+
+        self.model = timm.create_model(name, in_chans=1, num_classes=0, **settings)
+
+    def forward(self, normal: Tensor) -> Tensor:
+        """Give the last feature map."""
+        seen: Tensor = self.model.forward_features(normal)
+        return seen
+
+
+def mobilenet() -> Net:
+    """Make timm's smallest MobileNetV4."""
+    return Net(_OfTimm("mobilenetv4_conv_small_035"), 320)
+
+
+def convnext() -> Net:
+    """Make a ConvNeXt V2 of timm's, narrower than its smallest."""
+    return Net(_OfTimm("convnextv2_atto", depths=(1, 1, 3, 1), dims=(24, 48, 96, 160)), 160)
+
+
+KINDS: dict[str, Callable[[], Net]] = {
+    "plain": plain,
+    "mobilenet": mobilenet,
+    "convnext": convnext,
+    "dct": dct,
+    "blocks": blocks,
+    "partial": partial,
+}
+MAPPED = ("partial",)  # also trained on the masks

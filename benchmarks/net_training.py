@@ -1,0 +1,154 @@
+"""Train a net on drawn pictures, from scratch, on the CPU or a GPU; keep a checkpoint, go on from it; write ONNX.
+
+Used by ``nets.py``, which compares kinds, and by ``net_model.py``, which makes the net that ships.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from blurgate.files import whole_file
+from blurgate.model import STRENGTH_OFFSET
+from net_kinds import KINDS, MAPPED, Net
+from net_pictures import SOURCES
+
+BATCH = 64
+RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.1
+STRENGTH_WEIGHT, MAP_WEIGHT = 0.1, 0.5  # of their losses, beside that of the label
+EVERY = 200  # steps between checkpoints
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Drawn pictures as arrays; see `net_pictures.Picture`."""
+
+    gray: NDArray[np.uint8]
+    label: NDArray[np.int8]
+    strength_px: NDArray[np.float32]
+    blurred: NDArray[np.uint8]
+
+    @classmethod
+    def read(cls, path: Path, sources: Sequence[str]) -> "Shard":
+        """Read the pictures of some sources."""
+        with np.load(path) as content:
+            rows = np.isin(content["source"], [SOURCES.index(source) for source in sources])
+            return cls(**{name: content[name][rows] for name in ("gray", "label", "strength_px", "blurred")})
+
+
+def batches(shards: Callable[[int], Shard], seed: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+    """Hand out batches from step `start` on, each picture turned or mirrored at random."""
+    step, number = 0, 0
+    while True:
+        shard = shards(number)
+        order = np.random.default_rng([seed, number]).permutation(len(shard.label))
+        for first in range(0, len(order) - BATCH + 1, BATCH):
+            step += 1
+            if step <= start:
+                continue
+            rows = order[first : first + BATCH]
+            turn, mirrored = np.random.default_rng([seed, step]).integers(0, (4, 2))
+            gray, blurred = (_turn(plane[rows], turn, mirrored) for plane in (shard.gray, shard.blurred))
+            yield (
+                torch.from_numpy(gray)[:, None].float(),
+                torch.from_numpy(shard.label[rows]).float(),
+                torch.from_numpy(shard.strength_px[rows]),
+                torch.from_numpy(blurred).float() / 100,
+            )
+        number += 1
+
+
+def train_net(
+    kind: str, shards: Callable[[int], Shard], steps: int, *, seed: int = 0, checkpoint: Path | None = None
+) -> tuple[Net, float]:
+    """Train a net; -> the net and the seconds that it took.
+
+    Parameters
+    ----------
+    kind : str
+        A name out of `KINDS`.
+    shards : callable
+        Number -> shard.
+    steps : int
+        Batches.
+    seed : int
+        Of the first weights and of the order of pictures.
+    checkpoint : Path, optional
+        Where it goes on from, and what it keeps.
+    """
+    torch.manual_seed(seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = KINDS[kind]().to(device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=steps, pct_start=WARM_UP)
+    parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
+    start, spent = 0, 0.0
+    if checkpoint and checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(kept[name])
+        start, spent = kept["step"], kept["seconds"]
+    if start == steps:
+        return net.eval(), spent
+    net.train().to(memory_format=torch.channels_last)
+    began, losses = time.monotonic() - spent, []
+    for step, batch in enumerate(batches(shards, seed, start), start=start + 1):
+        loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        if step % EVERY == 0 or step == steps:
+            seconds = time.monotonic() - began
+            print(f"{kind} {step} of {steps}, loss {np.mean(losses[-EVERY:]):.3f}, {seconds:.0f} s", file=sys.stderr)
+            if checkpoint:
+                state = {name: part.state_dict() for name, part in parts.items()}
+                with whole_file(checkpoint) as partial:
+                    torch.save({**state, "step": step, "seconds": seconds}, partial)
+        if step == steps:
+            break
+    return net.eval(), time.monotonic() - began
+
+
+def export_net(net: Net, path: Path) -> None:
+    """Write a net as ONNX, for one photo of any size; sides are multiples of 8."""
+    net = net.to("cpu", memory_format=torch.contiguous_format).eval()
+    with whole_file(path) as partial:
+        torch.onnx.export(
+            net,
+            (torch.zeros(1, 1, 256, 192),),
+            str(partial),
+            input_names=["gray"],
+            output_names=["answers", "map"],
+            dynamic_axes={"gray": {2: "height", 3: "width"}, "map": {1: "rows", 2: "columns"}},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def _loss(net: Net, gray: Tensor, label: Tensor, strength: Tensor, blurred: Tensor, *, mapped: bool) -> Tensor:
+    with torch.autocast(gray.device.type, torch.bfloat16):
+        answers, places = net(gray.to(memory_format=torch.channels_last))
+    answers, known = answers.float(), label >= 0
+    loss = functional.binary_cross_entropy_with_logits(answers[known, 0], label[known])
+    told = torch.isfinite(strength)
+    goal = torch.log2(strength[told] + STRENGTH_OFFSET)
+    loss = loss + STRENGTH_WEIGHT * functional.smooth_l1_loss(answers[told, 1], goal)
+    if mapped:
+        small = functional.adaptive_avg_pool2d(blurred[:, None], places.shape[1:])[:, 0]
+        loss = loss + MAP_WEIGHT * functional.binary_cross_entropy_with_logits(places.float(), small)
+    return loss
+
+
+def _turn(planes: NDArray[np.uint8], turn: int, mirrored: int) -> NDArray[np.uint8]:
+    turned = np.rot90(planes, turn, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)

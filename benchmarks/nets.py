@@ -1,0 +1,264 @@
+"""Compare nets of several kinds, and trees, on equal data, budget and judges; print JSON.
+
+    pip install torch timm onnx onnxruntime
+    python benchmarks/nets.py ../shared/data --work work > nets.json
+    python benchmarks/nets.py --table nets.json          # as Markdown, for docs/nets.md
+
+The argument is a folder with ``train``, ``bench`` and ``probe`` in it. Each kind is trained three times from scratch,
+on the same drawn pictures in the same order: without the sources of the fold ``real`` (BSDS500 and the CUHK set),
+without those of ``made`` (Unsplash and Sun-Hays80), and on all. The first two judge the sources that they have not
+seen, which is what a kind may be picked by; the last judges ``bench`` and ``probe``, which pick nothing. Trees of
+`block99` are trained on the same sources, with the settings of the model that ships. All that is made on the way stays
+in ``--work``, and a run that was ended goes on from there.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from blurgate import FeatureTable, build_table, load_model
+from blurgate.calibration import choose_threshold, fit_calibration
+from blurgate.evaluation import Numbers, measure_calibration
+from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
+from blurgate.images import read_gray
+from blurgate.model import to_probability
+from blurgate.nets import Net
+from blurgate.search import predict_left_out
+from blurgate.splits import Split, weigh_rows
+from blurgate.table import join_tables
+from blurgate.threads import run_in_order
+from default_model import build_tables
+from net_pictures import SOURCES, draw_pictures
+
+FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
+    "real": ("bsds500", "defocus_maps", "defocus_patches"),
+    "made": ("unsplash", "sun_hays80"),
+    "all": (),
+}
+JUDGED = tuple(source for sources in FOLDS.values() for source in sources)
+MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
+Margins = NDArray[Any]  # floats
+
+
+def open_judges(data: Path, work: Path) -> dict[str, FeatureTable]:
+    """Measure what judges: each source's pictures, by the first of its cameras, and the sets of ``bench``."""
+    folders = {source: work / f"{source}-0" for source in ("bsds500", "unsplash", "sun_hays80")}
+    folders |= {"defocus_patches": data / "train" / "defocus_patches", "defocus_maps": work / "defocus_maps"}
+    folders |= {"phone": data / "bench" / "phone", "receipts": data / "bench" / "receipts"}
+    folders |= {"bench maps": data / "bench" / "defocus_maps" / "images"}
+    folders |= {name: data / "probe" / name for name in ("grocery", "microscopy")}
+    return {name: build_table(folder).without_flat() for name, folder in folders.items()}
+
+
+def train_kind(
+    kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps: int, work: Path
+) -> tuple[Path, float]:
+    """Train a kind without a fold's sources; -> its ONNX file and the seconds that it took."""
+    from net_training import Shard, export_net, train_net
+
+    name = work / f"{kind}-{fold}-{seed}"
+    onnx, spent = name.with_suffix(".onnx"), name.with_suffix(".json")
+    if not (onnx.exists() and spent.exists()):
+        sources = [source for source in SOURCES if source not in FOLDS[fold]]
+        read = cache(lambda number: Shard.read(shards[number], sources))
+        net, seconds = train_net(
+            kind, lambda number: read(number % len(shards)), steps, seed=seed, checkpoint=name.with_suffix(".pt")
+        )
+        export_net(net, onnx)
+        weights = sum(weight.numel() for weight in net.parameters())
+        spent.write_text(json.dumps({"seconds": seconds, "weights": weights}))
+    return onnx, json.loads(spent.read_text())["seconds"]
+
+
+def ask_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]) -> dict[str, Margins]:
+    """Ask a net about the pictures of some tables; what it said is kept beside it."""
+    kept = onnx.with_suffix(".npz")
+    if not kept.exists():
+        net = Net(onnx.read_bytes())
+        said: dict[str, Any] = {}
+        for name in names:
+            table = tables[name]
+            photos = [table.picture(row) for row in range(len(table))]
+            said[name] = np.stack(
+                list(run_in_order(lambda path: net.answer(read_gray(path, max_pixels=MAX_PIXELS)), photos))
+            )
+        np.savez(kept, **said)
+    with np.load(kept) as content:
+        return {name: content[name] for name in content.files}
+
+
+def ask_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
+    """Train trees on each fold, and ask them about what it leaves out; the model that ships about the rest."""
+    kept = work / "nets" / "trees.npz"
+    if not kept.exists():
+        default = load_model()
+        training = build_tables(data / "train", work).without_flat()
+        table = join_tables([training, *(tables[name] for name in JUDGED)])
+        origin = np.asarray([source.removesuffix("_exposed") for source in training.sources])
+        ends = np.cumsum([len(training), *(len(tables[name]) for name in JUDGED)])
+        rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(JUDGED)}
+        folds = [
+            Split(np.flatnonzero(~np.isin(origin, left_out)), np.concatenate([rows[name] for name in left_out]))
+            for left_out in FOLDS.values()
+            if left_out
+        ]
+        margins = predict_left_out(table, folds, dict(default.card.parameters), seed=0)
+        said: dict[str, Any] = {name: margins[rows[name]] for name in JUDGED}
+        said |= {name: default.log_odds(tables[name].features) for name in tables if name not in JUDGED}
+        np.savez(kept, **said)
+    with np.load(kept) as content:
+        return {name: content[name] for name in content.files}
+
+
+def judge(said: Mapping[str, Margins], tables: Mapping[str, FeatureTable]) -> Numbers:
+    """Measure margins: on the sources left out as they are, on ``bench`` and ``probe`` as those calibrate them."""
+    left_out = join_tables([tables[name] for name in JUDGED])
+    margins = np.concatenate([said[name] for name in JUDGED])
+    weights = weigh_rows(left_out, even=True)
+    slope, intercept = fit_calibration(left_out.labels, margins, weights)
+    threshold = choose_threshold(left_out.labels, to_probability(slope * margins + intercept), weights)
+    numbers: Numbers = {"left out": {}, "slope": slope, "intercept": intercept, "threshold": threshold}
+    for name in JUDGED:
+        here, there = left_out.sources == tables[name].sources[0], left_out.sources != tables[name].sources[0]
+        line = fit_calibration(left_out.labels[there], margins[there], weights[there])
+        probabilities = to_probability(line[0] * margins[here] + line[1])
+        numbers["left out"][name] = {
+            "roc_auc": float(roc_auc_score(tables[name].labels, said[name])),
+            "ece": measure_calibration(tables[name].labels, probabilities)["ece"],
+        }
+    numbers["mean"] = float(np.mean([one["roc_auc"] for one in numbers["left out"].values()]))
+    whole = np.asarray([photo.path.endswith("_whole.png") for photo in tables["defocus_maps"].photos])
+    maps, patches = tables["defocus_maps"], to_probability(slope * said["defocus_maps"] + intercept)
+    numbers["left out"]["defocus_maps"]["crops"] = float(
+        roc_auc_score(maps.labels[~whole], said["defocus_maps"][~whole])
+    )
+    numbers["left out"]["defocus_maps"]["whole flagged"] = float((patches[whole] >= threshold).mean())
+    for name in ("phone", "receipts"):
+        table, probabilities = tables[name], to_probability(slope * said[name] + intercept)
+        labels, tiers = table.labels, table.column("tier")
+        found = {
+            "roc_auc": float(roc_auc_score(labels, said[name])),
+            "accuracy": float(((probabilities >= threshold) == labels).mean()),
+            "ece": measure_calibration(labels, probabilities)["ece"],
+        }
+        hard = (labels == 1) | (tiers == "hard_exposure")
+        if (tiers == "hard_exposure").any():
+            found["roc_auc of hard_exposure"] = float(roc_auc_score(labels[hard], said[name][hard]))
+        numbers[name] = found
+    for name in ("bench maps", "grocery", "microscopy"):
+        probabilities = to_probability(slope * said[name] + intercept)
+        numbers[name] = {"flagged": int((probabilities >= threshold).sum()), "n": len(probabilities)}
+    return numbers
+
+
+def combine(
+    first: Mapping[str, Margins], second: Mapping[str, Margins], tables: Mapping[str, FeatureTable]
+) -> dict[str, Margins]:
+    """Add two margins up as logistic regression on the sources left out weighs them."""
+    from sklearn.linear_model import LogisticRegression
+
+    left_out = join_tables([tables[name] for name in JUDGED])
+    both = {name: np.stack([first[name], second[name]], axis=1) for name in tables}
+    line = LogisticRegression(C=1e6).fit(
+        np.concatenate([both[name] for name in JUDGED]), left_out.labels, sample_weight=weigh_rows(left_out, even=True)
+    )
+    return {name: margins @ line.coef_[0] for name, margins in both.items()}
+
+
+def time_net(onnx: Path, *, rounds: int = 7) -> float:
+    """Megapixels a second on one core, of a 1080p photo that is in memory; it is looked at halved."""
+    from blurgate.features import halve
+
+    net, gray = Net(onnx.read_bytes()), np.random.default_rng(0).integers(0, 256, (1080, 1920), dtype=np.uint8)
+    net.check()
+    laps = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        net.answer(halve(gray))
+        laps.append(time.perf_counter() - began)
+    return gray.size / 1e6 / float(np.median(laps))
+
+
+def write_table(results: Numbers) -> str:
+    """Lay the results out as Markdown."""
+    columns = [
+        "weights",
+        "training, s",
+        "MP/s a core",
+        *JUDGED,
+        "mean",
+        "ECE left out",
+        "phone",
+        "hard",
+        "accuracy",
+        "ECE",
+    ]
+    columns += ["receipts", "bench maps flagged", "microscopy flagged"]
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, found in results.items():
+        cells: list[Any] = [found.get("weights"), found.get("seconds"), found.get("mp_s")]
+        cells += [found["left out"][source]["roc_auc"] for source in JUDGED]
+        cells += [found["mean"], float(np.mean([one["ece"] for one in found["left out"].values()]))]
+        phone = found["phone"]
+        cells += [phone["roc_auc"], phone["roc_auc of hard_exposure"], phone["accuracy"], phone["ece"]]
+        cells += [found["receipts"]["roc_auc"], found["bench maps"]["flagged"], found["microscopy"]["flagged"]]
+        lines.append(f"| {name} | " + " | ".join(map(_cell, cells)) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if value <= 1 else f"{value:.0f}"
+
+
+def main() -> None:
+    """Print the JSON, or the table of one that was printed earlier; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--kinds", nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--shards", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
+    options = parser.parse_args()
+    if options.table:
+        print(write_table(json.loads(options.table.read_text())))
+        return
+    nets = options.work / "nets"
+    nets.mkdir(parents=True, exist_ok=True)
+    shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
+    tables = open_judges(options.data, options.work)
+    trees = ask_trees(options.data, options.work, tables)
+    results: Numbers = {"trees": judge(trees, tables)}
+    from net_kinds import KINDS
+
+    for kind in options.kinds or KINDS:
+        for seed in options.seeds:
+            said: dict[str, Margins] = {}
+            for fold, left_out in FOLDS.items():
+                onnx, seconds = train_kind(kind, fold, seed=seed, shards=shards, steps=options.steps, work=nets)
+                names = left_out or [name for name in tables if name not in JUDGED]
+                said |= {
+                    name: answers[:, 0].astype(np.float64) for name, answers in ask_net(onnx, tables, names).items()
+                }
+            about = {"weights": json.loads(onnx.with_suffix(".json").read_text())["weights"], "seconds": seconds}
+            name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
+            results[name] = judge(said, tables) | about | {"mp_s": time_net(onnx)}
+            results[f"{name} and trees"] = judge(combine(trees, said, tables), tables)
+            print(write_table(results), file=sys.stderr)
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
