@@ -106,7 +106,8 @@ class Coefficients(nn.Module):
 
     def forward(self, normal: Tensor) -> Tensor:
         """Photo (n, 1, height, width) -> (n, 64, height / 8, width / 8)."""
-        return torch.asinh(20 * functional.conv2d(normal, self.kernels, stride=BLOCK))
+        found = functional.conv2d(normal, self.kernels, stride=BLOCK)
+        return torch.sign(found) * torch.log1p(20 * torch.abs(found))
 
 
 class OfCoefficients(nn.Module):
@@ -193,12 +194,12 @@ class _OfTimm(nn.Module):
 
 def mobilenet() -> Net:
     """Make timm's smallest MobileNetV4."""
-    return Net(_OfTimm("mobilenetv4_conv_small_035"), 320)
+    return Net(_OfTimm("mobilenetv4_conv_small_035"), 336)
 
 
 def convnext() -> Net:
     """Make a ConvNeXt V2 of timm's, narrower than its smallest."""
-    return Net(_OfTimm("convnextv2_atto", depths=(1, 1, 3, 1), dims=(24, 48, 96, 160)), 160)
+    return Net(_OfTimm("convnextv2_atto", depths=(1, 1, 2, 1), dims=(16, 32, 64, 128)), 128)
 
 
 KINDS: dict[str, Callable[[], Net]] = {
@@ -210,3 +211,4 @@ KINDS: dict[str, Callable[[], Net]] = {
     "partial": partial,
 }
 MAPPED = ("partial",)  # also trained on the masks
+PRECISE = ("mobilenet", "convnext")  # trained in float32: bfloat16 is slow on a CPU where channels are by themselves

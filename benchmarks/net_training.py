@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from blurgate.files import whole_file
 from blurgate.model import STRENGTH_OFFSET
-from net_kinds import KINDS, MAPPED, Net
+from net_kinds import KINDS, MAPPED, PRECISE, Net
 from net_pictures import SOURCES
 
 BATCH = 64
@@ -100,7 +100,7 @@ def train_net(
     net.train().to(memory_format=torch.channels_last)
     began, losses = time.monotonic() - spent, []
     for step, batch in enumerate(batches(shards, seed, start), start=start + 1):
-        loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED)
+        loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED, precise=kind in PRECISE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -135,8 +135,10 @@ def export_net(net: Net, path: Path) -> None:
         )
 
 
-def _loss(net: Net, gray: Tensor, label: Tensor, strength: Tensor, blurred: Tensor, *, mapped: bool) -> Tensor:
-    with torch.autocast(gray.device.type, torch.bfloat16):
+def _loss(
+    net: Net, gray: Tensor, label: Tensor, strength: Tensor, blurred: Tensor, *, mapped: bool, precise: bool
+) -> Tensor:
+    with torch.autocast(gray.device.type, torch.bfloat16, enabled=not precise or gray.is_cuda):
         answers, places = net(gray.to(memory_format=torch.channels_last))
     answers, known = answers.float(), label >= 0
     loss = functional.binary_cross_entropy_with_logits(answers[known, 0], label[known])

@@ -215,7 +215,7 @@ def test_variance_of_laplacian_is_opencvs(astronaut):
 
 
 def test_unknown_feature_set_lists_the_known_ones():
-    with pytest.raises(ValueError, match="feature set must be one of dct18, block99, got 'dct19'"):
+    with pytest.raises(ValueError, match="feature set must be one of dct18, block99, texture1, got 'dct19'"):
         find_feature_set("dct19")
 
 

@@ -141,13 +141,18 @@ def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) ->
     """Fit the line, and where asked for the trees, to all rows of a table; the threshold stays."""
     odds = model.log_odds(table.features)
     slope, shift = _fit_correction(table.labels, odds)
-    card = replace(model.card, slope=slope * model.card.slope, intercept=slope * model.card.intercept + shift)
+    card = replace(
+        model.card,
+        slope=slope * model.card.slope,
+        net_slope=slope * model.card.net_slope,
+        intercept=slope * model.card.intercept + shift,
+    )
     if not refit:
         return replace(model, card=card)
     data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * odds + shift, nthread=1)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
-    return BlurModel(card, {**model.boosters, "own": bytes(own.save_raw("ubj"))})
+    return replace(model, card=card, boosters={**model.boosters, "own": bytes(own.save_raw("ubj"))})
 
 
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:

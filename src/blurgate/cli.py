@@ -69,7 +69,10 @@ Report = Annotated[
     Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
-Model = Annotated[Path | None, typer.Option(help="The model file; by default the model that ships.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="A model file, or one that ships: trees (the default), net or both (these need the extra net)."),
+]
 
 
 def main() -> None:
@@ -213,7 +216,7 @@ def evaluate(
         blurgate.evaluate,
     )  # loads what they need, first
     loaded = _load(model)
-    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
+    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
     evaluation = judge(loaded, table)
     if report:
         name = model.stem if model else "The model that ships"
@@ -249,7 +252,7 @@ def calibrate(
     check_outputs(output, inputs=[model, source])
     fit = blurgate.calibrate  # loads what it needs, first
     loaded = _load(model)
-    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, jobs=jobs, track=_track)
+    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
     calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")

@@ -109,9 +109,10 @@ def measure(table: FeatureTable, said: Predictions, *, threshold: float, base_ra
 def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
     """Raise a DatasetError if a table has other features than a model needs, or photos that it was calibrated on."""
     if table.feature_set != model.card.feature_set:
+        remedy = "give the photos themselves" if model.net else f"make it with --feature-set {model.card.feature_set}"
         raise DatasetError(
             f"a table of the feature set {model.card.feature_set} was needed, which the model was trained on, but this "
-            f"is one of {table.feature_set}: make it with --feature-set {model.card.feature_set}"
+            f"is one of {table.feature_set}: {remedy}"
         )
     known = set(model.card.calibrated_on.get("digests", ()))
     if not known:

@@ -6,8 +6,8 @@ Written on the Python array API standard, like `blurgate.blocks` and `blurgate.s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise, product
 from typing import TypeAlias
 
@@ -23,6 +23,7 @@ from blurgate.statistics import STATISTICS
 TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
 
 DEFAULT_FEATURE_SET = "block99"
+ANSWERS = ("blurred", "strength")  # of a net: log-odds before calibration; log2 of the strength in pixels and a bit
 
 # blocks at a time: on a CPU few enough to stay in the cache, many enough to keep threads out of each other's way; on a
 # GPU as many as several photos have, since each step costs its start
@@ -133,17 +134,20 @@ class FeatureSet:
         Below it there is too little.
     max_pixels : int, optional
         A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
+    answers : tuple of str
+        Columns after those of the groups: what a net answers, see `blurgate.nets`.
     """
 
     groups: tuple[FeatureGroup, ...]
     texture: str
     least_texture: float
     max_pixels: int | None = None
+    answers: tuple[str, ...] = ()
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Column names, group by group."""
-        return tuple(column for group in self.groups for column in group.columns)
+        """Column names, group by group, and the answers."""
+        return (*(column for group in self.groups for column in group.columns), *self.answers)
 
 
 def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
@@ -171,7 +175,7 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
     gray : array of shape (height, width), uint8
         Luma; a NumPy array or a torch tensor on any device.
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        A name out of `FEATURE_SETS`; what a net answers is not measured here.
 
     Returns
     -------
@@ -307,11 +311,22 @@ def halve(gray: Array) -> Array:
     return xp.astype((total + 2) // 4, xp.uint8)
 
 
+@lru_cache
 def find_feature_set(name: str) -> FeatureSet:
-    """Look up a feature set; a ValueError that lists them if there is none of that name."""
-    if name not in FEATURE_SETS:
+    """Look up a feature set; a ValueError that lists them if there is none of that name.
+
+    A net's name after a plus adds what that net answers.
+
+    Examples
+    --------
+    >>> find_feature_set("texture1+net-1a2b3c4d").columns
+    ('1/4__low__log_energy__p97', 'net-1a2b3c4d__blurred', 'net-1a2b3c4d__strength')
+    """
+    measured, _, net = name.partition("+")
+    if measured not in FEATURE_SETS:
         raise ValueError(f"feature set must be one of {', '.join(FEATURE_SETS)}, got {name!r}")
-    return FEATURE_SETS[name]
+    chosen = FEATURE_SETS[measured]
+    return replace(chosen, answers=tuple(f"{net}__{answer}" for answer in ANSWERS)) if net else chosen
 
 
 def variance_of_laplacian(gray: Gray) -> float:
@@ -381,10 +396,10 @@ _ENERGIES = BandGroup(
     pools=("p50", "p75", "p90", "p97", "p99.5"),
 )
 _EDGES = EdgeGroup(scales=SCALES, directions=DIRECTIONS, statistics=("rise", "half_rise"), percents=(50, 90, 99))
+_TEXTURE = BandGroup(scales=("1/4",), bands=("low",), statistics=("log_energy",), pools=("p97",))
 
 FEATURE_SETS = {
     "dct18": FeatureSet((_CLASSIC,), texture="1__low__std__mean", least_texture=0.25),
-    "block99": FeatureSet(
-        (_ENERGIES, _EDGES), texture="1/4__low__log_energy__p97", least_texture=5.5, max_pixels=2**20
-    ),
+    "block99": FeatureSet((_ENERGIES, _EDGES), texture=_TEXTURE.columns[0], least_texture=5.5, max_pixels=2**20),
+    "texture1": FeatureSet((_TEXTURE,), texture=_TEXTURE.columns[0], least_texture=5.5, max_pixels=2**20),  # for nets
 }

@@ -1,7 +1,7 @@
 """The trained model: features -> verdict; its file.
 
-A model file is a zip of ``card.json`` and one ``<name>.ubj`` for each booster, XGBoost's own UBJSON. Nothing in it is
-executed on loading.
+A model file is a zip of ``card.json``, one ``<name>.ubj`` for each booster, XGBoost's own UBJSON, and
+``net.onnx`` where the model has a net. Nothing in it is executed on loading.
 """
 
 from __future__ import annotations
@@ -22,14 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.features import FEATURE_SETS, TOO_LITTLE_TEXTURE, extract_features, has_texture
+from blurgate.features import ANSWERS, TOO_LITTLE_TEXTURE, extract_features, find_feature_set, has_texture
 from blurgate.files import whole_file
 from blurgate.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
+from blurgate.nets import Net
 from blurgate.trees import Trees, read_trees
 
 FILE_FORMAT = 1
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.blurgate"
+SHIPPED = {"trees": DEFAULT_MODEL, "net": DEFAULT_MODEL.with_name("net.blurgate")}  # and "both" of them
 TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
+_NET_FILE = "net.onnx"
 STRENGTH_OFFSET = 0.5  # pixels; the strength booster predicts log2(strength + offset)
 
 
@@ -80,11 +83,14 @@ class Measured:
     seen : Verdict
         What is known of it so far: its path and size, and all there is to say where there are no features.
     features : ndarray of shape (n_features,), float32, or None
-        None if it cannot be judged.
+        What is measured; None if it cannot be judged.
+    answers : ndarray of shape (n_answers,), float32
+        What the net answers, where the model has one.
     """
 
     seen: Verdict
     features: NDArray[np.float32] | None = None
+    answers: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -94,12 +100,14 @@ class Card:
     Parameters
     ----------
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        As `blurgate.features.find_feature_set` takes it.
     columns : tuple of str
         The feature columns it was trained on.
     slope, intercept : float
         Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
         the trees' answers; a booster named ``own`` adds its margin to that.
+    net_slope : float
+        By so much the net's log-odds are added, where there is a net.
     threshold : float
         A photo is blurred from this probability on.
     base_rate : float
@@ -120,6 +128,9 @@ class Card:
         Under what terms the photos were to be had that it was trained on.
     limits : tuple of str
         Where it is known to fail.
+    with_trees : mapping
+        Of a net that ships: what of this card is another where the trees that ship judge beside it, and which ``trees``
+        these are, by their fingerprint.
     made_by : str
         Name and version of the program.
     """
@@ -130,6 +141,7 @@ class Card:
     intercept: float
     threshold: float
     base_rate: float
+    net_slope: float = 0.0
     kinds: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Any] = field(default_factory=dict)
@@ -138,6 +150,7 @@ class Card:
     calibrated_on: Mapping[str, Any] = field(default_factory=dict)
     terms: Mapping[str, str] = field(default_factory=dict)
     limits: tuple[str, ...] = ()
+    with_trees: Mapping[str, Any] = field(default_factory=dict)
     made_by: str = ""
 
 
@@ -152,7 +165,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class BlurModel:
-    """Trees, their calibration and threshold.
+    """Trees or a net or both, their calibration and threshold.
 
     Parameters
     ----------
@@ -160,10 +173,12 @@ class BlurModel:
     boosters : mapping of str to bytes
         XGBoost's UBJSON: ``blurred``, where the training photos told them ``kind`` and ``strength``, and ``own`` where
         `calibrate` has refitted it to a user's photos.
+    net : Net, optional
     """
 
     card: Card
     boosters: Mapping[str, bytes] = field(repr=False)
+    net: Net | None = None
 
     def predict(self, photo: Photo) -> Verdict:
         """Judge one photo.
@@ -199,7 +214,7 @@ class BlurModel:
         PhotoError
             If it cannot be read.
         """
-        max_pixels = FEATURE_SETS[self.card.feature_set].max_pixels
+        max_pixels = find_feature_set(self.card.feature_set).max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
         seen = Verdict(
             path=os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else "",
@@ -208,11 +223,12 @@ class BlurModel:
         )
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measured(replace(seen, decision="undecided", reason=TOO_SMALL))
-        return Measured(seen, extract(plane.gray, self.card.feature_set))
+        measured = Measured(seen, extract(plane.gray, self.card.feature_set))
+        return replace(measured, answers=self.net.answer(plane.gray)) if self.net else measured
 
     def judge(self, photos: Sequence[Measured]) -> list[Verdict]:
         """Judge photos that `measure` has measured, all at once."""
-        known = [photo.features for photo in photos if photo.features is not None]
+        known = [np.concatenate([photo.features, photo.answers]) for photo in photos if photo.features is not None]
         if not known:
             return [photo.seen for photo in photos]
         features = np.stack(known)
@@ -255,11 +271,17 @@ class BlurModel:
             kind = np.asarray(self.card.kinds)[self._answer("kind", features).argmax(axis=1)]
         if "strength" in self.boosters:
             strength = to_strength(self._answer("strength", features)[:, 0])
+        elif self.net:
+            strength = to_strength(features[:, self._net_column("strength")].astype(np.float64))
         return Predictions(to_probability(self.log_odds(features)), kind, strength)
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Say the log-odds of blurred, of shape (n_photos,)."""
-        odds: NDArray[np.float64] = self.card.slope * self._answer("blurred", features)[:, 0] + self.card.intercept
+        odds = np.full(len(features), self.card.intercept)
+        if "blurred" in self.boosters:
+            odds += self.card.slope * self._answer("blurred", features)[:, 0]
+        if self.net:
+            odds += self.card.net_slope * features[:, self._net_column("blurred")]
         return odds + self._answer("own", features)[:, 0] if "own" in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
@@ -279,6 +301,8 @@ class BlurModel:
         card = {"format": FILE_FORMAT, **asdict(self.card)}
         members = {"card.json": json.dumps(card, indent=1).encode()}
         members.update((f"{name}.ubj", content) for name, content in self.boosters.items())
+        if self.net:
+            members[_NET_FILE] = self.net.onnx
         with whole_file(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
@@ -290,6 +314,8 @@ class BlurModel:
         digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
         for name, content in sorted(self.boosters.items()):
             digest.update(name.encode() + content)
+        if self.net:
+            digest.update(self.net.onnx)
         return digest.hexdigest()
 
     @cached_property
@@ -298,18 +324,31 @@ class BlurModel:
 
     def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Ask a booster: -> (n_photos, n_answers)."""
-        return self._trees[name].answer(features).astype(np.float64)
+        trees = self._trees[name]
+        return trees.answer(features[:, : trees.n_features]).astype(np.float64)
+
+    def _net_column(self, answer: str) -> int:
+        return ANSWERS.index(answer) - len(ANSWERS)
 
 
-def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
-    """Read a model file; by default the one that ships.
+def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
+    """Read a model: a file, or one of those that ship.
+
+    Parameters
+    ----------
+    path : path
+        ``trees``, the default, ``net`` or ``both`` are those that ship; the latter two need the extra ``net``.
 
     Raises
     ------
     ModelFileError
         If the file is missing, is no model or is damaged, or needs other feature columns than this version makes.
+    MissingExtraError
+        If it has a net, and ONNX Runtime is not installed.
     """
-    path = Path(path)
+    if str(path) == "both":
+        return _join_shipped(load_model("trees"), load_model("net"))
+    path = SHIPPED[str(path)] if str(path) in SHIPPED else Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
@@ -320,10 +359,23 @@ def load_model(path: str | os.PathLike[str] = DEFAULT_MODEL) -> BlurModel:
         raise ModelFileError(
             f"a .blurgate model was needed, but {path} is none or is damaged ({error}): train or copy it anew"
         ) from error
+    onnx = members.pop(_NET_FILE, None)
     boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
-    model = BlurModel(_read_card(card, path), boosters)
+    model = BlurModel(_read_card(card, path), boosters, None if onnx is None else Net(onnx))
     _check_boosters(model, path)
+    _check_net(model, path)
     return model
+
+
+def _join_shipped(trees: BlurModel, net: BlurModel) -> BlurModel:
+    """Have the trees and the net that ship judge together, weighed as the net's card says."""
+    changes = dict(net.card.with_trees)
+    if changes.pop("trees", None) != trees.fingerprint:
+        raise ModelFileError("the net that ships was weighed against other trees than these: install blurgate anew")
+    assert net.net  # noqa: S101 by the check of the file
+    feature_set = f"{trees.card.feature_set}+{net.net.name}"
+    columns = find_feature_set(feature_set).columns
+    return BlurModel(replace(trees.card, feature_set=feature_set, columns=columns, **changes), trees.boosters, net.net)
 
 
 load = load_model  # as in ``blurgate.load()``
@@ -366,7 +418,7 @@ def _read_card(content: Any, path: Path) -> Card:
     try:
         listed = {name: tuple(content[name]) for name in ("columns", "kinds", "limits") if name in content}
         card = Card(**{**content, **listed})
-        numbers = [card.slope, card.intercept, card.threshold, card.base_rate]
+        numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate]
     except (TypeError, KeyError, ValueError) as error:
         raise ModelFileError(f"{path} has a damaged card ({error}): train or copy it anew") from error
     names = (card.feature_set, *card.columns, *card.kinds, *card.limits)
@@ -376,7 +428,10 @@ def _read_card(content: Any, path: Path) -> Card:
         raise ModelFileError(f"{path} has a damaged card (a number or a name is none): train or copy it anew")
     if not 0 <= card.threshold <= 1:
         raise ModelFileError(f"{path} has a damaged card (its threshold is no probability): train or copy it anew")
-    made = FEATURE_SETS[card.feature_set].columns if card.feature_set in FEATURE_SETS else ()
+    try:
+        made = find_feature_set(card.feature_set).columns
+    except ValueError:
+        made = ()
     if made != card.columns:
         missing = [name for name in card.columns if name not in made]
         raise ModelFileError(
@@ -387,14 +442,15 @@ def _read_card(content: Any, path: Path) -> Card:
 
 
 def _check_boosters(model: BlurModel, path: Path) -> None:
-    if "blurred" not in model.boosters:
+    if "blurred" not in model.boosters and not model.net:
         raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
     try:
         boosters = model._trees
     except ValueError as error:
         raise ModelFileError(f"{path} has a damaged booster in it ({error}): train or copy it anew") from error
-    given = len(model.card.columns)
+    chosen = find_feature_set(model.card.feature_set)
     for name, trees in boosters.items():
+        given = len(chosen.columns) - (0 if name == "own" else len(chosen.answers))
         if trees.n_features != given:
             raise ModelFileError(
                 f"{path} has a booster named {name} for {trees.n_features} features, but {given} columns: "
@@ -402,3 +458,17 @@ def _check_boosters(model: BlurModel, path: Path) -> None:
             )
         if len(trees.base) != (len(model.card.kinds) if name == "kind" else 1):
             raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
+
+
+def _check_net(model: BlurModel, path: Path) -> None:
+    named = model.card.feature_set.partition("+")[2]
+    if named != (model.net.name if model.net else ""):
+        raise ModelFileError(
+            f"{path} has {'no' if named else 'a'} net in it that its card names: train or copy it anew"
+        )
+    if model.net is None:
+        return
+    try:
+        model.net.check()
+    except ValueError as error:
+        raise ModelFileError(f"{path} has a damaged net in it ({error}): train or copy it anew") from error

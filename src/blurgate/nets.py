@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -15,8 +14,8 @@ from blurgate.blocks import BLOCK
 from blurgate.errors import needs_extra
 from blurgate.images import Gray
 
-ANSWERS = ("blurred", "strength")  # log-odds before calibration; log2 of the strength in pixels and a bit
 FIELD = 192  # pixels: the side of the pictures that nets are trained on
+MOST_PIXELS = 2**20  # of a photo that is looked at: memory is bounded whatever its shape
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,8 @@ class Net:
     ----------
     onnx : bytes
         The file: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of 8, -> ``answers`` of
-        shape (1, 2), `ANSWERS`, and ``map`` of shape (1, rows, columns), the log-odds of blurred place by place.
+        shape (1, 2), `blurgate.features.ANSWERS`, and ``map`` of shape (1, rows, columns), the log-odds of blurred
+        place by place.
 
     References
     ----------
@@ -41,15 +41,11 @@ class Net:
         """Tell this net from others: ``net-`` and eight digits of its bytes' SHA-256."""
         return f"net-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
 
-    @cached_property
-    def columns(self) -> tuple[str, ...]:
-        """Names of its answers among a photo's features."""
-        return name_answers(self.name)
-
     def answer(self, gray: Gray) -> NDArray[np.float32]:
         """Look at a photo.
 
-        A photo with a side shorter than `FIELD` is continued by its mirror image.
+        A photo with a side shorter than `FIELD` is continued by its mirror image; of one with more than `MOST_PIXELS`
+        the middle is looked at.
 
         Parameters
         ----------
@@ -58,7 +54,7 @@ class Net:
         Returns
         -------
         ndarray of shape (2,), float32
-            `ANSWERS`.
+            `blurgate.features.ANSWERS`.
 
         Raises
         ------
@@ -96,15 +92,17 @@ class Net:
             raise ValueError(f"the net cannot be read: {str(error).splitlines()[0]}") from error
 
 
-def name_answers(net: str) -> tuple[str, ...]:
-    """Name the columns of a net's answers: ``net-1a2b3c4d__blurred`` and so on."""
-    return tuple(f"{net}__{answer}" for answer in ANSWERS)
-
-
 def _fit(gray: Gray) -> NDArray[np.float32]:
-    """Mirror what is too small; drop what is no whole block."""
+    """Mirror what is too small, cut what is too long, drop what is no whole block."""
     missing = [max(0, FIELD - side) for side in gray.shape]
     if any(missing):
         gray = np.pad(gray, [(0, more) for more in missing], mode="symmetric")
-    height, width = (math.floor(side / BLOCK) * BLOCK for side in gray.shape)
-    return gray[:height, :width].astype(np.float32)
+    longest = max(FIELD, MOST_PIXELS // min(gray.shape)) if gray.size > MOST_PIXELS else max(gray.shape)
+    (top, height), (left, width) = (_middle(side, longest) for side in gray.shape)
+    return gray[top : top + height, left : left + width].astype(np.float32)
+
+
+def _middle(side: int, longest: int) -> tuple[int, int]:
+    """Say where the middle of a side begins, and how long it is in whole blocks."""
+    length = min(side, longest) // BLOCK * BLOCK
+    return (side - length) // 2 if side > longest else 0, length

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.features import (
+    ANSWERS,
     DEFAULT_FEATURE_SET,
     FEATURE_SETS,
     TOO_LITTLE_TEXTURE,
@@ -38,6 +39,7 @@ from blurgate.labels import (
     read_csv,
     refuse_repeats,
 )
+from blurgate.nets import Net
 from blurgate.threads import Track, no_track, run_in_order
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
@@ -62,7 +64,7 @@ class FeatureTable:
         One for each row.
     features : ndarray of shape (n_photos, n_features), float32
     feature_set : str
-        A name out of `FEATURE_SETS`; its columns name the columns of `features`.
+        As `blurgate.features.find_feature_set` takes it; its columns name the columns of `features`.
     variance_of_laplacian : ndarray of shape (n_photos,), float64
         The customary measure, to compare with, of the photo at the size at which it is looked at.
     skipped : tuple of SkippedPhoto
@@ -87,7 +89,7 @@ class FeatureTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `features`."""
-        return FEATURE_SETS[self.feature_set].columns
+        return find_feature_set(self.feature_set).columns
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -145,6 +147,7 @@ def build_table(
     source: str | os.PathLike[str],
     *,
     feature_set: str = DEFAULT_FEATURE_SET,
+    net: Net | None = None,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> FeatureTable:
@@ -157,7 +160,9 @@ def build_table(
         ``labels.csv``, such a list itself, any other folder of photos (which then have no label), or a ``.csv`` or
         ``.parquet`` table.
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        A name out of `FEATURE_SETS`, or what a model's card says.
+    net : Net, optional
+        Of that model, where it has one.
     jobs : int, optional
         Photos at work at the same time; by default one for each core.
     track : Track
@@ -172,8 +177,12 @@ def build_table(
     ------
     DatasetError
         If the source is missing, empty or contradicts itself, or has no photo that can be read.
+    ValueError
+        If there is no such feature set, or it names another net.
     """
     source = Path(source)
+    if feature_set.partition("+")[2] != (net.name if net else ""):
+        raise ValueError(f"the feature set {feature_set} needs the net that it names, got {net and net.name}")
     if source.is_file() and not is_label_list(source):
         return _check_feature_set(read_table(source), source, feature_set)
     chosen = find_feature_set(feature_set)
@@ -185,7 +194,8 @@ def build_table(
             gray = read_gray(folder / photo.path, max_pixels=chosen.max_pixels)
         except PhotoError as error:
             return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
-        return extract_features(gray, feature_set), variance_of_laplacian(gray)
+        measured = extract_features(gray, feature_set)
+        return np.concatenate([measured, net.answer(gray)]) if net else measured, variance_of_laplacian(gray)
 
     measuring = run_in_order(measure, photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
@@ -295,6 +305,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         raise DatasetError(f"a folder of photos, or a .csv or .parquet table, was needed, but {path} is none: check it")
     columns, rows = read(path)
     feature_set = _match_columns(columns, path)
+    wanted = find_feature_set(feature_set).columns
     photos, features, laplacians, skipped = [], [], [], []
     for number, row in enumerate(rows, start=2):
         if row.get("error"):
@@ -302,7 +313,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
             continue
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
-        features.append([parse_number(row, name, path, number) for name in FEATURE_SETS[feature_set].columns])
+        features.append([parse_number(row, name, path, number) for name in wanted])
     if not photos:
         raise DatasetError(f"{path} has no row with features: make it anew with blurgate features")
     refuse_repeats(photos, path)
@@ -339,8 +350,10 @@ def _read_skipped(folder: Path) -> list[SkippedPhoto]:
 
 def _match_columns(columns: Sequence[str], path: Path) -> str:
     present = set(columns) - set(ROW_COLUMNS)
-    feature_set = max(FEATURE_SETS, key=lambda name: len(present & set(FEATURE_SETS[name].columns)))
-    needed = (*ROW_COLUMNS, *FEATURE_SETS[feature_set].columns)
+    feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
+    nets = {name.removesuffix(f"__{answer}") for name in present for answer in ANSWERS if name.startswith("net-")}
+    feature_set = f"{feature_set}+{min(nets, key=len)}" if nets else feature_set
+    needed = (*ROW_COLUMNS, *find_feature_set(feature_set).columns)
     missing = [name for name in needed if name not in columns]
     foreign = [name for name in columns if name not in needed]
     if missing or foreign:
@@ -351,6 +364,11 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
             f"{path} is no table of the feature set {feature_set} ({'; '.join(found)}): make it with blurgate features"
         )
     return feature_set
+
+
+def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:
+    """Count the columns that are there; of two sets with as many the one that is whole goes before."""
+    return len(present & set(columns)), set(columns) <= present
 
 
 def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
