@@ -59,10 +59,8 @@ def open_judges(data: Path, work: Path) -> dict[str, FeatureTable]:
     return {name: build_table(folder).without_flat() for name, folder in folders.items()}
 
 
-def train_kind(
-    kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps: int, work: Path
-) -> tuple[Path, float]:
-    """Train a kind without a fold's sources; -> its ONNX file and the seconds that it took."""
+def train_kind(kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps: int, work: Path) -> Path:
+    """Train a kind without a fold's sources; -> its ONNX file; beside it the seconds that it took, and its weights."""
     from net_training import Shard, export_net, train_net
 
     name = work / f"{kind}-{fold}-{seed}"
@@ -74,9 +72,9 @@ def train_kind(
             kind, lambda number: read(number % len(shards)), steps, seed=seed, checkpoint=name.with_suffix(".pt")
         )
         export_net(net, onnx)
-        weights = sum(weight.numel() for weight in net.parameters())
+        weights = sum(weight.numel() for weight in net.parameters() if weight.grad is not None)
         spent.write_text(json.dumps({"seconds": seconds, "weights": weights}))
-    return onnx, json.loads(spent.read_text())["seconds"]
+    return onnx
 
 
 def ask_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]) -> dict[str, Margins]:
@@ -142,6 +140,13 @@ def judge(said: Mapping[str, Margins], tables: Mapping[str, FeatureTable]) -> Nu
         roc_auc_score(maps.labels[~whole], said["defocus_maps"][~whole])
     )
     numbers["left out"]["defocus_maps"]["whole flagged"] = float((patches[whole] >= threshold).mean())
+    return numbers | _judge_bench(said, tables, slope, intercept, threshold)
+
+
+def _judge_bench(
+    said: Mapping[str, Margins], tables: Mapping[str, FeatureTable], slope: float, intercept: float, threshold: float
+) -> Numbers:
+    numbers: Numbers = {}
     for name in ("phone", "receipts"):
         table, probabilities = tables[name], to_probability(slope * said[name] + intercept)
         labels, tiers = table.labels, table.column("tier")
@@ -243,20 +248,24 @@ def main() -> None:
     results: Numbers = {"trees": judge(trees, tables)}
     from net_kinds import KINDS
 
-    for kind in options.kinds or KINDS:
-        for seed in options.seeds:
-            said: dict[str, Margins] = {}
-            for fold, left_out in FOLDS.items():
-                onnx, seconds = train_kind(kind, fold, seed=seed, shards=shards, steps=options.steps, work=nets)
-                names = left_out or [name for name in tables if name not in JUDGED]
-                said |= {
-                    name: answers[:, 0].astype(np.float64) for name, answers in ask_net(onnx, tables, names).items()
-                }
-            about = {"weights": json.loads(onnx.with_suffix(".json").read_text())["weights"], "seconds": seconds}
-            name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
-            results[name] = judge(said, tables) | about | {"mp_s": time_net(onnx)}
-            results[f"{name} and trees"] = judge(combine(trees, said, tables), tables)
-            print(write_table(results), file=sys.stderr)
+    chosen = [(kind, seed) for kind in options.kinds or KINDS for seed in options.seeds]
+    onnx: dict[tuple[str, int], Path] = {}
+    for fold, left_out in FOLDS.items():  # every kind without the sources that are left out, before any on all of them
+        for kind, seed in chosen:
+            onnx[kind, seed] = train_kind(kind, fold, seed=seed, shards=shards, steps=options.steps, work=nets)
+            names = left_out or [name for name in tables if name not in JUDGED]
+            answers = ask_net(onnx[kind, seed], tables, names)
+            ranks = {name: f"{roc_auc_score(tables[name].labels, answers[name][:, 0]):.4f}" for name in left_out}
+            print(f"{kind} {seed} without {fold}: {ranks}", file=sys.stderr)
+    for kind, seed in chosen:
+        said: dict[str, Margins] = {}
+        for fold in FOLDS:
+            answers = ask_net(nets / f"{kind}-{fold}-{seed}.onnx", tables, ())
+            said |= {name: answer[:, 0].astype(np.float64) for name, answer in answers.items()}
+        name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
+        about = json.loads(onnx[kind, seed].with_suffix(".json").read_text())
+        results[name] = judge(said, tables) | about | {"mp_s": time_net(onnx[kind, seed])}
+        results[f"{name} and trees"] = judge(combine(trees, said, tables), tables)
     print(json.dumps(results, indent=1))
 
 
