@@ -43,5 +43,5 @@ clean:  ## remove .venv and everything that was made
 	@touch $@
 
 .venv/test: .venv/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet,fast,heif]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet,fast,heif,net]' --group dev
 	@touch $@

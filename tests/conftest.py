@@ -2,13 +2,17 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from blurgate import build_table, make_dataset, train
+from blurgate import BlurModel, build_table, make_dataset, train
 from blurgate.demo import load_photographs
+from blurgate.features import find_feature_set
+from blurgate.model import Card
+from blurgate.nets import Net
 
 SHARED = Path(os.environ.get("BLURGATE_SHARED", Path(__file__).parents[2] / "shared"))  # real photos, not in the repo
 
@@ -83,3 +87,65 @@ def labelled(sharp_folder, tmp_path):
         for path in sorted(sharp_folder.iterdir())[photos]:
             shutil.copy(path, tmp_path / "labelled" / label)
     return tmp_path / "labelled"
+
+
+@pytest.fixture(scope="session")
+def net():
+    """A net without weights: how much of a photo's detail a small blur takes away, against a larger one."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="needs the extra net")
+    from onnx import TensorProto, helper
+
+    def smooth(size, name):
+        return helper.make_node("AveragePool", ["gray"], [name], kernel_shape=[size] * 2, pads=[size // 2] * 4)
+
+    nodes = [smooth(3, "fine"), smooth(9, "coarse")]
+    for name in ("fine", "coarse"):
+        nodes += [
+            helper.make_node("Sub", ["gray", name], [f"{name}_detail"]),
+            helper.make_node("Abs", [f"{name}_detail"], [f"{name}_size"]),
+            helper.make_node("ReduceMean", [f"{name}_size"], [f"{name}_mean"], axes=[2, 3], keepdims=0),
+        ]
+    nodes += [
+        helper.make_node("Add", ["coarse_mean", "one"], ["above"]),
+        helper.make_node("Div", ["fine_mean", "above"], ["share"]),
+        helper.make_node("Mul", ["share", "gains"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offsets"], ["answers"]),
+        helper.make_node("AveragePool", ["coarse_size"], ["cells"], kernel_shape=[8, 8], strides=[8, 8]),
+        helper.make_node("Squeeze", ["cells", "axis"], ["map"]),
+    ]
+    constants = [
+        helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor("gains", TensorProto.FLOAT, [2], [-20.0, -6.0]),
+        helper.make_tensor("offsets", TensorProto.FLOAT, [2], [7.0, 3.0]),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("gray", TensorProto.FLOAT, [1, 1, "height", "width"])],
+        [
+            helper.make_tensor_value_info("answers", TensorProto.FLOAT, [1, 2]),
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, "rows", "columns"]),
+        ],
+        constants,
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(content)
+    return Net(content.SerializeToString())
+
+
+@pytest.fixture(scope="session")
+def net_model(net):
+    """A model that is that net."""
+    name = f"texture1+{net.name}"
+    card = Card(name, find_feature_set(name).columns, 1.0, 0.0, 0.5, 0.5, net_slope=1.0)
+    return BlurModel(card, {}, net)
+
+
+@pytest.fixture(scope="session")
+def joint_model(net, model):
+    """The trees and that net together."""
+    name = f"{model.card.feature_set}+{net.name}"
+    card = replace(model.card, feature_set=name, columns=find_feature_set(name).columns, net_slope=0.5)
+    return BlurModel(card, model.boosters, net)

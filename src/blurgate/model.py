@@ -362,8 +362,8 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
     onnx = members.pop(_NET_FILE, None)
     boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
     model = BlurModel(_read_card(card, path), boosters, None if onnx is None else Net(onnx))
-    _check_boosters(model, path)
     _check_net(model, path)
+    _check_boosters(model, path)
     return model
 
 
@@ -462,10 +462,10 @@ def _check_boosters(model: BlurModel, path: Path) -> None:
 
 def _check_net(model: BlurModel, path: Path) -> None:
     named = model.card.feature_set.partition("+")[2]
-    if named != (model.net.name if model.net else ""):
-        raise ModelFileError(
-            f"{path} has {'no' if named else 'a'} net in it that its card names: train or copy it anew"
-        )
+    if named and not model.net:
+        raise ModelFileError(f"{path} has no net in it, though its card names one: train or copy it anew")
+    if model.net and named != model.net.name:
+        raise ModelFileError(f"{path} has a net in it that its card does not name, or a damaged one: copy it anew")
     if model.net is None:
         return
     try:

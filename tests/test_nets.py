@@ -1,0 +1,192 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate import build_table, calibrate, evaluate, read_table, scan, write_table
+from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
+from blurgate.images import read_gray
+from blurgate.model import load_model
+from blurgate.nets import FIELD, MOST_PIXELS, Net
+from test_model import card_with, rewrite
+
+MODELS = ["net_model", "joint_model"]
+
+
+@pytest.fixture
+def judge(request):
+    return request.getfixturevalue(request.param)
+
+
+def measure(model, source, **rest):
+    return build_table(source, feature_set=model.card.feature_set, net=model.net, **rest)
+
+
+@pytest.mark.parametrize("shape", [(192, 192), (193, 207), (64, 64), (64, 700), (1000, 8)])
+def test_a_photo_of_any_size_is_looked_at(net, astronaut, shape):
+    gray = np.resize(read_gray(astronaut), shape)
+    answers = net.answer(gray)
+    assert answers.dtype == np.float32
+    assert np.isfinite(answers).all()
+    assert answers.shape == (2,)
+    rows, columns = (max(side, FIELD) // 8 for side in shape)
+    assert net.draw_map(gray).shape == (rows, columns)
+
+
+def test_blurred_is_told_from_sharp(net, astronaut):
+    gray = read_gray(astronaut)
+    picture = Image.fromarray(gray)
+    blurred = np.asarray(picture.resize((64, 64)).resize(picture.size))
+    assert net.answer(blurred)[0] > net.answer(gray)[0]
+
+
+def test_a_small_photo_is_continued_by_its_mirror_image(net, astronaut):
+    gray = read_gray(astronaut)[:100, :150]
+    mirrored = np.pad(gray, ((0, FIELD - 100), (0, FIELD - 150)), mode="symmetric")
+    np.testing.assert_array_equal(net.answer(gray), net.answer(mirrored))
+
+
+@pytest.mark.parametrize("shape", [(70, 200_000), (200_000, 70), (10_000, 10_000)])
+def test_of_a_panorama_no_more_is_looked_at_than_memory_should_hold(net, shape, monkeypatch):
+    seen = []
+    session = net._session
+    monkeypatch.setitem(
+        net.__dict__,
+        "_session",
+        type("", (), {"run": lambda _, names, given: seen.append(given) or session.run(names, given)})(),
+    )
+    net.answer(np.zeros(shape, np.uint8))
+    (planes,) = seen
+    assert planes["gray"].size <= max(MOST_PIXELS, 3 * FIELD * max(shape) if min(shape) >= FIELD else MOST_PIXELS)
+    assert min(planes["gray"].shape[2:]) >= FIELD
+
+
+def test_a_net_is_named_by_its_content(net):
+    assert net.name == Net(bytes(net.onnx)).name
+    assert net.name != Net(net.onnx + b"\0").name
+
+
+def test_what_is_no_plane_is_refused(net):
+    with pytest.raises(ValueError, match=r"gray must be 2-D \(height, width\), got shape \(8, 8, 3\)"):
+        net.answer(np.zeros((8, 8, 3), np.uint8))
+
+
+@pytest.mark.parametrize("content", [b"", b"no net"])
+def test_what_is_no_net_is_refused(net, content):
+    with pytest.raises(ValueError, match="the net cannot be read"):
+        Net(content).check()
+
+
+def test_without_onnx_runtime_the_extra_is_named(net, net_model, tmp_path, monkeypatch):
+    net_model.save(tmp_path / "n.blurgate")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(
+        MissingExtraError, match=r"Judging by a net needs the extra 'net' .*pip install 'blurgate\[net\]'"
+    ):
+        load_model(tmp_path / "n.blurgate")
+
+
+@pytest.mark.parametrize("judge", MODELS, indirect=True)
+def test_a_saved_model_says_the_same(judge, tmp_path, sharp_folder):
+    judge.save(tmp_path / "n.blurgate")
+    loaded = load_model(tmp_path / "n.blurgate")
+    assert loaded.fingerprint == judge.fingerprint
+    assert list(scan(sharp_folder, model=loaded)) == list(scan(sharp_folder, model=judge))
+
+
+@pytest.mark.parametrize("judge", MODELS, indirect=True)
+def test_a_scan_a_table_and_a_prediction_agree(judge, made_folder):
+    table = measure(judge, made_folder)
+    assert table.columns == judge.card.columns
+    said = judge.predict_features(table.features)
+    photos = [table.picture(row) for row in range(len(table))]
+    for row, verdict in enumerate(scan(photos, model=judge, engine="numpy")):
+        assert verdict.probability == pytest.approx(said.probability[row], abs=1e-6)
+        assert verdict.strength_px == pytest.approx(said.strength_px[row], abs=1e-3)
+    assert judge.predict(photos[0]).probability == pytest.approx(said.probability[0], abs=1e-6)
+    assert evaluate(judge, table).numbers["roc_auc"] > 0.7
+
+
+def test_trees_and_net_add_up(joint_model, model, net_model, made_folder):
+    table = measure(joint_model, made_folder)
+    trees = model.log_odds(table.features[:, : len(model.card.columns)])
+    net = table.features[:, -2].astype(np.float64)
+    np.testing.assert_allclose(joint_model.log_odds(table.features), trees + 0.5 * net, rtol=1e-12)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("judge", MODELS, indirect=True)
+def test_a_table_on_disk_knows_its_net(judge, made_folder, tmp_path, suffix, model):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    table = measure(judge, made_folder)
+    write_table(table, tmp_path / f"t{suffix}")
+    again = read_table(tmp_path / f"t{suffix}")
+    assert again.feature_set == judge.card.feature_set
+    np.testing.assert_array_equal(again.features, table.features)
+    with pytest.raises(DatasetError, match=f"is one of {model.card.feature_set}: give the photos themselves"):
+        evaluate(judge, build_table(made_folder))
+
+
+@pytest.mark.parametrize("judge", MODELS, indirect=True)
+def test_it_is_calibrated_like_any_other(judge, made_folder):
+    table = measure(judge, made_folder)
+    calibration = calibrate(judge, table)
+    after, before = calibration.numbers["after"], calibration.numbers["before"]
+    assert after["log_loss"] <= before["log_loss"] + 0.01
+    assert calibration.model.net is judge.net
+    odds, was = calibration.model.log_odds(table.features), judge.log_odds(table.features)
+    if not calibration.numbers["refitted"]:  # a line through the log-odds as they were
+        slope = np.ptp(odds) / np.ptp(was)
+        np.testing.assert_allclose(odds - odds[0], slope * (was - was[0]), atol=1e-6)
+
+
+def cut_short(members):
+    members["net.onnx"] = members["net.onnx"][: len(members["net.onnx"]) // 2]
+
+
+def take_out(members):
+    del members["net.onnx"]
+
+
+def swap(members):
+    members["net.onnx"] += b"\0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cut_short, "has a net in it that its card does not name"),
+        (take_out, "has no net in it, though its card names one"),
+        (swap, "has a net in it that its card does not name"),
+        (card_with(net_slope=float("nan")), "a number or a name is none"),
+        (card_with(feature_set="dct18"), "needs the feature set dct18"),
+    ],
+)
+def test_damaged_files(net_model, tmp_path, change, message):
+    net_model.save(tmp_path / "n.blurgate")
+    with pytest.raises(ModelFileError, match=message):
+        load_model(rewrite(tmp_path / "n.blurgate", tmp_path / "d.blurgate", change))
+
+
+def test_a_net_that_cannot_be_read_is_one_sentence(net_model, tmp_path):
+    from dataclasses import replace
+
+    broken = Net(net_model.net.onnx[:100])
+    name = f"texture1+{broken.name}"
+    card = replace(
+        net_model.card,
+        feature_set=name,
+        columns=("1/4__low__log_energy__p97", f"{broken.name}__blurred", f"{broken.name}__strength"),
+    )
+    replace(net_model, card=card, net=broken).save(tmp_path / "n.blurgate")
+    with pytest.raises(ModelFileError, match="has a damaged net in it .the net cannot be read"):
+        load_model(tmp_path / "n.blurgate")
+
+
+def test_a_table_needs_the_net_that_it_names(net, made_folder):
+    with pytest.raises(ValueError, match="needs the net that it names, got None"):
+        build_table(made_folder, feature_set=f"texture1+{net.name}")
+    with pytest.raises(ValueError, match="the feature set block99 needs the net that it names"):
+        build_table(made_folder, net=net)
