@@ -152,8 +152,10 @@ class OfBlocks(nn.Module):
 
 def plain() -> Net:
     """Make a plain convolutional net."""
-    steps = [(1, 24, 2), (24, 48, 2), (48, 64, 2), (64, 128, 2), (128, 128, 1)]
-    return Net(nn.Sequential(*(conv(wide, out, stride=stride) for wide, out, stride in steps)), 128)
+    steps = [(16, 48, 1), (48, 96, 2), (96, 128, 2), (128, 128, 1)]
+    return Net(
+        nn.Sequential(nn.PixelUnshuffle(4), *(conv(wide, out, stride=stride) for wide, out, stride in steps)), 128
+    )
 
 
 def dct() -> Net:
@@ -168,7 +170,7 @@ def blocks() -> Net:
 
 def partial() -> Net:
     """Make a net for partial blur: an eighth of the resolution throughout, with a wide view, trained on masks too."""
-    layers = [conv(1, 24, stride=2), conv(24, 48, stride=2), conv(48, 96, stride=2)]
+    layers = [nn.PixelUnshuffle(4), conv(16, 48), conv(48, 96, stride=2)]
     for dilation in (1, 2, 4):
         layers += [conv(96, 96, groups=96, size=3, dilation=dilation), conv(96, 96, size=1)]
     return Net(nn.Sequential(*layers), 96)
