@@ -17,15 +17,16 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from blurgate import FeatureTable, build_table, load_model
+from blurgate import BlurModel, FeatureTable, build_table, load_model
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
@@ -47,6 +48,7 @@ FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
 JUDGED = tuple(source for sources in FOLDS.values() for source in sources)
 MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
 Margins = NDArray[Any]  # floats
+Said = Mapping[str, Margins]  # of each table's rows
 
 
 def open_judges(data: Path, work: Path) -> dict[str, FeatureTable]:
@@ -67,7 +69,7 @@ def train_kind(kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps
     onnx, spent = name.with_suffix(".onnx"), name.with_suffix(".json")
     if not (onnx.exists() and spent.exists()):
         sources = [source for source in SOURCES if source not in FOLDS[fold]]
-        read = cache(lambda number: Shard.read(shards[number], sources))
+        read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], sources))
         net, seconds = train_net(
             kind, lambda number: read(number % len(shards)), steps, seed=seed, checkpoint=name.with_suffix(".pt")
         )
@@ -111,13 +113,18 @@ def ask_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dic
         ]
         margins = predict_left_out(table, folds, dict(default.card.parameters), seed=0)
         said: dict[str, Any] = {name: margins[rows[name]] for name in JUDGED}
-        said |= {name: default.log_odds(tables[name].features) for name in tables if name not in JUDGED}
+        said |= {name: _margins(default, tables[name]) for name in tables if name not in JUDGED}
         np.savez(kept, **said)
     with np.load(kept) as content:
         return {name: content[name] for name in content.files}
 
 
-def judge(said: Mapping[str, Margins], tables: Mapping[str, FeatureTable]) -> Numbers:
+def _margins(model: BlurModel, table: FeatureTable) -> Margins:
+    """Undo the calibration of trees."""
+    return (model.log_odds(table.features) - model.card.intercept) / model.card.slope
+
+
+def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
     """Measure margins: on the sources left out as they are, on ``bench`` and ``probe`` as those calibrate them."""
     left_out = join_tables([tables[name] for name in JUDGED])
     margins = np.concatenate([said[name] for name in JUDGED])
@@ -144,7 +151,7 @@ def judge(said: Mapping[str, Margins], tables: Mapping[str, FeatureTable]) -> Nu
 
 
 def _judge_bench(
-    said: Mapping[str, Margins], tables: Mapping[str, FeatureTable], slope: float, intercept: float, threshold: float
+    said: Said, tables: Mapping[str, FeatureTable], slope: float, intercept: float, threshold: float
 ) -> Numbers:
     numbers: Numbers = {}
     for name in ("phone", "receipts"):
@@ -165,18 +172,22 @@ def _judge_bench(
     return numbers
 
 
-def combine(
-    first: Mapping[str, Margins], second: Mapping[str, Margins], tables: Mapping[str, FeatureTable]
-) -> dict[str, Margins]:
-    """Add two margins up as logistic regression on the sources left out weighs them."""
-    from sklearn.linear_model import LogisticRegression
-
+def weigh(margins: Sequence[Said], tables: Mapping[str, FeatureTable]) -> tuple[list[float], float]:
+    """Weigh margins as logistic regression on the sources left out does; -> a slope for each, and the intercept."""
     left_out = join_tables([tables[name] for name in JUDGED])
-    both = {name: np.stack([first[name], second[name]], axis=1) for name in tables}
-    line = LogisticRegression(C=1e6).fit(
-        np.concatenate([both[name] for name in JUDGED]), left_out.labels, sample_weight=weigh_rows(left_out, even=True)
-    )
-    return {name: margins @ line.coef_[0] for name, margins in both.items()}
+    columns = np.stack([np.concatenate([said[name] for name in JUDGED]) for said in margins], axis=1)
+    weights = weigh_rows(left_out, even=True)
+    if columns.shape[1] == 1:
+        slope, intercept = fit_calibration(left_out.labels, columns[:, 0], weights)
+        return [slope], intercept
+    line = LogisticRegression(C=1e6).fit(columns, left_out.labels, sample_weight=weights)
+    return [float(slope) for slope in line.coef_[0]], float(line.intercept_[0])
+
+
+def combine(first: Said, second: Said, tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
+    """Add two margins up, each weighed; see `weigh`."""
+    (slope, other), _ = weigh([first, second], tables)
+    return {name: slope * first[name] + other * second[name] for name in tables}
 
 
 def time_net(onnx: Path, *, rounds: int = 7) -> float:

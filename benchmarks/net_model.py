@@ -1,0 +1,128 @@
+"""Make the net that ships, and weigh it against the trees that ship; print how it does, as JSON.
+
+    pip install torch onnx onnxruntime
+    python benchmarks/net_model.py ../shared/data --work work --output src/blurgate/models/net.blurgate
+
+The argument is a folder with ``train`` in it, and with ``bench`` and ``probe``, which judge in the end and choose
+nothing. The net is trained three times: without each of two groups of sources, so that what is calibrated and weighed
+are answers about sources that a net has not seen, and on all of them: that one ships. Each picture that it is trained
+on is drawn for it and seen once. ``--work`` keeps the pictures, a checkpoint of each training and what was said; a run
+that was ended goes on from there.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from blurgate import BlurModel, FeatureTable, __version__, load_model
+from blurgate.calibration import choose_threshold
+from blurgate.evaluation import Numbers, measure_calibration, measure_decisions, measure_ranking, price_threshold
+from blurgate.features import find_feature_set
+from blurgate.model import Card, to_probability
+from blurgate.nets import Net
+from blurgate.splits import weigh_rows
+from blurgate.table import join_tables
+from default_model import LIMITS, TERMS
+from net_pictures import SHARD, SHARES, draw_pictures
+from net_training import BATCH
+from nets import FOLDS, JUDGED, Margins, Said, ask_net, ask_trees, judge, open_judges, time_net, train_kind, weigh
+
+KIND = "plain"
+SHARDS = 96
+
+
+def main() -> None:
+    """Write the model; print the JSON; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--kind", default=KIND)
+    parser.add_argument("--shards", type=int, default=SHARDS)
+    options = parser.parse_args()
+    folder = options.work / f"shipped-{options.kind}-{options.shards}"
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
+    tables = open_judges(options.data, options.work)
+    trees = ask_trees(options.data, options.work, tables)
+    net: dict[str, Margins] = {}
+    for fold, left_out in FOLDS.items():
+        share = sum(SHARES[source] for source in SHARES if source not in left_out)
+        steps = int(len(shards) * SHARD * share / BATCH)
+        onnx = train_kind(options.kind, fold, seed=0, shards=shards, steps=steps, work=folder)
+        answers = ask_net(onnx, tables, left_out or [name for name in tables if name not in JUDGED])
+        net |= {name: answer[:, 0].astype(np.float64) for name, answer in answers.items()}
+    model = make_model(Net(onnx.read_bytes()), trees, net, tables)
+    model.save(options.output)
+    alone, both = ({name: said[name] for name in tables} for said in (net, _add(model, trees, net)))
+    results: Numbers = {
+        "kind": options.kind,
+        "pictures": len(shards) * SHARD,
+        "bytes": options.output.stat().st_size,
+        "mp_s": time_net(onnx),
+        "trees": judge(trees, tables),
+        "net": judge(alone, tables),
+        "both": judge(both, tables),
+    }
+    print(json.dumps(results, indent=1))
+
+
+def make_model(net: Net, trees: Said, said: Said, tables: Mapping[str, FeatureTable]) -> BlurModel:
+    """Calibrate what a net said of sources left out, alone and beside the trees; -> the model that ships."""
+    name = f"texture1+{net.name}"
+    default = load_model("trees")
+    card = Card(
+        feature_set=name,
+        columns=find_feature_set(name).columns,
+        slope=1.0,
+        intercept=0.0,
+        threshold=0.5,
+        base_rate=0.5,
+        trained_on={"pictures": "drawn by benchmarks/net_pictures.py", "shares": SHARES},
+        terms={name: TERMS[name] for name in SHARES},
+        limits=LIMITS,
+        made_by=f"blurgate {__version__}",
+    )
+    alone = _describe(tables, [said])
+    beside = _describe(tables, [trees, said])
+    (net_slope,) = alone.pop("slopes")
+    slope, net_slope_beside = beside.pop("slopes")
+    with_trees = beside | {"slope": slope, "net_slope": net_slope_beside, "trees": default.fingerprint}
+    with_trees |= {"trained_on": {"trees": dict(default.card.trained_on), "net": dict(card.trained_on)}}
+    return BlurModel(replace(card, net_slope=net_slope, with_trees=with_trees, **alone), {}, net)
+
+
+def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Numbers:
+    """Weigh and calibrate margins on the sources left out; what a card says of that."""
+    left_out = join_tables([tables[name] for name in JUDGED])
+    weights = weigh_rows(left_out, even=True)
+    slopes, intercept = weigh(margins, tables)
+    columns = [np.concatenate([said[name] for name in JUDGED]) for said in margins]
+    odds = np.stack(columns, axis=1) @ slopes
+    probabilities = to_probability(odds + intercept)
+    threshold = choose_threshold(left_out.labels, probabilities, weights)
+    decisions = measure_decisions(left_out.labels, probabilities, threshold)
+    return {
+        "slopes": slopes,
+        "intercept": intercept,
+        "threshold": threshold,
+        "results": {
+            **measure_ranking(left_out.labels, probabilities),
+            **measure_calibration(left_out.labels, probabilities),
+            "accuracy": decisions["accuracy"],
+        },
+        "at_threshold": price_threshold(decisions, measured_on="sources left out of training"),
+    }
+
+
+def _add(model: BlurModel, trees: Said, net: Said) -> dict[str, Margins]:
+    weights = model.card.with_trees
+    return {name: weights["slope"] * trees[name] + weights["net_slope"] * net[name] for name in trees}
+
+
+if __name__ == "__main__":
+    main()
