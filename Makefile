@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format docs model clean
+.PHONY: help demo test format docs model model-net clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,9 +25,13 @@ docs: .venv/test  ## write docs/commands.md anew from --help
 	$(BIN)/python docs/write_commands.py
 
 DATA ?= ../shared/data/train
+WORK ?= work
 
 model: .venv/test  ## make the model that ships anew, from the photos in DATA (half an hour on two cores)
 	$(BIN)/python benchmarks/default_model.py $(DATA) --output src/blurgate/models/default.blurgate
+
+model-net: .venv/net  ## make the net that ships anew, from the photos in DATA (under three hours on two cores)
+	$(BIN)/python benchmarks/net_model.py $(dir $(DATA:/=)) --work $(WORK) --output src/blurgate/models/net.blurgate
 
 clean:  ## remove .venv and everything that was made
 	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -44,4 +48,8 @@ clean:  ## remove .venv and everything that was made
 
 .venv/test: .venv/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet,fast,heif,net]' --group dev
+	@touch $@
+
+.venv/net: .venv/test
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt $(shell grep '^torch==' constraints.txt)
 	@touch $@
