@@ -18,13 +18,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.camera import Camera, draw_camera
 from blurgate.dataset import MAX_SIDE, draw_blur
 from blurgate.features import variance_of_laplacian
 from blurgate.files import whole_file
 from blurgate.finding import find_photos
-from blurgate.images import RGB, read_gray
+from blurgate.images import RGB, encode_jpeg, read_gray
 
 SIDE = 192  # pixels
 CELL = 8  # pixels on a side of the map's cells
@@ -34,6 +35,8 @@ SHARES = {"unsplash": 0.36, "sun_hays80": 0.14, "bsds500": 0.25, "defocus_maps":
 SOURCES = tuple(SHARES)
 
 FOCUSED_SHARE, BLURRED_SHARE = 0.2, 0.995  # a real picture is sharp from the one on, blurred from the other on
+TEXT_SHARE = 0.25  # of the pictures with letters printed over them
+TEXT_SIDES = (8, 32)  # pixels: how high these are
 LUMA_NOISE = 0.669  # of noise that is independent in red, green and blue: the root of their weights' squares
 EXPOSED_SHARE = 0.6  # of the real pictures that are exposed anew
 
@@ -75,7 +78,7 @@ def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
     window = max(windows, key=lambda one: variance_of_laplacian(one[..., 0]))
     blurred = bool(rng.random() < 0.5)
     drawn = draw_blur(window, camera.see(window), camera, rng, blurred=blurred)
-    gray = read_gray(camera.take(drawn.light, rng))[:SIDE, :SIDE]
+    gray = _print_text(read_gray(camera.take(drawn.light, rng))[:SIDE, :SIDE], camera.quality, rng)
     focus = np.ones((SIDE, SIDE)) if drawn.mask is None else _shrink(drawn.mask[..., 0], SIDE)
     share = np.ones((SIDE, SIDE)) if blurred else 1 - focus
     return Picture(gray, int(blurred), float(np.hypot(drawn.strength_px, camera.softness_px)), _cells(share))
@@ -93,7 +96,7 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     crop = rgb[top : top + SIDE, left : left + SIDE]
     if rng.random() < EXPOSED_SHARE:
         camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
-        gray = read_gray(camera.take(camera.see(crop), rng))
+        gray = _print_text(read_gray(camera.take(camera.see(crop), rng)), camera.quality, rng)
     else:
         gray = crop[..., 0]
     share = float(part.mean())
@@ -128,6 +131,18 @@ def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
             source=np.asarray(sources, np.uint8),
             scene=np.asarray(scenes, np.uint16),
         )
+
+
+def _print_text(gray: NDArray[np.uint8], quality: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Print letters over some pictures, as sharp as can be, whether the picture is or not: a date, a watermark."""
+    size = int(np.exp(rng.uniform(*np.log(TEXT_SIDES))))
+    top, left, shade = (int(rng.integers(end)) for end in (SIDE - 2 * size, SIDE // 2, 256))
+    text = "".join(rng.choice(list("0123456789-:/. ABCDEFghijk"), rng.integers(3, 17)))
+    if rng.random() >= TEXT_SHARE:
+        return gray
+    picture = Image.fromarray(gray)
+    ImageDraw.Draw(picture).text((left, top), text, fill=shade, font=ImageFont.load_default(size))
+    return read_gray(encode_jpeg(np.asarray(picture)[..., np.newaxis], quality=quality))
 
 
 def _of_luma(camera: Camera) -> Camera:
