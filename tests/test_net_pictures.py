@@ -1,0 +1,60 @@
+"""The pictures that nets learn from, drawn of photographs that come with a dependency."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate.features import variance_of_laplacian
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+from net_pictures import CELL, SIDE, draw_made, draw_real, draw_shard
+
+
+@pytest.fixture
+def gray(photographs):
+    rgb = photographs["motorcycle_left"]
+    return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
+
+
+def test_a_made_picture_is_what_it_says(gray):
+    made = [draw_made(gray, np.random.default_rng(seed)) for seed in range(24)]
+    for picture in made:
+        assert picture.gray.shape == (SIDE, SIDE)
+        assert picture.gray.dtype == np.uint8
+        assert picture.blurred.shape == (SIDE // CELL, SIDE // CELL)
+        assert picture.blurred.max() <= 100
+        if picture.label:
+            assert picture.strength_px >= 1.4
+            assert (picture.blurred == 100).all()
+        else:
+            assert picture.strength_px < 0.5
+            assert (picture.blurred < 50).any()
+    detail = [[variance_of_laplacian(one.gray) for one in made if one.label == label] for label in (0, 1)]
+    assert min(map(len, detail)) >= 6
+    assert np.median(detail[0]) > 2 * np.median(detail[1])
+
+
+def test_the_same_seed_draws_the_same_picture(gray):
+    first, second = (draw_made(gray, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.gray, second.gray)
+    assert (first.label, first.strength_px) == (second.label, second.strength_px)
+
+
+@pytest.mark.parametrize(("share", "labels"), [(1.0, {1}), (0.0, {0}), (0.9, {-1})])
+def test_a_real_picture_has_its_masks_label(gray, share, labels):
+    mask = np.zeros(gray.shape[:2], bool)
+    mask[:] = np.arange(len(mask))[:, np.newaxis] % 10 < 10 * share
+    drawn = [draw_real(gray, mask, np.random.default_rng(seed)) for seed in range(6)]
+    assert {picture.label for picture in drawn} == labels
+    assert all(np.isnan(picture.strength_px) for picture in drawn)
+    assert all(abs(picture.blurred.mean() / 100 - share) < 0.05 for picture in drawn)
+
+
+def test_a_shard_that_is_there_is_not_drawn_again(tmp_path):
+    (tmp_path / "00000.npz").touch()
+    draw_shard(tmp_path / "nowhere", tmp_path, 0, seed=0)
+    assert (tmp_path / "00000.npz").stat().st_size == 0
