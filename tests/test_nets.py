@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from PIL import Image
 from blurgate import build_table, calibrate, evaluate, read_table, scan, write_table
 from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
 from blurgate.images import read_gray
-from blurgate.model import load_model
+from blurgate.model import SHIPPED, load_model
 from blurgate.nets import FIELD, MOST_PIXELS, Net
 from test_model import card_with, rewrite
 
@@ -171,8 +172,6 @@ def test_damaged_files(net_model, tmp_path, change, message):
 
 
 def test_a_net_that_cannot_be_read_is_one_sentence(net_model, tmp_path):
-    from dataclasses import replace
-
     broken = Net(net_model.net.onnx[:100])
     name = f"texture1+{broken.name}"
     card = replace(
@@ -190,3 +189,30 @@ def test_a_table_needs_the_net_that_it_names(net, made_folder):
         build_table(made_folder, feature_set=f"texture1+{net.name}")
     with pytest.raises(ValueError, match="the feature set block99 needs the net that it names"):
         build_table(made_folder, net=net)
+
+
+@pytest.mark.skipif(SHIPPED["net"].exists(), reason="a net ships")
+@pytest.mark.parametrize("name", ["net", "both"])
+def test_what_does_not_ship_yet_is_said_so(name):
+    with pytest.raises(
+        ModelFileError, match="no net ships with this version of blurgate: make one with make model-net"
+    ):
+        load_model(name)
+
+
+def test_trees_and_net_that_ship_judge_together(net, model, net_model, tmp_path, monkeypatch):
+    model.save(tmp_path / "default.blurgate")
+    beside = {"slope": 0.5, "net_slope": 0.25, "intercept": -0.5, "threshold": 0.4, "trees": model.fingerprint}
+    replace(net_model, card=replace(net_model.card, with_trees=beside)).save(tmp_path / "net.blurgate")
+    monkeypatch.setitem(SHIPPED, "trees", tmp_path / "default.blurgate")
+    monkeypatch.setitem(SHIPPED, "net", tmp_path / "net.blurgate")
+    both = load_model("both")
+    assert (both.card.slope, both.card.net_slope, both.card.threshold) == (0.5, 0.25, 0.4)
+    assert both.boosters == model.boosters
+    assert both.net.onnx == net.onnx
+    both.save(tmp_path / "both.blurgate")
+    assert load_model(tmp_path / "both.blurgate").fingerprint == both.fingerprint
+    beside["trees"] = "others"
+    replace(net_model, card=replace(net_model.card, with_trees=beside)).save(tmp_path / "net.blurgate")
+    with pytest.raises(ModelFileError, match="was weighed against other trees than these"):
+        load_model("both")

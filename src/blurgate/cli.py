@@ -69,10 +69,7 @@ Report = Annotated[
     Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(help="A model file, or one that ships: trees (the default), net or both (these need the extra net)."),
-]
+Model = Annotated[Path | None, typer.Option(help="The model file; by default the model that ships.")]
 
 
 def main() -> None:

@@ -337,7 +337,8 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
     Parameters
     ----------
     path : path
-        ``trees``, the default, ``net`` or ``both`` are those that ship; the latter two need the extra ``net``.
+        ``trees`` is the one that ships. ``net``, and ``both`` of them, need the extra ``net`` and a net that
+        ``make model-net`` has made: none ships yet.
 
     Raises
     ------
@@ -354,6 +355,8 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
             members = {name: archive.read(name) for name in archive.namelist()}
         card = json.loads(members.pop("card.json"))
     except FileNotFoundError:
+        if path == SHIPPED["net"]:
+            raise ModelFileError("no net ships with this version of blurgate: make one with make model-net") from None
         raise ModelFileError(f"a model file was needed, but {path} does not exist: check the path") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
         raise ModelFileError(
