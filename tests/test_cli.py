@@ -264,7 +264,8 @@ def test_scan_files_photos(run, mixed, tmp_path):
     words = ("scan", mixed, "--threshold", 0, "--output", "v.csv", "--report", "r.html")
     assert run(*words, "--copy-to", mixed / "sorted")[0] == 0
     assert sorted(path.name for path in (mixed / "sorted/blurred").rglob("*.png")) == [f"{n}.png" for n in range(6)]
-    assert run(*words, "--copy-to", mixed / "sorted")[0] == 0
+    code, _, err = run(*words, "--copy-to", mixed / "sorted")
+    assert (code, f"photos in {mixed / 'sorted' / 'blurred'} are left out: they have been sorted" in err) == (0, True)
     assert len(paths_of((tmp_path / "v.csv").read_text())) == 7  # copies are not found as more photos
     assert len(list((mixed / "sorted").rglob("*.png"))) == 6
     assert run(*words, "--move-to", tmp_path / "moved")[0] == 0

@@ -300,7 +300,7 @@ def scan(
         typer.Option(help="Sharp below the first probability, blurred from the second on, undecided between."),
     ] = None,
     copy_to: Annotated[Path | None, typer.Option(help="Copy photos into sharp/, blurred/, undecided/ there.")] = None,
-    move_to: Annotated[Path | None, typer.Option(help="Move them.")] = None,
+    move_to: Annotated[Path | None, typer.Option(help="Move them; verdicts name the place where they were.")] = None,
     link_to: Annotated[Path | None, typer.Option(help="Make links to them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, moved or linked.")] = False,
     fail_on: Annotated[
@@ -339,6 +339,7 @@ def scan(
     fresh = records if not resume else None
     if fresh:
         forget(fresh)
+    _say_what_is_left_out(_targets(filing), roots)
     tally = Tally()
     where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": _targets(filing)}
     with _say_if_it_takes_long("compiling what measures the photos; it is kept for the next time"):
@@ -435,6 +436,13 @@ def _find_filing(folders: dict[str, Path | None], roots: list[Path], *, dry_run:
 def _targets(filing: Filing | None) -> list[Path]:
     """List the folders that photos are brought to: they are not searched for more."""
     return [filing.folder / decision for decision in ("sharp", "blurred", "undecided")] if filing else []
+
+
+def _say_what_is_left_out(targets: list[Path], roots: list[Path]) -> None:
+    folders = {root.resolve() for root in roots}
+    for target in targets:
+        if target.is_dir() and folders & {target.resolve(), *target.resolve().parents}:
+            _say(f"photos in {target} are left out: they have been sorted")
 
 
 def _act(
