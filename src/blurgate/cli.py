@@ -62,7 +62,9 @@ app = typer.Typer(
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Photos at work at the same time; by default one for each core.")]
 Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
-FeatureSetName = Annotated[str, typer.Option(help="What is measured: block99 or dct18.")]
+FeatureSetName = Annotated[
+    str, typer.Option(help="What is measured: block99, dct18, or texture1, of use to nets only.")
+]
 RecipeName = Annotated[str, typer.Option(help="camera or classic.")]
 PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
 Report = Annotated[
