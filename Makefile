@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: help demo test format docs model model-net clean
 
 help:  ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/demo  ## make .venv, install, and do all of it on photographs that come with a dependency: see demo/report.html
 	$(BIN)/blurgate demo --output demo --overwrite

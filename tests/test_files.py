@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from blurgate.errors import OutputError
-from blurgate.files import check_outputs, whole_file, whole_folder
+from blurgate.files import check_outputs, check_place, whole_file, whole_folder
 
 
 def test_file_appears_whole_and_alone(tmp_path):
@@ -105,6 +105,9 @@ def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
     check_outputs(tmp_path / "v.csv", inputs=[photo, photo, photo.parent, tmp_path / "nowhere" / "b.jpg"])
     with pytest.raises(OutputError, match=r"b.jpg cannot be written: you have no permission to write into"):
         check_outputs(photo.with_name("b.jpg"))
+    with pytest.raises(OutputError, match=r"kept cannot be written: you have no permission to write into"):
+        check_place(photo.parent)
+    check_place(tmp_path / "new" / "folder")
 
 
 def test_a_link_to_a_file_keeps_leading_where_it_led(tmp_path):

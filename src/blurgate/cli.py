@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ import typer.core
 
 import blurgate
 from blurgate.errors import BlurgateError, OutputError
-from blurgate.files import check_outputs, whole_file
+from blurgate.files import check_outputs, check_place, whole_file
 
 if TYPE_CHECKING:
     from blurgate.filing import Filing
@@ -341,22 +340,22 @@ def scan(
     fresh = records if not resume else None
     if fresh:
         forget(fresh)
-    _say_what_is_left_out(_targets(filing), roots)
+    targets = filing.targets if filing else []
+    _say_what_is_left_out(targets, roots)
     tally = Tally()
-    where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": _targets(filing)}
-    with _say_if_it_takes_long("compiling what measures the photos; it is kept for the next time"):
-        verdicts = blurgate.scan(
-            _read_paths(paths),
-            **where,
-            model=loaded,
-            threshold=threshold,
-            review=review,
-            resume=records,
-            jobs=jobs,
-            engine=engine,
-            device=device,
-            max_megapixels=max_megapixels,
-        )
+    where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": targets}
+    verdicts = blurgate.scan(
+        _read_paths(paths),
+        **where,
+        model=loaded,
+        threshold=threshold,
+        review=review,
+        resume=records,
+        jobs=jobs,
+        engine=engine,
+        device=device,
+        max_megapixels=max_megapixels,
+    )
     verdicts = tally.count(verdicts)
     kept: list[blurgate.Verdict] | None = [] if report else None
     shown = _act(_shown(verdicts, paths, where, quiet=output is None), filing, kept)
@@ -375,17 +374,6 @@ def scan(
     _say(str(tally))
     if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
         raise SystemExit(1)
-
-
-@contextmanager
-def _say_if_it_takes_long(text: str, seconds: float = 2.0) -> Iterator[None]:
-    timer = threading.Timer(seconds, _say, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _silence_libraries() -> None:
@@ -429,15 +417,9 @@ def _find_filing(folders: dict[str, Path | None], roots: list[Path], *, dry_run:
         raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"a folder was needed to {action} photos to, but {folder} is a file: choose another name")
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
-    if not (dry_run or os.access(there, os.W_OK | os.X_OK)):
-        raise OutputError(f"{there} cannot be written to: choose another folder to {action} photos to")
+    if not dry_run:
+        check_place(folder)
     return Filing(action, folder, roots, dry_run)
-
-
-def _targets(filing: Filing | None) -> list[Path]:
-    """List the folders that photos are brought to: they are not searched for more."""
-    return [filing.folder / decision for decision in ("sharp", "blurred", "undecided")] if filing else []
 
 
 def _say_what_is_left_out(targets: list[Path], roots: list[Path]) -> None:

@@ -129,11 +129,23 @@ def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffi
                 f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
             )
         seen.add(os.path.realpath(path))
-        above = next(parent for parent in Path(os.path.realpath(path)).parents if parent.exists())
-        if not above.is_dir():
-            raise OutputError(f"a folder to write {path} into was needed, but {above} is none: choose another place")
-        if not os.access(above, os.W_OK):
-            raise OutputError(f"{path} cannot be written: you have no permission to write into {above}")
+        check_place(path)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a file or folder that cannot be made, or written into where it is a folder that is there.
+
+    Raises
+    ------
+    OutputError
+        If what it would lie in is no folder, or one that may not be written into.
+    """
+    real = Path(os.path.realpath(path))
+    there = real if real.is_dir() else next(parent for parent in real.parents if parent.exists())
+    if not there.is_dir():
+        raise OutputError(f"a folder to write {path} into was needed, but {there} is none: choose another place")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: you have no permission to write into {there}")
 
 
 def _clear_leftovers(path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurgate.errors import OutputError
+from blurgate.labels import LABELS
 from blurgate.model import Verdict
 
 
@@ -35,6 +36,11 @@ class Filing:
     roots: Sequence[Path]
     dry_run: bool = False
     _made: set[Path] = field(default_factory=set, repr=False)
+
+    @property
+    def targets(self) -> list[Path]:
+        """The folders that photos are brought to: they are not searched for more."""
+        return [self.folder / decision for decision in (*LABELS, "undecided")]
 
     def file(self, verdict: Verdict) -> Path | None:
         """File one photo; never in the place of another file.
