@@ -88,15 +88,29 @@ def expose_anew(folder: Path, out: Path) -> None:
 def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET) -> FeatureTable:
     """Measure all sources of the model that ships; pictures that are in `work` already are not made again."""
     tables = [_make_table(data / folder, work, feature_set) for folder in MADE_FROM]
-    if not (work / "defocus_maps" / "labels.csv").exists():
-        cut_maps(data / "defocus_maps", work / "defocus_maps")
-    for real in (data / "defocus_patches", work / "defocus_maps"):
+    for real in (data / "defocus_patches", find_crops(data, work)):
         exposed = work / f"{real.name}_exposed"
         if not (exposed / "labels.csv").exists():
             print(exposed.name, file=sys.stderr)
             expose_anew(real, exposed)
         tables += [build_table(folder, feature_set=feature_set) for folder in (real, exposed)]
     return join_tables(tables)
+
+
+def find_made(photos: Path, work: Path, seed: int) -> Path:
+    """Find what is made of a folder of sharp photos, as one camera takes them; it is made where it is missing."""
+    made = work / f"{photos.name}-{seed}"
+    if not made.exists():
+        print(made.name, file=sys.stderr)
+        make_dataset(photos, made, seed=seed)
+    return made
+
+
+def find_crops(data: Path, work: Path) -> Path:
+    """Find what is cut out of ``defocus_maps``; it is cut where it is missing."""
+    if not (work / "defocus_maps" / "labels.csv").exists():
+        cut_maps(data / "defocus_maps", work / "defocus_maps")
+    return work / "defocus_maps"
 
 
 def judge_eyes(model: BlurModel, data: Path, work: Path) -> Numbers:
@@ -111,10 +125,7 @@ def _make_table(
 ) -> FeatureTable:
     tables = []
     for seed in range(cameras):
-        print(f"{photos.name}, camera {seed + 1} of {cameras}", file=sys.stderr)
-        made = work / f"{photos.name}-{seed}"
-        if not made.exists():
-            make_dataset(photos, made, seed=seed)
+        made = find_made(photos, work, seed)
         table = build_table(made, feature_set=feature_set)
         tables.append(replace(table, sources=np.full(len(table), photos.name), folders={photos.name: made}))
     return replace(join_tables(tables), sources=np.full(sum(map(len, tables)), photos.name))

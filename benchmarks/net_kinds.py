@@ -16,25 +16,32 @@ from blurgate.blocks import BLOCK
 
 WINDOW = 5  # blocks on a side of the window that brightness and contrast are taken from
 LEAST_CONTRAST = 1.5  # grey levels: less than that is noise of the last bit
+LEAST_COEFFICIENT = 0.01  # of one whose gain is applied
 
 
-class Normalise(nn.Module):
-    """Take brightness and contrast out of a photo, locally: what is left is how it changes, not by how much.
+class Surroundings(nn.Module):
+    """Measure brightness and contrast around each block, so that a net can be kept from leaning on them."""
 
-    Returns the photo, and of each block the log of its contrast against that of the photo's most contrasting one.
-    """
+    def forward(self, gray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Measure a photo.
 
-    def forward(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Gray of shape (n, 1, height, width), 0 to 255, sides multiples of 8."""
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+            0 to 255, sides multiples of 8.
+
+        Returns
+        -------
+        offset, gain, contrast : Tensor of shape (n, 1, height / 8, width / 8)
+            Mean grey level and one over its deviation, around each block; and the log of the block's own deviation
+            against that of the photo's most contrasting one.
+        """
         mean, square = (functional.avg_pool2d(plane, BLOCK) for plane in (gray, gray * gray))
         around = {"kernel_size": WINDOW, "stride": 1, "padding": WINDOW // 2, "count_include_pad": False}
         wide, wide_square = (functional.avg_pool2d(plane, **around) for plane in (mean, square))
         spread = torch.sqrt(torch.relu(wide_square - wide * wide) + LEAST_CONTRAST**2)
-        offset, gain = (
-            functional.interpolate(plane, scale_factor=BLOCK, mode="bilinear") for plane in (wide, 1 / spread)
-        )
         contrast = torch.log(torch.relu(square - mean * mean) + LEAST_CONTRAST**2) / 2
-        return (gray - offset) * gain, contrast - contrast.amax(dim=(2, 3), keepdim=True)
+        return wide, 1 / spread, contrast - contrast.amax(dim=(2, 3), keepdim=True)
 
 
 class Head(nn.Module):
@@ -56,36 +63,59 @@ class Head(nn.Module):
 
 
 class Net(nn.Module):
-    """Normalise, look, and say."""
+    """Measure the surroundings, look, and say."""
 
     def __init__(self, body: nn.Module, channels: int) -> None:
         super().__init__()
-        self.normalise, self.body, self.head = Normalise(), body, Head(channels)
+        self.surroundings, self.body, self.head = Surroundings(), body, Head(channels)
 
     def forward(self, gray: Tensor) -> tuple[Tensor, Tensor]:
         """Gray (n, 1, height, width), 0 to 255 -> answers (n, 2), log-odds and log2 of strength; map (n, h, w)."""
-        normal, contrast = self.normalise(gray)
-        answers: tuple[Tensor, Tensor] = self.head(self.body(normal), contrast)
+        offset, gain, contrast = self.surroundings(gray)
+        answers: tuple[Tensor, Tensor] = self.head(self.body(gray, offset, gain), contrast)
         return answers
 
 
-def conv(channels: int, out: int, *, stride: int = 1, size: int = 3, groups: int = 1, dilation: int = 1) -> nn.Module:
+class OfPixels(nn.Module):
+    """Convolutions over a photo's pixels, brightness and contrast evened out."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, gray: Tensor, offset: Tensor, gain: Tensor) -> Tensor:
+        """Even out, and look."""
+        offset, gain = (functional.interpolate(plane, scale_factor=BLOCK, mode="bilinear") for plane in (offset, gain))
+        seen: Tensor = self.layers((gray - offset) * gain)
+        return seen
+
+
+class Depthwise(nn.Conv2d):
+    """A convolution of each channel by itself, in float32: a CPU has no fast bfloat16 for it."""
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Convolve."""
+        with torch.autocast(seen.device.type, enabled=False):
+            return super().forward(seen.float()).to(seen.dtype)
+
+
+def conv(channels: int, out: int, *, stride: int = 1, size: int = 3) -> nn.Module:
     """Make a convolution with its normalisation over the batch and its ReLU."""
-    pad = dilation * (size // 2)
     return nn.Sequential(
-        nn.Conv2d(channels, out, size, stride, pad, dilation=dilation, groups=groups, bias=False),
-        nn.BatchNorm2d(out),
-        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, out, size, stride, size // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
     )
 
 
 class Residual(nn.Module):
     """A depthwise and a pointwise convolution beside a short cut."""
 
-    def __init__(self, channels: int, size: int = 3) -> None:
+    def __init__(self, channels: int, dilation: int = 1) -> None:
         super().__init__()
         self.path = nn.Sequential(
-            conv(channels, channels, size=size, groups=channels), conv(channels, channels, size=1)
+            Depthwise(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+            conv(channels, channels, size=1),
         )
 
     def forward(self, seen: Tensor) -> Tensor:
@@ -95,7 +125,7 @@ class Residual(nn.Module):
 
 
 class Coefficients(nn.Module):
-    """The 64 DCT coefficients of each block as channels, their range compressed; the first says nothing."""
+    """The 64 DCT coefficients of each block as channels: the logs of their magnitudes; the first says nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,25 +134,24 @@ class Coefficients(nn.Module):
         kernels[0] = 0
         self.register_buffer("kernels", kernels)
 
-    def forward(self, normal: Tensor) -> Tensor:
-        """Photo (n, 1, height, width) -> (n, 64, height / 8, width / 8)."""
-        found = functional.conv2d(normal, self.kernels, stride=BLOCK)
-        return torch.sign(found) * torch.log1p(20 * torch.abs(found))
+    def forward(self, gray: Tensor, gain: Tensor) -> Tensor:
+        """Photo (n, 1, height, width) and one gain a block -> (n, 64, height / 8, width / 8)."""
+        return torch.log(torch.abs(functional.conv2d(gray, self.kernels, stride=BLOCK)) * gain + LEAST_COEFFICIENT)
 
 
 class OfCoefficients(nn.Module):
     """Convolutions over the DCT coefficients of the photo's blocks, and of its half's."""
 
-    def __init__(self, width: int = 64, deep: int = 128) -> None:
+    def __init__(self, width: int = 48, deep: int = 128) -> None:
         super().__init__()
         self.coefficients = Coefficients()
-        self.first = nn.Sequential(conv(64, width, size=1), *(Residual(width) for _ in range(3)))
+        self.first = nn.Sequential(conv(64, width, size=1), *(Residual(width) for _ in range(2)))
         self.then = nn.Sequential(conv(2 * width + 64, deep, size=1), *(Residual(deep) for _ in range(3)))
 
-    def forward(self, normal: Tensor) -> Tensor:
+    def forward(self, gray: Tensor, _: Tensor, gain: Tensor) -> Tensor:
         """See the photo at two scales; the finer one is brought to the coarser one's size."""
-        fine = self.first(self.coefficients(normal))
-        coarse = self.coefficients(functional.avg_pool2d(normal, 2))
+        fine = self.first(self.coefficients(gray, gain))
+        coarse = self.coefficients(*_halve(gray, gain))
         fine = fine[:, :, : 2 * coarse.shape[2], : 2 * coarse.shape[3]]
         pooled = torch.cat([functional.avg_pool2d(fine, 2), functional.max_pool2d(fine, 2), coarse], dim=1)
         seen: Tensor = self.then(pooled)
@@ -140,22 +169,30 @@ class OfBlocks(nn.Module):
             for _ in range(3)
         )
 
-    def forward(self, normal: Tensor) -> Tensor:
+    def forward(self, gray: Tensor, _: Tensor, gain: Tensor) -> Tensor:
         """Look at each scale; each coarser block stands beside the finer ones that it covers."""
         found = []
         for look in self.scales:
-            found.append(look(self.coefficients(normal)))
-            normal = functional.avg_pool2d(normal, 2)
+            found.append(look(self.coefficients(gray, gain)))
+            gray, gain = _halve(gray, gain)
         size = found[0].shape[2:]
         return torch.cat([functional.interpolate(one, size=size, mode="nearest") for one in found], dim=1)
 
 
+def _halve(gray: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
+    """Halve a photo to whole blocks, and the gains of its blocks with it."""
+    gray, gain = functional.avg_pool2d(gray, 2), functional.avg_pool2d(gain, 2)
+    return gray[:, :, : BLOCK * gain.shape[2], : BLOCK * gain.shape[3]], gain
+
+
 def plain() -> Net:
     """Make a plain convolutional net."""
+    return Net(OfPixels(*_plain_layers()), 128)
+
+
+def _plain_layers() -> list[nn.Module]:
     steps = [(16, 48, 1), (48, 96, 2), (96, 128, 2), (128, 128, 1)]
-    return Net(
-        nn.Sequential(nn.PixelUnshuffle(4), *(conv(wide, out, stride=stride) for wide, out, stride in steps)), 128
-    )
+    return [nn.PixelUnshuffle(4), *(conv(wide, out, stride=stride) for wide, out, stride in steps)]
 
 
 def dct() -> Net:
@@ -169,11 +206,8 @@ def blocks() -> Net:
 
 
 def partial() -> Net:
-    """Make a net for partial blur: an eighth of the resolution throughout, with a wide view, trained on masks too."""
-    layers = [nn.PixelUnshuffle(4), conv(16, 48), conv(48, 96, stride=2)]
-    for dilation in (1, 2, 4):
-        layers += [conv(96, 96, groups=96, size=3, dilation=dilation), conv(96, 96, size=1)]
-    return Net(nn.Sequential(*layers), 96)
+    """Make a net for partial blur: that of DCT coefficients, trained on the masks too, so that its map says where."""
+    return dct()
 
 
 class _OfTimm(nn.Module):
@@ -196,12 +230,12 @@ class _OfTimm(nn.Module):
 
 def mobilenet() -> Net:
     """Make timm's smallest MobileNetV4."""
-    return Net(_OfTimm("mobilenetv4_conv_small_035"), 336)
+    return Net(OfPixels(_OfTimm("mobilenetv4_conv_small_035")), 336)
 
 
 def convnext() -> Net:
     """Make a ConvNeXt V2 of timm's, narrower than its smallest."""
-    return Net(_OfTimm("convnextv2_atto", depths=(1, 1, 2, 1), dims=(16, 32, 64, 128)), 128)
+    return Net(OfPixels(_OfTimm("convnextv2_atto", depths=(1, 1, 2, 1), dims=(16, 32, 64, 128))), 128)
 
 
 KINDS: dict[str, Callable[[], Net]] = {

@@ -5,9 +5,8 @@
 
 The argument is a folder with ``train`` in it, and with ``bench`` and ``probe``, which judge in the end and choose
 nothing. The net is trained three times: without each of two groups of sources, so that what is calibrated and weighed
-are answers about sources that a net has not seen, and on all of them: that one ships. Each picture that it is trained
-on is drawn for it and seen once. ``--work`` keeps the pictures, a checkpoint of each training and what was said; a run
-that was ended goes on from there.
+are answers about sources that a net has not seen, and on all of them: that one ships. ``--work`` keeps the pictures, a
+checkpoint of each training and what was said; a run that was ended goes on from there.
 """
 
 import argparse
@@ -28,11 +27,11 @@ from blurgate.splits import weigh_rows
 from blurgate.table import join_tables
 from default_model import LIMITS, TERMS
 from net_pictures import SHARD, SHARES, draw_pictures
-from net_training import BATCH
-from nets import FOLDS, JUDGED, Margins, Said, ask_net, ask_trees, judge, open_judges, time_net, train_kind, weigh
+from nets import FOLDS, JUDGED, Said, ask_folds, ask_trees, combine, judge, open_judges, time_net, train_all, weigh
 
-KIND = "plain"
-SHARDS = 96
+KIND = "dct"
+SHARDS = 36
+STEPS = 2400
 
 
 def main() -> None:
@@ -43,30 +42,27 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--kind", default=KIND)
     parser.add_argument("--shards", type=int, default=SHARDS)
+    parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    folder = options.work / f"shipped-{options.kind}-{options.shards}"
+    folder = options.work / f"shipped-{options.kind}-{options.shards}-{options.steps}"
     folder.mkdir(parents=True, exist_ok=True)
     shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
     tables = open_judges(options.data, options.work)
     trees = ask_trees(options.data, options.work, tables)
-    net: dict[str, Margins] = {}
-    for fold, left_out in FOLDS.items():
-        share = sum(SHARES[source] for source in SHARES if source not in left_out)
-        steps = int(len(shards) * SHARD * share / BATCH)
-        onnx = train_kind(options.kind, fold, seed=0, shards=shards, steps=steps, work=folder)
-        answers = ask_net(onnx, tables, left_out or [name for name in tables if name not in JUDGED])
-        net |= {name: answer[:, 0].astype(np.float64) for name, answer in answers.items()}
-    model = make_model(Net(onnx.read_bytes()), trees, net, tables)
+    onnx = train_all([(options.kind, fold, 0) for fold in FOLDS], shards=shards, steps=options.steps, work=folder)
+    files = {fold: onnx[options.kind, fold, 0] for fold in FOLDS}
+    net = ask_folds(files, tables)
+    model = make_model(Net(files["all"].read_bytes()), trees, net, tables)
     model.save(options.output)
-    alone, both = ({name: said[name] for name in tables} for said in (net, _add(model, trees, net)))
     results: Numbers = {
         "kind": options.kind,
         "pictures": len(shards) * SHARD,
         "bytes": options.output.stat().st_size,
-        "mp_s": time_net(onnx),
+        "steps": options.steps,
+        "mp_s": time_net(files["all"]),
         "trees": judge(trees, tables),
-        "net": judge(alone, tables),
-        "both": judge(both, tables),
+        "net": judge(net, tables),
+        "both": judge(combine(trees, net, tables), tables),
     }
     print(json.dumps(results, indent=1))
 
@@ -117,11 +113,6 @@ def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Number
         },
         "at_threshold": price_threshold(decisions, measured_on="sources left out of training"),
     }
-
-
-def _add(model: BlurModel, trees: Said, net: Said) -> dict[str, Margins]:
-    weights = model.card.with_trees
-    return {name: weights["slope"] * trees[name] + weights["net_slope"] * net[name] for name in trees}
 
 
 if __name__ == "__main__":

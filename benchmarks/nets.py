@@ -14,10 +14,12 @@ in ``--work``, and a run that was ended goes on from there.
 
 import argparse
 import json
-import sys
+import os
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from concurrent.futures import ProcessPoolExecutor
+from functools import lru_cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ from blurgate.search import predict_left_out
 from blurgate.splits import Split, weigh_rows
 from blurgate.table import join_tables
 from blurgate.threads import run_in_order
-from default_model import build_tables
+from default_model import build_tables, find_crops, find_made
 from net_pictures import SOURCES, draw_pictures
 
 FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
@@ -53,18 +55,22 @@ Said = Mapping[str, Margins]  # of each table's rows
 
 def open_judges(data: Path, work: Path) -> dict[str, FeatureTable]:
     """Measure what judges: each source's pictures, by the first of its cameras, and the sets of ``bench``."""
-    folders = {source: work / f"{source}-0" for source in ("bsds500", "unsplash", "sun_hays80")}
-    folders |= {"defocus_patches": data / "train" / "defocus_patches", "defocus_maps": work / "defocus_maps"}
+    train = data / "train"
+    folders = {name: find_made(train / "sharp" / name, work, 0) for name in ("bsds500", "unsplash", "sun_hays80")}
+    folders |= {"defocus_patches": train / "defocus_patches", "defocus_maps": find_crops(train, work)}
     folders |= {"phone": data / "bench" / "phone", "receipts": data / "bench" / "receipts"}
     folders |= {"bench maps": data / "bench" / "defocus_maps" / "images"}
     folders |= {name: data / "probe" / name for name in ("grocery", "microscopy")}
     return {name: build_table(folder).without_flat() for name, folder in folders.items()}
 
 
-def train_kind(kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps: int, work: Path) -> Path:
+def train_kind(kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps: int, work: Path) -> Path:
     """Train a kind without a fold's sources; -> its ONNX file; beside it the seconds that it took, and its weights."""
+    import torch
+
     from net_training import Shard, export_net, train_net
 
+    torch.set_num_threads(1)
     name = work / f"{kind}-{fold}-{seed}"
     onnx, spent = name.with_suffix(".onnx"), name.with_suffix(".json")
     if not (onnx.exists() and spent.exists()):
@@ -77,6 +83,15 @@ def train_kind(kind: str, fold: str, *, seed: int, shards: Sequence[Path], steps
         weights = sum(weight.numel() for weight in net.parameters() if weight.grad is not None)
         spent.write_text(json.dumps({"seconds": seconds, "weights": weights}))
     return onnx
+
+
+def train_all(
+    chosen: Sequence[tuple[str, str, int]], *, shards: Sequence[Path], steps: int, work: Path
+) -> dict[tuple[str, str, int], Path]:
+    """Train kinds, each without a fold's sources, from a seed, on a core of its own; -> their ONNX files."""
+    train = partial(train_kind, shards=shards, steps=steps, work=work)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        return dict(zip(chosen, pool.map(train, *zip(*chosen, strict=True)), strict=True))
 
 
 def ask_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]) -> dict[str, Margins]:
@@ -94,6 +109,15 @@ def ask_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]
         np.savez(kept, **said)
     with np.load(kept) as content:
         return {name: content[name] for name in content.files}
+
+
+def ask_folds(onnx: Mapping[str, Path], tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
+    """Ask the net of each fold about what it has not seen, and the one of all sources about the rest; -> log-odds."""
+    said: dict[str, Margins] = {}
+    for fold, left_out in FOLDS.items():
+        answers = ask_net(onnx[fold], tables, left_out or [name for name in tables if name not in JUDGED])
+        said |= {name: answer[:, 0].astype(np.float64) for name, answer in answers.items()}
+    return said
 
 
 def ask_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
@@ -257,23 +281,14 @@ def main() -> None:
     results: Numbers = {"trees": judge(trees, tables)}
     from net_kinds import KINDS
 
-    chosen = [(kind, seed) for kind in options.kinds or KINDS for seed in options.seeds]
-    onnx: dict[tuple[str, int], Path] = {}
-    for fold, left_out in FOLDS.items():  # every kind without the sources that are left out, before any on all of them
-        for kind, seed in chosen:
-            onnx[kind, seed] = train_kind(kind, fold, seed=seed, shards=shards, steps=options.steps, work=nets)
-            names = left_out or [name for name in tables if name not in JUDGED]
-            answers = ask_net(onnx[kind, seed], tables, names)
-            ranks = {name: f"{roc_auc_score(tables[name].labels, answers[name][:, 0]):.4f}" for name in left_out}
-            print(f"{kind} {seed} without {fold}: {ranks}", file=sys.stderr)
-    for kind, seed in chosen:
-        said: dict[str, Margins] = {}
-        for fold in FOLDS:
-            answers = ask_net(nets / f"{kind}-{fold}-{seed}.onnx", tables, ())
-            said |= {name: answer[:, 0].astype(np.float64) for name, answer in answers.items()}
+    runs = [(kind, seed) for kind in options.kinds or KINDS for seed in options.seeds]
+    chosen = [(kind, fold, seed) for fold in FOLDS for kind, seed in runs]
+    onnx = train_all(chosen, shards=shards, steps=options.steps, work=nets)
+    for kind, seed in runs:
+        said = ask_folds({fold: onnx[kind, fold, seed] for fold in FOLDS}, tables)
         name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
-        about = json.loads(onnx[kind, seed].with_suffix(".json").read_text())
-        results[name] = judge(said, tables) | about | {"mp_s": time_net(onnx[kind, seed])}
+        about = json.loads(onnx[kind, "all", seed].with_suffix(".json").read_text())
+        results[name] = judge(said, tables) | about | {"mp_s": time_net(onnx[kind, "all", seed])}
         results[f"{name} and trees"] = judge(combine(trees, said, tables), tables)
     print(json.dumps(results, indent=1))
 
