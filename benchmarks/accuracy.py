@@ -1,6 +1,6 @@
-"""Judge every set of photos that nothing was trained on, by the model that ships and by other tools; print JSON.
+"""Judge every set of photos that nothing was trained on, by the models that ship and by other tools; print JSON.
 
-    pip install cleanvision scikit-image
+    pip install cleanvision scikit-image onnxruntime
     python benchmarks/accuracy.py ../shared/data --work work > accuracy.json
     python benchmarks/accuracy.py --table accuracy.json          # as Markdown, for docs/results.md
 
@@ -183,7 +183,7 @@ def judge_sizes(model: BlurModel, folder: Path) -> Numbers:
 
 def judge_calibration(model: BlurModel, folder: Path) -> Numbers:
     """Calibrate with few photos of half the scenes, and judge the other half; the mean of several draws."""
-    table = build_table(folder, feature_set=model.card.feature_set)
+    table = build_table(folder, feature_set=model.card.feature_set, net=model.net)
     scenes = table.column("scene")
     before, after, refitted = [], [], []
     for draw in range(DRAWS):
@@ -229,10 +229,10 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
 def write_table(results: Numbers) -> str:
     """Lay the results out as Markdown: goals first, then every tool on every set."""
     lines = [
-        "| set | measure | blurgate | dct18 alone | variance of Laplacian | blur_effect | CleanVision |",
-        "|" + "---|" * 7,
+        "| set | measure | blurgate | net | both | dct18 alone | variance of Laplacian | blur_effect | CleanVision |",
+        "|" + "---|" * 9,
     ]
-    tools = ("blurgate", "dct18", "laplacian", "blur_effect", "cleanvision")
+    tools = ("blurgate", "net", "both", "dct18", "laplacian", "blur_effect", "cleanvision")
     for name in ("phone", "receipts"):
         measures = [key for key in results[name]["blurgate"] if key != "n"]
         for measure in measures:
@@ -295,6 +295,8 @@ def main() -> None:
     without = fit_like_the_default(table.take(np.flatnonzero(table.sources != "sun_hays80")), default)
     tools: dict[str, Tool] = {
         "blurgate": judge_by(default),
+        "net": judge_by(load_model("net")),
+        "both": judge_by(load_model("both")),
         "dct18": judge_by(plain),
         "laplacian": judge_by_laplacian,
         "blur_effect": judge_by_blur_effect,
@@ -318,6 +320,7 @@ def main() -> None:
     results["sizes"] = judge_sizes(without, options.data / "train" / "sharp" / "sun_hays80")
     _say("calibration")
     results["calibrated_on_phone"] = judge_calibration(default, bench / "phone")
+    results["both_calibrated_on_phone"] = judge_calibration(load_model("both"), bench / "phone")
     print(json.dumps(results, indent=1))
 
 

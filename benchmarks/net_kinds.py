@@ -1,7 +1,7 @@
 """The nets that were tried, as torch modules: gray -> log-odds of blurred, strength, and a map of log-odds.
 
-All begin with the same normalisation and end with the same head, so that what differs is how each looks at a photo.
-``KINDS`` at the end has each by its name.
+All take brightness and contrast out, as they are around each block, and end with the same head, so that what differs
+is how each looks at a photo. ``KINDS`` at the end has each by its name.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from blurgate.blocks import BLOCK
 
 WINDOW = 5  # blocks on a side of the window that brightness and contrast are taken from
 LEAST_CONTRAST = 1.5  # grey levels: less than that is noise of the last bit
-LEAST_COEFFICIENT = 0.01  # of one whose gain is applied
+LEAST_COEFFICIENT = 0.03  # of one whose gain is applied: about a grey level
 
 
 class Surroundings(nn.Module):
@@ -136,7 +136,9 @@ class Coefficients(nn.Module):
 
     def forward(self, gray: Tensor, gain: Tensor) -> Tensor:
         """Photo (n, 1, height, width) and one gain a block -> (n, 64, height / 8, width / 8)."""
-        return torch.log(torch.abs(functional.conv2d(gray, self.kernels, stride=BLOCK)) * gain + LEAST_COEFFICIENT)
+        with torch.autocast(gray.device.type, enabled=False):  # in bfloat16 brightness leaks into all of them
+            found = functional.conv2d(gray, self.kernels, stride=BLOCK)
+        return torch.log(torch.abs(found) * gain + LEAST_COEFFICIENT)
 
 
 class OfCoefficients(nn.Module):

@@ -1,7 +1,7 @@
 """Teach trees by a net, and see how much of what the net adds they learn; print JSON.
 
-    python benchmarks/net_model.py ../shared/data --work work --output net.blurgate     # or nets.py, for the nets
-    python benchmarks/taught_trees.py ../shared/data --work work --nets work/shipped-plain-96/plain-{fold}-0.onnx
+    python benchmarks/net_model.py ../shared/data --work work --output net.blurgate     # else the nets are trained now
+    python benchmarks/taught_trees.py ../shared/data --work work
 
 The nets of each fold say of drawn pictures, of sources that they were trained on, how probably these are blurred; the
 trees learn that, beside the labelled pictures of the same sources that they learn anyway. What judges them are sources
@@ -30,8 +30,9 @@ from blurgate.search import tree_settings
 from blurgate.splits import weigh_rows
 from blurgate.threads import run_in_order
 from default_model import build_tables
-from net_pictures import SOURCES
-from nets import FOLDS, JUDGED, Margins, Said, ask_net, ask_trees, combine, open_judges
+from net_model import KIND, SHARDS, STEPS, train_folds
+from net_pictures import SOURCES, draw_pictures
+from nets import FOLDS, JUDGED, Margins, Said, ask_folds, ask_trees, combine, open_judges
 
 TAUGHT_WEIGHTS = (0.5, 1.0, 2.0)  # of all drawn pictures together, against that of all labelled ones
 
@@ -89,13 +90,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--nets", required=True, help="the nets' files, with {fold} in the place of the fold's name")
-    parser.add_argument("--shards", type=int, default=24)
     options = parser.parse_args()
-    shards = sorted((options.work / "pictures").glob("*.npz"))[: options.shards]
+    shards = draw_pictures(options.data / "train", options.work / "pictures", SHARDS)
+    nets = train_folds(KIND, shards, STEPS, options.work)
     tables = open_judges(options.data, options.work)
     trees = ask_trees(options.data, options.work, tables)
-    net: dict[str, Margins] = {}
+    net = ask_folds(nets, tables)
     training = build_tables(options.data / "train", options.work).without_flat()
     origin = np.asarray([source.removesuffix("_exposed") for source in training.sources])
     drawn = measure_shards(shards, options.work)
@@ -104,9 +104,7 @@ def main() -> None:
     for fold, left_out in FOLDS.items():
         if not left_out:
             continue
-        onnx = Path(options.nets.format(fold=fold))
-        net |= {name: answers[:, 0].astype(np.float64) for name, answers in ask_net(onnx, tables, left_out).items()}
-        answers = ask_teacher(onnx, shards, [source for source in SOURCES if source not in left_out])
+        answers = ask_teacher(nets[fold], shards, [source for source in SOURCES if source not in left_out])
         known = np.isfinite(answers) & textured
         rows = training.take(np.flatnonzero(~np.isin(origin, left_out)))
         lessons = {
@@ -122,7 +120,7 @@ def main() -> None:
             for source in left_out:
                 margins = booster.predict(xgboost.DMatrix(tables[source].features), output_margin=True)
                 said.setdefault(name, {})[source] = margins.astype(np.float64)
-    both = combine({name: trees[name] for name in JUDGED}, net, tables)
+    both = combine(trees, net, tables)
     results: Numbers = {name: measure(one, tables) for name, one in (("trees", trees), ("net", net), ("both", both))}
     for name, margins in said.items():
         results[name] = measure(margins, tables)
