@@ -100,6 +100,14 @@ def judge_by_cleanvision(photos: Sequence[Path]) -> Judged:
     return Judged(1 - found["blurry_score"].to_numpy(), found["is_blurry_issue"].to_numpy(bool))
 
 
+TOOLS = ("blurgate", "net", "both", "dct18", "laplacian", "blur_effect", "cleanvision")
+BY_OTHERS: dict[str, Tool] = {
+    "laplacian": judge_by_laplacian,
+    "blur_effect": judge_by_blur_effect,
+    "cleanvision": judge_by_cleanvision,
+}
+
+
 def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
     """Rank and decide on photos with labels; by tier, a tier's sharp photos are ranked against all blurred ones."""
     photos = [photo for photo in list_photos(folder) if photo.label]
@@ -227,14 +235,11 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
 
 
 def write_table(results: Numbers) -> str:
-    """Lay the results out as Markdown: goals first, then every tool on every set."""
-    lines = [
-        "| set | measure | blurgate | net | both | dct18 alone | variance of Laplacian | blur_effect | CleanVision |",
-        "|" + "---|" * 9,
-    ]
-    tools = ("blurgate", "net", "both", "dct18", "laplacian", "blur_effect", "cleanvision")
+    """Lay the results out as Markdown: every tool on every set."""
+    tools = list(results["phone"])
+    lines = [f"| set | measure | {' | '.join(tools)} |", "|" + "---|" * (2 + len(tools))]
     for name in ("phone", "receipts"):
-        measures = [key for key in results[name]["blurgate"] if key != "n"]
+        measures = [key for key in results[name][tools[0]] if key != "n"]
         for measure in measures:
             cells = [_cell(results[name].get(tool, {}).get(measure)) for tool in tools]
             lines.append(f"| bench/{name} | {measure.replace('_', ' ')} | {' | '.join(cells)} |")
@@ -243,7 +248,7 @@ def write_table(results: Numbers) -> str:
         cells = ["–" if one is None else f"{one['flagged']} of {one['n']}" for one in found]
         where = "bench" if name == "defocus_maps" else "probe"
         lines.append(f"| {where}/{name} | flagged blurred | {' | '.join(cells)} |")
-    for series in results["focus_series"]["blurgate"]:
+    for series in results["focus_series"][tools[0]]:
         for measure in ("spearman of the score", "spearman of the strength"):
             found = [results["focus_series"].get(tool, {}).get(series, {}).get(measure) for tool in tools]
             lines.append(f"| focus series {series} | {measure} | {' | '.join(map(_cell, found))} |")
@@ -282,6 +287,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--model", type=Path, help="by default the model that ships")
+    parser.add_argument("--tools", nargs="+", choices=TOOLS, help="only these; nothing that they do not need is made")
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
     options = parser.parse_args()
     if options.table:
@@ -289,19 +295,14 @@ def main() -> None:
         return
     default = load_model(options.model) if options.model else load_model()
     options.work.mkdir(parents=True, exist_ok=True)
-    _say("training dct18 alone, and the model without sun_hays80")
-    plain = fit_like_the_default(build_tables(options.data / "train", options.work, feature_set="dct18"), default)
-    table = build_tables(options.data / "train", options.work, feature_set=default.card.feature_set)
-    without = fit_like_the_default(table.take(np.flatnonzero(table.sources != "sun_hays80")), default)
-    tools: dict[str, Tool] = {
-        "blurgate": judge_by(default),
-        "net": judge_by(load_model("net")),
-        "both": judge_by(load_model("both")),
-        "dct18": judge_by(plain),
-        "laplacian": judge_by_laplacian,
-        "blur_effect": judge_by_blur_effect,
-        "cleanvision": judge_by_cleanvision,
-    }
+    chosen = options.tools or TOOLS
+    tools: dict[str, Tool] = {"blurgate": judge_by(default), **BY_OTHERS}
+    tools |= {name: judge_by(load_model(name)) for name in ("net", "both") if name in chosen}
+    if "dct18" in chosen:
+        _say("training dct18 alone")
+        table = build_tables(options.data / "train", options.work, feature_set="dct18")
+        tools["dct18"] = judge_by(fit_like_the_default(table, default))
+    tools = {name: tools[name] for name in TOOLS if name in chosen}
     bench, probe = options.data / "bench", options.data / "probe"
     results: Numbers = {}
     for name in ("phone", "receipts"):
@@ -316,11 +317,16 @@ def main() -> None:
         results[name] = judge_unlabelled(tools, folder)
     _say("focus_series")
     results["focus_series"] = judge_series(tools, bench / "focus_series")
-    _say("sizes")
-    results["sizes"] = judge_sizes(without, options.data / "train" / "sharp" / "sun_hays80")
+    if "blurgate" in chosen:
+        _say("training the model without sun_hays80")
+        table = build_tables(options.data / "train", options.work, feature_set=default.card.feature_set)
+        without = fit_like_the_default(table.take(np.flatnonzero(table.sources != "sun_hays80")), default)
+        results["sizes"] = judge_sizes(without, options.data / "train" / "sharp" / "sun_hays80")
     _say("calibration")
-    results["calibrated_on_phone"] = judge_calibration(default, bench / "phone")
-    results["both_calibrated_on_phone"] = judge_calibration(load_model("both"), bench / "phone")
+    models = {"blurgate": default} | {name: load_model(name) for name in ("net", "both") if name in chosen}
+    results["calibrated_on_phone"] = {
+        name: judge_calibration(model, bench / "phone") for name, model in models.items() if name in chosen
+    }
     print(json.dumps(results, indent=1))
 
 

@@ -191,15 +191,6 @@ def test_a_table_needs_the_net_that_it_names(net, made_folder):
         build_table(made_folder, net=net)
 
 
-@pytest.mark.skipif(SHIPPED["net"].exists(), reason="a net ships")
-@pytest.mark.parametrize("name", ["net", "both"])
-def test_what_does_not_ship_yet_is_said_so(name):
-    with pytest.raises(
-        ModelFileError, match="no net ships with this version of blurgate: make one with make model-net"
-    ):
-        load_model(name)
-
-
 def test_trees_and_net_that_ship_judge_together(net, model, net_model, tmp_path, monkeypatch):
     model.save(tmp_path / "default.blurgate")
     beside = {"slope": 0.5, "net_slope": 0.25, "intercept": -0.5, "threshold": 0.4, "trees": model.fingerprint}

@@ -70,7 +70,7 @@ Report = Annotated[
     Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
-Model = Annotated[Path | None, typer.Option(help="The model file; by default the model that ships.")]
+Model = Annotated[Path | None, typer.Option(help="trees, net or both, which ship, or a model file; by default trees.")]
 
 
 def main() -> None:

@@ -332,13 +332,12 @@ class BlurModel:
 
 
 def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
-    """Read a model: a file, or one of those that ship.
+    """Read a model.
 
     Parameters
     ----------
     path : path
-        ``trees`` is the one that ships. ``net``, and ``both`` of them, need the extra ``net`` and a net that
-        ``make model-net`` has made: none ships yet.
+        A file, or one that ships: ``trees``, or, with the extra ``net``, ``net``, or ``both`` of them together.
 
     Raises
     ------
@@ -355,8 +354,6 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
             members = {name: archive.read(name) for name in archive.namelist()}
         card = json.loads(members.pop("card.json"))
     except FileNotFoundError:
-        if path == SHIPPED["net"]:
-            raise ModelFileError("no net ships with this version of blurgate: make one with make model-net") from None
         raise ModelFileError(f"a model file was needed, but {path} does not exist: check the path") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
         raise ModelFileError(

@@ -1,0 +1,83 @@
+"""The models that ship: what they weigh, what they say of themselves, and that they judge photographs not seen."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from blurgate import build_table, calibrate, evaluate, scan
+from blurgate.blurs import BLURS, KernelBlur
+from blurgate.model import SHIPPED, load_model
+
+MODELS = ("trees", "net", "both")
+NAMES = ("astronaut", "chelsea", "china", "coffee", "motorcycle_left")
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def shipped(request):
+    return load_model(request.param)
+
+
+@pytest.mark.parametrize(("name", "most"), [("trees", 2_000_000), ("net", 4_000_000)])
+def test_they_are_small(name, most):
+    assert SHIPPED[name].stat().st_size < most
+
+
+@pytest.mark.parametrize("name", ["trees", "net"])
+def test_the_terms_are_those_of_the_photos_that_it_was_trained_on(name):
+    card = load_model(name).card
+    assert set(card.terms) == set(card.trained_on["sources"])
+
+
+def test_their_cards_say_what_they_cost(shipped):
+    card = shipped.card
+    assert len(card.limits) >= 3
+    assert card.base_rate == 0.5
+    assert card.at_threshold["measured_on"] == "sources left out of training"
+    assert 0 < card.at_threshold["false_alarm_rate"] < 0.15
+    assert card.results["roc_auc"] > 0.95
+
+
+def test_two_together_are_better_than_the_net_on_sources_left_out():
+    net, both = load_model("net").card, load_model("both").card
+    assert set(both.trained_on) == {"trees", "net"}
+    assert both.results["roc_auc"] > net.results["roc_auc"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_tell_a_photograph_from_its_blurred_copies(shipped, photographs, name):
+    rgb = photographs[name]
+    sharp = shipped.predict(rgb)
+    assert sharp.decision == "sharp"
+    for kind, blur in BLURS.items():
+        if isinstance(blur, KernelBlur):
+            blurred = shipped.predict(blur.apply(rgb, blur.draw(np.random.default_rng(1), 5.0)))
+            assert blurred.decision == "blurred", kind
+            assert blurred.strength_px > 2 * sharp.strength_px
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_say_the_same_of_a_photograph_and_its_smaller_copy(shipped, photographs, name):
+    picture = Image.fromarray(photographs[name])
+    smaller = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
+    assert shipped.predict(picture).decision == shipped.predict(smaller).decision
+
+
+def test_more_blur_is_more_probable_and_stronger(shipped, photographs):
+    blurs = [BLURS["defocus"].apply(photographs["coffee"], {"radius_px": radius}) for radius in (0.5, 2, 4, 8, 12)]
+    verdicts = [shipped.predict(rgb) for rgb in blurs]
+    strengths = [verdict.strength_px for verdict in verdicts]
+    assert strengths == sorted(strengths)
+    assert verdicts[0].probability < 0.2
+    assert verdicts[2].probability > 0.8
+
+
+def test_they_scan_are_evaluated_and_calibrated(shipped, made_folder):
+    table = build_table(made_folder, feature_set=shipped.card.feature_set, net=shipped.net)
+    photos = [table.picture(row) for row in range(len(table))]
+    said = [verdict.probability for verdict in scan(photos, model=shipped, engine="numpy")]
+    np.testing.assert_allclose(said, shipped.predict_features(table.features).probability, atol=1e-5)
+    assert evaluate(shipped, table).numbers["roc_auc"] > 0.9
+    rows = np.arange(len(table))
+    mine = calibrate(shipped, table.take(rows[::2])).model
+    assert mine.card.feature_set == shipped.card.feature_set
+    assert evaluate(mine, table.take(rows[1::2])).numbers["ece"] < 0.15
