@@ -1,0 +1,82 @@
+"""Nets are trained where torch is installed: see CONTRIBUTING.md."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blurgate.nets import Net
+
+torch = pytest.importorskip("torch", reason="needs torch")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import net_training  # noqa: E402 only where torch is
+from net_kinds import KINDS  # noqa: E402
+from net_training import BATCH, Shard, batches, export_net, train_net  # noqa: E402
+
+
+@pytest.fixture
+def shard():
+    rng = np.random.default_rng(0)
+    pictures = 2 * BATCH
+    return Shard(
+        gray=rng.integers(0, 256, (pictures, 64, 64), dtype=np.uint8),
+        label=rng.integers(-1, 2, pictures).astype(np.int8),
+        strength_px=np.where(rng.random(pictures) < 0.3, np.nan, rng.uniform(0, 9, pictures)).astype(np.float32),
+        blurred=rng.integers(0, 101, (pictures, 8, 8), dtype=np.uint8),
+    )
+
+
+def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path, monkeypatch):
+    monkeypatch.setattr(net_training, "EVERY", 2)
+    whole, _ = train_net("partial", lambda _: shard, 5)
+    read = 0
+
+    def end_in_the_third_shard(_):
+        nonlocal read
+        read += 1
+        if read == 3:
+            raise KeyboardInterrupt
+        return shard
+
+    with pytest.raises(KeyboardInterrupt):
+        train_net("partial", end_in_the_third_shard, 5, checkpoint=tmp_path / "c.pt")
+    assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 4
+    resumed, _ = train_net("partial", lambda _: shard, 5, checkpoint=tmp_path / "c.pt")
+    for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_batches_go_on_where_they_were(shard):
+    every = batches(lambda _: shard, 0, 0)
+    first = [next(every) for _ in range(4)]
+    later = batches(lambda _: shard, 0, 2)
+    for batch in first[2:]:
+        for ours, theirs in zip(next(later), batch, strict=True):
+            torch.testing.assert_close(ours, theirs, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's exporter has many
+@pytest.mark.parametrize("kind", ["plain", "dct", "blocks", "partial"])
+def test_what_is_written_says_what_the_net_says_at_any_size(kind, tmp_path):
+    torch.manual_seed(0)
+    net = KINDS[kind]().eval()
+    export_net(net, tmp_path / "n.onnx")
+    for shape in ((192, 192), (200, 312)):
+        gray = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        with torch.no_grad():
+            answers, places = net(torch.from_numpy(gray)[None, None].float())
+        written = Net((tmp_path / "n.onnx").read_bytes())
+        np.testing.assert_allclose(written.answer(gray), answers[0], atol=1e-4)
+        np.testing.assert_allclose(written.draw_map(gray), places[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["plain", "dct", "blocks", "partial"])
+def test_a_net_does_not_lean_on_brightness_or_contrast(kind):
+    torch.manual_seed(0)
+    net = KINDS[kind]().eval()
+    gray = torch.rand(1, 1, 192, 192) * 100
+    with torch.no_grad():
+        torch.testing.assert_close(net(gray)[0], net(2 * gray + 30)[0], atol=0.02, rtol=0)
