@@ -101,6 +101,7 @@ def judge_by_cleanvision(photos: Sequence[Path]) -> Judged:
 
 
 TOOLS = ("blurgate", "net", "both", "dct18", "laplacian", "blur_effect", "cleanvision")
+NAMES = {"dct18": "dct18 alone", "laplacian": "variance of Laplacian", "cleanvision": "CleanVision"}
 BY_OTHERS: dict[str, Tool] = {
     "laplacian": judge_by_laplacian,
     "blur_effect": judge_by_blur_effect,
@@ -237,7 +238,8 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
 def write_table(results: Numbers) -> str:
     """Lay the results out as Markdown: every tool on every set."""
     tools = list(results["phone"])
-    lines = [f"| set | measure | {' | '.join(tools)} |", "|" + "---|" * (2 + len(tools))]
+    names = [NAMES.get(tool, tool) for tool in tools]
+    lines = [f"| set | measure | {' | '.join(names)} |", "|" + "---|" * (2 + len(tools))]
     for name in ("phone", "receipts"):
         measures = [key for key in results[name][tools[0]] if key != "n"]
         for measure in measures:

@@ -1,11 +1,14 @@
+import copy
+import pickle
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate import build_table, calibrate, evaluate, read_table, scan, write_table
+from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
 from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
 from blurgate.images import read_gray
 from blurgate.model import SHIPPED, load_model
@@ -207,3 +210,49 @@ def test_trees_and_net_that_ship_judge_together(net, model, net_model, tmp_path,
     replace(net_model, card=replace(net_model.card, with_trees=beside)).save(tmp_path / "net.blurgate")
     with pytest.raises(ModelFileError, match="was weighed against other trees than these"):
         load_model("both")
+
+
+def test_trees_are_not_trained_on_what_a_net_answers(joint_model, net_model, made_folder):
+    for chosen in (joint_model, net_model):
+        with pytest.raises(ValueError, match="trees learn from what is measured on photos, but the table is of"):
+            train(measure(chosen, made_folder), trials=1)
+    with pytest.raises(ValueError, match="the table is of texture1"):
+        train(build_table(made_folder, feature_set="texture1"), trials=1)
+
+
+def test_a_model_whose_trees_are_missing_is_refused(joint_model, tmp_path):
+    del (boosters := dict(joint_model.boosters))["blurred"]
+    replace(joint_model, boosters=boosters).save(tmp_path / "j.blurgate")
+    with pytest.raises(ModelFileError, match="has no booster named blurred in it"):
+        load_model(tmp_path / "j.blurgate")
+
+
+def test_a_net_that_answers_no_number_is_refused(net_model):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(net_model.net.onnx)
+    weights = next(one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT and one.dims)
+    weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
+    broken = Net(model.SerializeToString())
+    with pytest.raises(ValueError, match="the net answers what is no number"):
+        broken.check()
+
+
+@pytest.mark.parametrize("judge", MODELS, indirect=True)
+def test_it_can_be_pickled(judge, sharp_folder):
+    photo = next(sharp_folder.rglob("*.png"))
+    said = judge.predict(photo)
+    assert pickle.loads(pickle.dumps(judge)).predict(photo) == said
+    assert copy.deepcopy(judge).predict(photo) == said
+
+
+def test_a_file_is_told_from_what_ships(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model.save(Path("both"))
+    assert load_model("./both").fingerprint == load_model(Path("both")).fingerprint == model.fingerprint
+    with pytest.raises(ModelFileError, match="BOTH does not exist: check the path, or name trees, net or both"):
+        load_model("BOTH")
+
+
+def test_what_ships_is_scanned_with_by_its_name(sharp_folder):
+    photo = next(sharp_folder.rglob("*.png"))
+    assert list(scan([photo], model="net")) == [load_model("net").predict(photo)]

@@ -70,7 +70,9 @@ Report = Annotated[
     Path | None, typer.Option(help="Write the report to this .html, and its numbers beside it as .json.")
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
-Model = Annotated[Path | None, typer.Option(help="trees, net or both, which ship, or a model file; by default trees.")]
+Model = Annotated[  # text, since ./net is a file, and net is not
+    str, typer.Option(help="trees, net or both, which ship, or a model file, as ./own.blurgate.", metavar="MODEL")
+]
 
 
 def main() -> None:
@@ -203,21 +205,22 @@ def train(
 @app.command()
 def evaluate(
     source: Labelled,
-    model: Model = None,
+    model: Model = "trees",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")] = False,
     report: Report = None,
     jobs: Jobs = None,
 ) -> None:
     """Judge a model on labelled photos."""
     write_report, judge = (
-        _check_report(report, inputs=[model, source]),
+        _check_report(report, inputs=[Path(model), source]),
         blurgate.evaluate,
     )  # loads what they need, first
-    loaded = _load(model)
+    loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
     evaluation = judge(loaded, table)
     if report:
-        name = model.stem if model else "The model that ships"
+        shipped = {"trees": "The model that ships", "net": "The net that ships", "both": "Trees and net that ship"}
+        name = shipped.get(model, Path(model).stem)
         write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
@@ -230,7 +233,7 @@ def evaluate(
 @app.command()
 def calibrate(
     source: Labelled,
-    model: Model = None,
+    model: Model = "trees",
     max_false_alarms: Annotated[
         float | None,
         typer.Option(min=0, max=1, help="Raise the threshold until no more of these sharp photos are called blurred."),
@@ -247,9 +250,9 @@ def calibrate(
     """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("one of --max-false-alarms and --min-recall was needed, got both: one follows from the other")
-    check_outputs(output, inputs=[model, source])
+    check_outputs(output, inputs=[Path(model), source])
     fit = blurgate.calibrate  # loads what it needs, first
-    loaded = _load(model)
+    loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
     calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
@@ -279,7 +282,7 @@ def scan(
     paths: Annotated[
         list[str], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
     ],
-    model: Model = None,
+    model: Model = "trees",
     include: Annotated[
         list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*; may be repeated.")
     ] = None,
@@ -334,8 +337,8 @@ def scan(
     _check_choices("sort", [sort] if sort else [], ORDERS)
     _check_choices("fail-on", fail_on or [], ("blurred", "undecided"))
     check_outputs(report, suffixes=(".html",))
-    check_outputs(report, output, inputs=[model, *roots])
-    loaded = _load(model)
+    check_outputs(report, output, inputs=[Path(model), *roots])
+    loaded = blurgate.load_model(model)
     records = output.with_name(f"{output.name}.resume") if output else None
     fresh = records if not resume else None
     if fresh:
@@ -526,10 +529,6 @@ def _list_sources(sources: Any) -> None:
     width = max(map(len, sources), default=0)
     for name, numbers in sources.items():
         print(f"  {name:{width}}  ROC AUC {numbers['roc_auc']:.3f}, accuracy {numbers['accuracy']:.3f}")
-
-
-def _load(model: Path | None) -> blurgate.BlurModel:
-    return blurgate.load_model(model) if model else blurgate.load_model()
 
 
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:

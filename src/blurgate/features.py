@@ -149,6 +149,11 @@ class FeatureSet:
         """Column names, group by group, and the answers."""
         return (*(column for group in self.groups for column in group.columns), *self.answers)
 
+    @property
+    def for_nets(self) -> bool:
+        """Whether it says no more than if there is anything to judge: a net has to."""
+        return len(self.columns) - len(self.answers) == 1
+
 
 def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
     """Measure every block for several groups at once: each block is transformed once.

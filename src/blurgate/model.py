@@ -336,8 +336,9 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
 
     Parameters
     ----------
-    path : path
-        A file, or one that ships: ``trees``, or, with the extra ``net``, ``net``, or ``both`` of them together.
+    path : path or {'trees', 'net', 'both'}
+        A file, or what ships: the trees, or, with the extra ``net``, a net, or both of them together. A file of such a
+        name is given as ``./net``, or as a `Path`.
 
     Raises
     ------
@@ -346,15 +347,17 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
     MissingExtraError
         If it has a net, and ONNX Runtime is not installed.
     """
-    if str(path) == "both":
+    if path == "both":
         return _join_shipped(load_model("trees"), load_model("net"))
-    path = SHIPPED[str(path)] if str(path) in SHIPPED else Path(path)
+    path = SHIPPED[path] if isinstance(path, str) and path in SHIPPED else Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
         card = json.loads(members.pop("card.json"))
     except FileNotFoundError:
-        raise ModelFileError(f"a model file was needed, but {path} does not exist: check the path") from None
+        raise ModelFileError(
+            f"a model file was needed, but {path} does not exist: check the path, or name trees, net or both"
+        ) from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
         raise ModelFileError(
             f"a .blurgate model was needed, but {path} is none or is damaged ({error}): train or copy it anew"
@@ -442,13 +445,13 @@ def _read_card(content: Any, path: Path) -> Card:
 
 
 def _check_boosters(model: BlurModel, path: Path) -> None:
-    if "blurred" not in model.boosters and not model.net:
+    chosen = find_feature_set(model.card.feature_set)
+    if "blurred" not in model.boosters and not (model.net and chosen.for_nets):
         raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
     try:
         boosters = model._trees
     except ValueError as error:
         raise ModelFileError(f"{path} has a damaged booster in it ({error}): train or copy it anew") from error
-    chosen = find_feature_set(model.card.feature_set)
     for name, trees in boosters.items():
         given = len(chosen.columns) - (0 if name == "own" else len(chosen.answers))
         if trees.n_features != given:

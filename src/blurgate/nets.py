@@ -71,7 +71,12 @@ class Net:
 
     def check(self) -> None:
         """Raise the errors of `answer` that are the net's."""
-        self.answer(np.zeros((FIELD, FIELD), np.uint8))
+        if not np.isfinite(self.answer(np.zeros((FIELD, FIELD), np.uint8))).all():
+            raise ValueError("the net answers what is no number")
+
+    def __reduce__(self) -> tuple[type[Net], tuple[bytes]]:
+        """Leave out what runs it, which cannot be pickled and is made anew."""
+        return type(self), (self.onnx,)
 
     def _run(self, output: str, gray: Gray) -> Any:
         if gray.ndim != 2:

@@ -336,7 +336,8 @@ def _named(table: FeatureTable, source: Path) -> FeatureTable:
 def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> FeatureTable:
     if table.feature_set != feature_set:
         raise DatasetError(
-            f"{source} holds the feature set {table.feature_set}, but {feature_set} was needed: make it anew"
+            f"{source} holds the feature set {table.feature_set}, but {feature_set} was needed: "
+            f"{'give the photos themselves' if '+' in feature_set else 'make it anew'}"
         )
     return table
 

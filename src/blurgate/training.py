@@ -35,7 +35,7 @@ from blurgate.evaluation import (
     measure_ranking,
     price_threshold,
 )
-from blurgate.features import DEFAULT_FEATURE_SET
+from blurgate.features import DEFAULT_FEATURE_SET, find_feature_set
 from blurgate.labels import is_labelled
 from blurgate.model import STRENGTH_OFFSET, BlurModel, Card, Predictions, to_probability, to_strength
 from blurgate.search import predict_left_out, search_parameters, tree_settings
@@ -154,12 +154,18 @@ def train(
     StudyFileError
         If the study file is damaged or belongs to another search.
     ValueError
-        If `trials` is below 1, `folds` below 2, or there is no such way to validate.
+        If `trials` is below 1, `folds` below 2, there is no such way to validate, or the table is one for nets.
     """
     if trials < 1 or folds < 2:
         raise ValueError(f"at least 1 trial and 2 folds were needed, got {trials} and {folds}")
     if validate not in (None, *VALIDATIONS):
         raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
+    measured = find_feature_set(table.feature_set)
+    if measured.for_nets or measured.answers:
+        raise ValueError(
+            f"trees learn from what is measured on photos, but the table is of {table.feature_set}, which a net needs "
+            f"or answers: make it of {DEFAULT_FEATURE_SET}"
+        )
     table = replace(table, photos=_named_scenes(table)).without_flat()
     by_source = _find_sources_to_leave_out(table, validate)
     if by_source:
