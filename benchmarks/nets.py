@@ -242,7 +242,7 @@ def write_table(results: Numbers) -> str:
         "ECE",
     ]
     columns += ["receipts", "bench maps flagged", "microscopy flagged"]
-    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    rows: dict[str, list[Any]] = {}
     for name, found in results.items():
         cells: list[Any] = [found.get("weights"), found.get("seconds"), found.get("mp_s")]
         cells += [found["left out"][source]["roc_auc"] for source in JUDGED]
@@ -251,7 +251,11 @@ def write_table(results: Numbers) -> str:
         cells += [phone.get(measure) for measure in ("roc_auc", "roc_auc of hard_exposure", "accuracy", "ece")]
         cells.append(found.get("receipts", {}).get("roc_auc"))
         cells += [found.get(name, {}).get("flagged") for name in ("bench maps", "microscopy")]
-        lines.append(f"| {name} | " + " | ".join(map(_cell, cells)) + " |")
+        rows[name] = cells
+    told = [place for place in range(len(columns)) if any(cells[place] is not None for cells in [*rows.values()][1:])]
+    lines = ["| | " + " | ".join(columns[place] for place in told) + " |", "|---" * (len(told) + 1) + "|"]
+    for name, cells in rows.items():
+        lines.append(f"| {name} | " + " | ".join(_cell(cells[place]) for place in told) + " |")
     return "\n".join(lines)
 
 
