@@ -298,8 +298,8 @@ def main() -> None:
     default = load_model(options.model) if options.model else load_model()
     options.work.mkdir(parents=True, exist_ok=True)
     chosen = options.tools or TOOLS
-    tools: dict[str, Tool] = {"blurgate": judge_by(default), **BY_OTHERS}
-    tools |= {name: judge_by(load_model(name)) for name in ("net", "both") if name in chosen}
+    models = {"blurgate": default} | {name: load_model(name) for name in ("net", "both") if name in chosen}
+    tools: dict[str, Tool] = {**BY_OTHERS} | {name: judge_by(model) for name, model in models.items()}
     if "dct18" in chosen:
         _say("training dct18 alone")
         table = build_tables(options.data / "train", options.work, feature_set="dct18")
@@ -325,7 +325,6 @@ def main() -> None:
         without = fit_like_the_default(table.take(np.flatnonzero(table.sources != "sun_hays80")), default)
         results["sizes"] = judge_sizes(without, options.data / "train" / "sharp" / "sun_hays80")
     _say("calibration")
-    models = {"blurgate": default} | {name: load_model(name) for name in ("net", "both") if name in chosen}
     results["calibrated_on_phone"] = {
         name: judge_calibration(model, bench / "phone") for name, model in models.items() if name in chosen
     }

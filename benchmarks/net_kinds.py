@@ -109,10 +109,10 @@ def conv(channels: int, out: int, *, stride: int = 1, size: int = 3) -> nn.Modul
 class Residual(nn.Module):
     """A depthwise and a pointwise convolution beside a short cut."""
 
-    def __init__(self, channels: int, dilation: int = 1) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.path = nn.Sequential(
-            Depthwise(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False),
+            Depthwise(channels, channels, 3, padding=1, groups=channels, bias=False),
             nn.BatchNorm2d(channels),
             nn.ReLU(inplace=True),
             conv(channels, channels, size=1),
@@ -189,12 +189,8 @@ def _halve(gray: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
 
 def plain() -> Net:
     """Make a plain convolutional net."""
-    return Net(OfPixels(*_plain_layers()), 128)
-
-
-def _plain_layers() -> list[nn.Module]:
     steps = [(16, 48, 1), (48, 96, 2), (96, 128, 2), (128, 128, 1)]
-    return [nn.PixelUnshuffle(4), *(conv(wide, out, stride=stride) for wide, out, stride in steps)]
+    return Net(OfPixels(nn.PixelUnshuffle(4), *(conv(wide, out, stride=stride) for wide, out, stride in steps)), 128)
 
 
 def dct() -> Net:
