@@ -125,6 +125,7 @@ def ask_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dic
     """Train trees on each fold, and ask them about what it leaves out; the model that ships about the rest."""
     kept = work / "nets" / "trees.npz"
     if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
         default = load_model()
         training = build_tables(data / "train", work).without_flat()
         table = join_tables([training, *(tables[name] for name in JUDGED)])

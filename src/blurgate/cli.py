@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STDIN, _STDERR = "-", 2
+_SHIPPED = {"trees": "The model that ships", "net": "The net that ships", "both": "Trees and net that ship"}
 
 
 class _Commands(typer.core.TyperGroup):
@@ -212,15 +213,14 @@ def evaluate(
 ) -> None:
     """Judge a model on labelled photos."""
     write_report, judge = (
-        _check_report(report, inputs=[Path(model), source]),
+        _check_report(report, inputs=[_file_of(model), source]),
         blurgate.evaluate,
     )  # loads what they need, first
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
     evaluation = judge(loaded, table)
     if report:
-        shipped = {"trees": "The model that ships", "net": "The net that ships", "both": "Trees and net that ship"}
-        name = shipped.get(model, Path(model).stem)
+        name = _SHIPPED.get(model, Path(model).stem)
         write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
@@ -250,7 +250,7 @@ def calibrate(
     """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("one of --max-false-alarms and --min-recall was needed, got both: one follows from the other")
-    check_outputs(output, inputs=[Path(model), source])
+    check_outputs(output, inputs=[_file_of(model), source])
     fit = blurgate.calibrate  # loads what it needs, first
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
@@ -337,7 +337,7 @@ def scan(
     _check_choices("sort", [sort] if sort else [], ORDERS)
     _check_choices("fail-on", fail_on or [], ("blurred", "undecided"))
     check_outputs(report, suffixes=(".html",))
-    check_outputs(report, output, inputs=[Path(model), *roots])
+    check_outputs(report, output, inputs=[_file_of(model), *roots])
     loaded = blurgate.load_model(model)
     records = output.with_name(f"{output.name}.resume") if output else None
     fresh = records if not resume else None
@@ -529,6 +529,10 @@ def _list_sources(sources: Any) -> None:
     width = max(map(len, sources), default=0)
     for name, numbers in sources.items():
         print(f"  {name:{width}}  ROC AUC {numbers['roc_auc']:.3f}, accuracy {numbers['accuracy']:.3f}")
+
+
+def _file_of(model: str) -> Path | None:
+    return None if model in _SHIPPED else Path(model)
 
 
 def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:

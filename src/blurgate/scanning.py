@@ -53,7 +53,7 @@ def scan(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     leave_out: Sequence[AnyPath] = (),
-    model: BlurModel | AnyPath = "trees",
+    model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: tuple[float, float] | None = None,
     resume: AnyPath | None = None,
@@ -74,8 +74,8 @@ def scan(
         Of a table; by default ``path``, ``file``, ``image``, ``photo`` or ``bytes``.
     include, exclude, leave_out
         What to judge in folders: see `blurgate.finding.walk_photos`.
-    model : BlurModel, path or {'trees', 'net', 'both'}
-        What judges, or where it is; see `load_model`.
+    model : BlurModel, path or {'trees', 'net', 'both'}, optional
+        What judges, or where it is, see `load_model`; by default the trees that ship.
     threshold : float, optional
         Blurred from this probability on; by default the model's.
     review : (float, float), optional
@@ -120,7 +120,7 @@ def scan(
     """
     if threshold is not None and review:
         raise ValueError("one of threshold and review was needed, got both: the latter takes the former's place")
-    judging = model if isinstance(model, BlurModel) else load_model(model)
+    judging = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
     threshold = judging.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
     _check_engine(engine, device)
