@@ -81,3 +81,8 @@ def test_they_scan_are_evaluated_and_calibrated(shipped, made_folder):
     mine = calibrate(shipped, table.take(rows[::2])).model
     assert mine.card.feature_set == shipped.card.feature_set
     assert evaluate(mine, table.take(rows[1::2])).numbers["ece"] < 0.15
+
+
+def test_a_model_prints_as_a_line(shipped):
+    assert "threshold=" in repr(shipped)
+    assert len(repr(shipped)) < 300

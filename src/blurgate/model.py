@@ -136,21 +136,21 @@ class Card:
     """
 
     feature_set: str
-    columns: tuple[str, ...]
+    columns: tuple[str, ...] = field(repr=False)
     slope: float
     intercept: float
     threshold: float
     base_rate: float
     net_slope: float = 0.0
     kinds: tuple[str, ...] = ()
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    trained_on: Mapping[str, Any] = field(default_factory=dict)
-    results: Mapping[str, Any] = field(default_factory=dict)
-    at_threshold: Mapping[str, Any] = field(default_factory=dict)
-    calibrated_on: Mapping[str, Any] = field(default_factory=dict)
-    terms: Mapping[str, str] = field(default_factory=dict)
-    limits: tuple[str, ...] = ()
-    with_trees: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    trained_on: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    results: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    at_threshold: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    calibrated_on: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    terms: Mapping[str, str] = field(default_factory=dict, repr=False)
+    limits: tuple[str, ...] = field(default=(), repr=False)
+    with_trees: Mapping[str, Any] = field(default_factory=dict, repr=False)
     made_by: str = ""
 
 
