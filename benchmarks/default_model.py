@@ -89,11 +89,7 @@ def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET)
     """Measure all sources of the model that ships; pictures that are in `work` already are not made again."""
     tables = [_make_table(data / folder, work, feature_set) for folder in MADE_FROM]
     for real in (data / "defocus_patches", find_crops(data, work)):
-        exposed = work / f"{real.name}_exposed"
-        if not (exposed / "labels.csv").exists():
-            print(exposed.name, file=sys.stderr)
-            expose_anew(real, exposed)
-        tables += [build_table(folder, feature_set=feature_set) for folder in (real, exposed)]
+        tables += [build_table(folder, feature_set=feature_set) for folder in (real, find_exposed(real, work))]
     return join_tables(tables)
 
 
@@ -111,6 +107,15 @@ def find_crops(data: Path, work: Path) -> Path:
     if not (work / "defocus_maps" / "labels.csv").exists():
         cut_maps(data / "defocus_maps", work / "defocus_maps")
     return work / "defocus_maps"
+
+
+def find_exposed(real: Path, work: Path) -> Path:
+    """Find a labelled folder's pictures as other cameras take them; they are taken where they are missing."""
+    exposed = work / f"{real.name}_exposed"
+    if not (exposed / "labels.csv").exists():
+        print(exposed.name, file=sys.stderr)
+        expose_anew(real, exposed)
+    return exposed
 
 
 def judge_eyes(model: BlurModel, data: Path, work: Path) -> Numbers:

@@ -27,11 +27,23 @@ from blurgate.splits import weigh_rows
 from blurgate.table import join_tables
 from default_model import LIMITS, TERMS
 from net_pictures import SHARD, SOURCES, draw_pictures
-from nets import FOLDS, JUDGED, Said, ask_folds, ask_trees, combine, judge, open_judges, time_net, train_all, weigh
+from nets import (
+    CALIBRATED_ON,
+    FOLDS,
+    Said,
+    ask_folds,
+    ask_trees,
+    combine,
+    judge,
+    open_judges,
+    time_net,
+    train_all,
+    weigh,
+)
 
 KIND = "partial"
 SHARDS = 36
-STEPS = 1800
+STEPS = 3600
 
 
 def main() -> None:
@@ -68,7 +80,7 @@ def train_folds(kind: str, shards: Sequence[Path], steps: int, work: Path) -> di
     """Train a kind without each fold's sources; -> the ONNX file of each, which are found where they are there."""
     folder = work / f"{kind}-{len(shards)}-{steps}"
     folder.mkdir(parents=True, exist_ok=True)
-    onnx = train_all([(kind, fold, 0) for fold in FOLDS], shards=shards, steps=steps, work=folder)
+    onnx = train_all([(kind, fold, 0) for fold in FOLDS], shards=shards, steps=steps, work=folder, dark=True)
     return {fold: onnx[kind, fold, 0] for fold in FOLDS}
 
 
@@ -110,10 +122,10 @@ def count_pictures(shards: Sequence[Path]) -> dict[str, int]:
 
 def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Numbers:
     """Weigh and calibrate margins on the sources left out; what a card says of that."""
-    left_out = join_tables([tables[name] for name in JUDGED])
+    left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     weights = weigh_rows(left_out, even=True)
     slopes, intercept = weigh(margins, tables)
-    columns = [np.concatenate([said[name] for name in JUDGED]) for said in margins]
+    columns = [np.concatenate([said[name] for name in CALIBRATED_ON]) for said in margins]
     odds = np.stack(columns, axis=1) @ slopes
     probabilities = to_probability(odds + intercept)
     threshold = choose_threshold(left_out.labels, probabilities, weights)

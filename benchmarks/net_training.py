@@ -3,6 +3,7 @@
 Used by ``nets.py``, which compares kinds, and by ``net_model.py``, which makes the net that ships.
 """
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,11 @@ BATCH = 64
 RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.1
 STRENGTH_WEIGHT, MAP_WEIGHT = 0.1, 0.5  # of their losses, beside that of the label
 EVERY = 200  # steps between checkpoints
+SMEARED_SHARE, GRAINY_SHARE = 0.3, 0.3  # of the pictures
+SMEARING = (3.0, 20.0)  # codes: texture of this standard deviation is half smoothed away
+SMEARING_WINDOW = 7  # pixels
+USUAL_CONTRAST = 50.0  # codes, standard deviation of a picture: of flatter ones less is smeared
+GRAIN, GRAIN_PX = (2.0, 16.0), (0.8, 4.0)  # codes: the grain's standard deviation; pixels: how far its grains are apart
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Shard:
             return cls(**{name: content[name][rows] for name in ("gray", "label", "strength_px", "blurred")})
 
 
-def batches(shards: Callable[[int], Shard], seed: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-    """Hand out batches from step `start` on, each picture turned or mirrored at random."""
+def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool) -> Iterator[tuple[Tensor, ...]]:
+    """Hand out batches from step `start` on, each picture turned or mirrored at random; `dark`: see `train_net`."""
     step, number = 0, 0
     while True:
         shard = shards(number)
@@ -56,8 +62,10 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int) -> Iterator[t
             rows = order[first : first + BATCH]
             turn, mirrored = np.random.default_rng([seed, step]).integers(0, (4, 2))
             gray, blurred = (_turn(plane[rows], turn, mirrored) for plane in (shard.gray, shard.blurred))
+            dice = torch.Generator().manual_seed(1_000_003 * seed + step)
+            drawn = torch.from_numpy(gray)[:, None].float()
             yield (
-                torch.from_numpy(gray)[:, None].float(),
+                take_in_the_dark(drawn, dice) if dark else drawn,
                 torch.from_numpy(shard.label[rows]).float(),
                 torch.from_numpy(shard.strength_px[rows]),
                 torch.from_numpy(blurred).float() / 100,
@@ -65,8 +73,61 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int) -> Iterator[t
         number += 1
 
 
+def take_in_the_dark(gray: Tensor, dice: torch.Generator) -> Tensor:
+    """Smear some pictures, and lay coarse grain over some, as phones do in the dark; sharp and blurred ones alike.
+
+    Parameters
+    ----------
+    gray : Tensor of shape (n, 1, height, width), float32
+        Codes, 0 to 255.
+    dice : torch.Generator
+    """
+    smeared, grainy = (torch.rand(len(gray), generator=dice) < share for share in (SMEARED_SHARE, GRAINY_SHARE))
+    brightness, square = (planes.mean(dim=(1, 2, 3), keepdim=True) for planes in (gray, gray * gray))
+    contrast = ((square - brightness**2).clamp(min=0).sqrt() / USUAL_CONTRAST).clamp(0.1, 1)
+    taken = gray.clone()
+    taken[smeared] = _smear(gray[smeared], contrast[smeared] * _draw(SMEARING, int(smeared.sum()), dice))
+    taken[grainy] += contrast[grainy] * _draw_grain(int(grainy.sum()), gray.shape[2:], dice)
+    return taken.clamp(0, 255).round()
+
+
+def _draw(ends: tuple[float, float], n: int, dice: torch.Generator) -> Tensor:
+    low, high = map(math.log, ends)
+    return torch.exp(low + (high - low) * torch.rand((n, 1, 1, 1), generator=dice))
+
+
+def _draw_grain(n: int, shape: Sequence[int], dice: torch.Generator) -> Tensor:
+    """Draw noise at some distance and the pixels between by interpolation; the distance is the same for all `n`."""
+    apart = float(_draw(GRAIN_PX, 1, dice))
+    coarse = torch.randn((n, 1, *(round(side / apart) + 1 for side in shape)), generator=dice)
+    grain = functional.interpolate(coarse, size=tuple(shape), mode="bilinear")
+    return grain / grain.std() * _draw(GRAIN, n, dice)
+
+
+def _smear(gray: Tensor, sigma: Tensor) -> Tensor:
+    """Filter as `blurgate.camera` does against noise."""
+    mean, square = _mean(gray), _mean(gray * gray)
+    variance = (square - mean * mean).clamp(min=0)
+    gain = variance / (variance + sigma**2)
+    return _mean(gain) * gray + _mean(mean * (1 - gain))
+
+
+def _mean(planes: Tensor) -> Tensor:
+    margin = SMEARING_WINDOW // 2
+    padded = functional.pad(planes, (margin,) * 4, mode="reflect")
+    rows = sum(padded[:, :, place : place + planes.shape[2]] for place in range(SMEARING_WINDOW))
+    both = sum(rows[..., place : place + planes.shape[3]] for place in range(SMEARING_WINDOW))
+    return both / SMEARING_WINDOW**2
+
+
 def train_net(
-    kind: str, shards: Callable[[int], Shard], steps: int, *, seed: int = 0, checkpoint: Path | None = None
+    kind: str,
+    shards: Callable[[int], Shard],
+    steps: int,
+    *,
+    seed: int = 0,
+    dark: bool = False,
+    checkpoint: Path | None = None,
 ) -> tuple[Net, float]:
     """Train a net; -> the net and the seconds that it took.
 
@@ -80,6 +141,8 @@ def train_net(
         Batches.
     seed : int
         Of the first weights and of the order of pictures.
+    dark : bool
+        Take some pictures of each batch in the dark, else all as they were drawn.
     checkpoint : Path, optional
         Where it goes on from, and what it keeps.
     """
@@ -99,7 +162,7 @@ def train_net(
         return net.eval(), spent
     net.train().to(memory_format=torch.channels_last)
     began, losses = time.monotonic() - spent, []
-    for step, batch in enumerate(batches(shards, seed, start), start=start + 1):
+    for step, batch in enumerate(batches(shards, seed, start, dark=dark), start=start + 1):
         loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED, precise=kind in PRECISE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

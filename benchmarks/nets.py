@@ -39,15 +39,16 @@ from blurgate.search import predict_left_out
 from blurgate.splits import Split, weigh_rows
 from blurgate.table import join_tables
 from blurgate.threads import run_in_order
-from default_model import build_tables, find_crops, find_made
+from default_model import build_tables, find_crops, find_exposed, find_made
 from net_pictures import SOURCES, draw_pictures
 
 FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
-    "real": ("bsds500", "defocus_maps", "defocus_patches"),
+    "real": ("bsds500", "defocus_maps", "defocus_patches", "defocus_maps_exposed", "defocus_patches_exposed"),
     "made": ("unsplash", "sun_hays80"),
     "all": (),
 }
 JUDGED = tuple(source for sources in FOLDS.values() for source in sources)
+CALIBRATED_ON = tuple(source for source in JUDGED if not source.endswith("_exposed"))  # pictures as they were taken
 MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
 Margins = NDArray[Any]  # floats
 Said = Mapping[str, Margins]  # of each table's rows
@@ -57,14 +58,17 @@ def open_judges(data: Path, work: Path) -> dict[str, FeatureTable]:
     """Measure what judges: each source's pictures, by the first of its cameras, and the sets of ``bench``."""
     train = data / "train"
     folders = {name: find_made(train / "sharp" / name, work, 0) for name in ("bsds500", "unsplash", "sun_hays80")}
-    folders |= {"defocus_patches": train / "defocus_patches", "defocus_maps": find_crops(train, work)}
+    for real in (train / "defocus_patches", find_crops(train, work)):
+        folders |= {folder.name: folder for folder in (real, find_exposed(real, work))}
     folders |= {"phone": data / "bench" / "phone", "receipts": data / "bench" / "receipts"}
     folders |= {"bench maps": data / "bench" / "defocus_maps" / "images"}
     folders |= {name: data / "probe" / name for name in ("grocery", "microscopy")}
     return {name: build_table(folder).without_flat() for name, folder in folders.items()}
 
 
-def train_kind(kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps: int, work: Path) -> Path:
+def train_kind(
+    kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps: int, work: Path, dark: bool = False
+) -> Path:
     """Train a kind without a fold's sources; -> its ONNX file; beside it the seconds that it took, and its weights."""
     import torch
 
@@ -77,7 +81,12 @@ def train_kind(kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps
         sources = [source for source in SOURCES if source not in FOLDS[fold]]
         read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], sources))
         net, seconds = train_net(
-            kind, lambda number: read(number % len(shards)), steps, seed=seed, checkpoint=name.with_suffix(".pt")
+            kind,
+            lambda number: read(number % len(shards)),
+            steps,
+            seed=seed,
+            dark=dark,
+            checkpoint=name.with_suffix(".pt"),
         )
         export_net(net, onnx)
         weights = sum(weight.numel() for weight in net.parameters() if weight.grad is not None)
@@ -86,10 +95,10 @@ def train_kind(kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps
 
 
 def train_all(
-    chosen: Sequence[tuple[str, str, int]], *, shards: Sequence[Path], steps: int, work: Path
+    chosen: Sequence[tuple[str, str, int]], *, shards: Sequence[Path], steps: int, work: Path, dark: bool = False
 ) -> dict[tuple[str, str, int], Path]:
     """Train kinds, each without a fold's sources, from a seed, on a core of its own; -> their ONNX files."""
-    train = partial(train_kind, shards=shards, steps=steps, work=work)
+    train = partial(train_kind, shards=shards, steps=steps, work=work, dark=dark)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         return dict(zip(chosen, pool.map(train, *zip(*chosen, strict=True)), strict=True))
 
@@ -152,16 +161,17 @@ def _margins(model: BlurModel, table: FeatureTable) -> Margins:
 
 def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
     """Measure margins: on the sources left out as they are, on ``bench`` and ``probe`` as those calibrate them."""
-    left_out = join_tables([tables[name] for name in JUDGED])
-    margins = np.concatenate([said[name] for name in JUDGED])
+    left_out = join_tables([tables[name] for name in CALIBRATED_ON])
+    margins = np.concatenate([said[name] for name in CALIBRATED_ON])
     weights = weigh_rows(left_out, even=True)
+    families = np.asarray([source.split("_")[0] for source in left_out.sources])  # all of the CUHK set share scenes
     slope, intercept = fit_calibration(left_out.labels, margins, weights)
     threshold = choose_threshold(left_out.labels, to_probability(slope * margins + intercept), weights)
     numbers: Numbers = {"left out": {}, "slope": slope, "intercept": intercept, "threshold": threshold}
     for name in JUDGED:
-        here, there = left_out.sources == tables[name].sources[0], left_out.sources != tables[name].sources[0]
+        there = families != name.split("_")[0]
         line = fit_calibration(left_out.labels[there], margins[there], weights[there])
-        probabilities = to_probability(line[0] * margins[here] + line[1])
+        probabilities = to_probability(line[0] * said[name] + line[1])
         numbers["left out"][name] = {
             "roc_auc": float(roc_auc_score(tables[name].labels, said[name])),
             "ece": measure_calibration(tables[name].labels, probabilities)["ece"],
@@ -200,8 +210,8 @@ def _judge_bench(
 
 def weigh(margins: Sequence[Said], tables: Mapping[str, FeatureTable]) -> tuple[list[float], float]:
     """Weigh margins as logistic regression on the sources left out does; -> a slope for each, and the intercept."""
-    left_out = join_tables([tables[name] for name in JUDGED])
-    columns = np.stack([np.concatenate([said[name] for name in JUDGED]) for said in margins], axis=1)
+    left_out = join_tables([tables[name] for name in CALIBRATED_ON])
+    columns = np.stack([np.concatenate([said[name] for name in CALIBRATED_ON]) for said in margins], axis=1)
     weights = weigh_rows(left_out, even=True)
     if columns.shape[1] == 1:
         slope, intercept = fit_calibration(left_out.labels, columns[:, 0], weights)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import net_training  # noqa: E402 only where torch is
 from net_kinds import KINDS  # noqa: E402
-from net_training import BATCH, Shard, batches, export_net, train_net  # noqa: E402
+from net_training import BATCH, Shard, batches, export_net, take_in_the_dark, train_net  # noqa: E402
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def shard():
 
 def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path, monkeypatch):
     monkeypatch.setattr(net_training, "EVERY", 2)
-    whole, _ = train_net("partial", lambda _: shard, 5)
+    whole, _ = train_net("partial", lambda _: shard, 5, dark=True)
     read = 0
 
     def end_in_the_third_shard(_):
@@ -42,17 +42,18 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path
         return shard
 
     with pytest.raises(KeyboardInterrupt):
-        train_net("partial", end_in_the_third_shard, 5, checkpoint=tmp_path / "c.pt")
+        train_net("partial", end_in_the_third_shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 4
-    resumed, _ = train_net("partial", lambda _: shard, 5, checkpoint=tmp_path / "c.pt")
+    resumed, _ = train_net("partial", lambda _: shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
     for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
-def test_batches_go_on_where_they_were(shard):
-    every = batches(lambda _: shard, 0, 0)
+@pytest.mark.parametrize("dark", [False, True])
+def test_batches_go_on_where_they_were(shard, dark):
+    every = batches(lambda _: shard, 0, 0, dark=dark)
     first = [next(every) for _ in range(4)]
-    later = batches(lambda _: shard, 0, 2)
+    later = batches(lambda _: shard, 0, 2, dark=dark)
     for batch in first[2:]:
         for ours, theirs in zip(next(later), batch, strict=True):
             torch.testing.assert_close(ours, theirs, equal_nan=True)
@@ -80,3 +81,29 @@ def test_a_net_does_not_lean_on_brightness_or_contrast(kind):
     gray = torch.rand(1, 1, 192, 192) * 100
     with torch.no_grad():
         torch.testing.assert_close(net(gray)[0], net(2 * gray + 30)[0], atol=0.02, rtol=0)
+
+
+def test_in_the_dark_some_pictures_are_smeared_and_some_grainy():
+    edge = np.full((BATCH, 1, 64, 64), 60.0, np.float32)
+    edge[..., 32:] = 190
+    texture = np.random.default_rng(0).normal(0, 2, edge.shape).astype(np.float32)
+    drawn = torch.from_numpy((edge + texture).round())
+    taken = take_in_the_dark(drawn, torch.Generator().manual_seed(0))
+    as_they_were = (taken == drawn).all(dim=(1, 2, 3))
+    assert 0.3 < as_they_were.float().mean() < 0.7  # 0.49 on average
+    spread = taken[..., 4:24].std(dim=(1, 2, 3))
+    assert (spread < 1.2).any()  # smeared
+    assert (spread > 4).any()  # grainy
+    rise = taken[..., 36:40].mean(dim=(1, 2, 3)) - taken[..., 24:28].mean(dim=(1, 2, 3))
+    assert (rise > 110).all()
+    assert ((taken >= 0) & (taken <= 255)).all()
+
+
+def test_grain_is_coarser_than_pixels():
+    gray = torch.linspace(60, 180, 64).round().expand(BATCH, 1, 64, 64)
+    beside = []
+    for seed in range(8):
+        grain = (take_in_the_dark(gray, torch.Generator().manual_seed(seed)) - gray)[:, 0]
+        grainy = grain[grain.std(dim=(1, 2)) > 2]
+        beside += [float(np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1]) for one in grainy.numpy()]
+    assert np.mean(beside) > 0.3
