@@ -9,9 +9,7 @@ is a crop of a partly focused photo, as it is or as another camera would have ex
 """
 
 import argparse
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from blurgate.features import variance_of_laplacian
 from blurgate.files import whole_file
 from blurgate.finding import find_photos
 from blurgate.images import RGB, encode_jpeg, read_gray
+from workers import open_workers
 
 SIDE = 192  # pixels
 CELL = 8  # pixels on a side of the map's cells
@@ -184,7 +183,7 @@ def draw_pictures(data: Path, output: Path, shards: int, *, seed: int = 0, first
     output.mkdir(parents=True, exist_ok=True)
     numbers = range(first, first + shards)
     missing = [number for number in numbers if not (output / f"{number:05}.npz").exists()]
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with open_workers() as pool:
         for done in [pool.submit(draw_shard, data, output, number, seed) for number in missing]:
             done.result()
             print(".", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,33 @@
+"""Workers of the long benchmarks end with the command that started them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMAND = """
+import time
+from workers import open_workers
+if __name__ == "__main__":
+    with open_workers() as pool:
+        pool.submit(time.sleep, 0).result()
+        print("at work", flush=True)
+        pool.submit(time.sleep, 600).result()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
+def test_a_command_that_is_killed_leaves_no_worker(tmp_path):
+    (tmp_path / "command.py").write_text(COMMAND)
+    benchmarks = Path(__file__).parents[1] / "benchmarks"
+    command = subprocess.Popen(
+        [sys.executable, tmp_path / "command.py"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(benchmarks)},
+        text=True,
+    )
+    assert command.stdout.readline() == "at work\n"
+    command.kill()
+    assert command.communicate(timeout=60)[0] == ""  # it ends when nobody can write to it any more
