@@ -62,10 +62,11 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool
             rows = order[first : first + BATCH]
             turn, mirrored = np.random.default_rng([seed, step]).integers(0, (4, 2))
             gray, blurred = (_turn(plane[rows], turn, mirrored) for plane in (shard.gray, shard.blurred))
-            dice = torch.Generator().manual_seed(1_000_003 * seed + step)
-            drawn = torch.from_numpy(gray)[:, None].float()
+            pictures = torch.from_numpy(gray)[:, None].float()
+            if dark:
+                pictures = take_in_the_dark(pictures, torch.Generator().manual_seed(1_000_003 * seed + step))
             yield (
-                take_in_the_dark(drawn, dice) if dark else drawn,
+                pictures,
                 torch.from_numpy(shard.label[rows]).float(),
                 torch.from_numpy(shard.strength_px[rows]),
                 torch.from_numpy(blurred).float() / 100,

@@ -14,12 +14,9 @@ in ``--work``, and a run that was ended goes on from there.
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +38,7 @@ from blurgate.table import join_tables
 from blurgate.threads import run_in_order
 from default_model import build_tables, find_crops, find_exposed, find_made
 from net_pictures import SOURCES, draw_pictures
+from workers import open_workers
 
 FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
     "real": ("bsds500", "defocus_maps", "defocus_patches", "defocus_maps_exposed", "defocus_patches_exposed"),
@@ -99,7 +97,7 @@ def train_all(
 ) -> dict[tuple[str, str, int], Path]:
     """Train kinds, each without a fold's sources, from a seed, on a core of its own; -> their ONNX files."""
     train = partial(train_kind, shards=shards, steps=steps, work=work, dark=dark)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with open_workers() as pool:
         return dict(zip(chosen, pool.map(train, *zip(*chosen, strict=True)), strict=True))
 
 
@@ -138,11 +136,12 @@ def ask_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dic
         default = load_model()
         training = build_tables(data / "train", work).without_flat()
         table = join_tables([training, *(tables[name] for name in JUDGED)])
-        origin = np.asarray([source.removesuffix("_exposed") for source in training.sources])
         ends = np.cumsum([len(training), *(len(tables[name]) for name in JUDGED)])
         rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(JUDGED)}
         folds = [
-            Split(np.flatnonzero(~np.isin(origin, left_out)), np.concatenate([rows[name] for name in left_out]))
+            Split(
+                np.flatnonzero(~np.isin(training.sources, left_out)), np.concatenate([rows[name] for name in left_out])
+            )
             for left_out in FOLDS.values()
             if left_out
         ]
