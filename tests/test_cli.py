@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from blurgate import cli
@@ -78,6 +79,11 @@ def test_calibrate_makes_a_model_of_ones_own(run, made_folder, table, tmp_path):
     assert numbers["n"] == len(table)
     assert numbers["after"]["accuracy"] > 0.7
     assert run("scan", made_folder / "sharp", "--model", "mine.blurgate")[0] == 0
+    few = np.random.default_rng(0).permutation(len(table))[:30]
+    write_table(table.take(few), tmp_path / "few.csv")
+    assert "worse than before: label more photos" in run("calibrate", "few.csv")[1]
+    code, _, err = run("calibrate", "mine.csv", "--output", "net")
+    assert (code, "to use this file, say --model ./net" in err) == (0, True)
     code, _, err = run("evaluate", made_folder, "--model", "folder.blurgate")
     assert code == 1
     assert "take them out, or calibrate on others" in err
@@ -155,7 +161,10 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
             "but a.png is named twice: choose another",
         ),
         (["features", "photos", "--output", "photos/labels.csv"], "but labels.csv is named twice: choose another"),
-        (["scan", "photos", "--model", "empty"], "a .blurgate model was needed, but empty is none or is damaged"),
+        (
+            ["scan", "photos", "--model", "empty"],
+            "a model file was needed, but empty is a folder: name a .blurgate file",
+        ),
         (["train", "photos", "--report", "a.json"], "a file named .html was needed, got a.json"),
         (["evaluate", "photos", "--model", "MODEL", "--report", "empty"], "a file named .html was needed, got empty"),
     ],

@@ -108,7 +108,7 @@ def test_features_of_a_wrong_shape(model):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_file_cut_short_anywhere_is_refused(model_file, tmp_path_factory, data):
     content = model_file.read_bytes()
     cut = tmp_path_factory.mktemp("cut") / "cut.blurgate"
@@ -120,7 +120,7 @@ def test_a_file_cut_short_anywhere_is_refused(model_file, tmp_path_factory, data
 def test_files_that_are_no_models(tmp_path):
     with pytest.raises(ModelFileError, match=r"a model file was needed, but .*no.blurgate does not exist"):
         load_model(tmp_path / "no.blurgate")
-    with pytest.raises(ModelFileError, match="is none or is damaged"):
+    with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or trees, net or both"):
         load_model(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
     with pytest.raises(ModelFileError, match="a .blurgate model was needed, but .*photo.jpg is none or is damaged"):

@@ -19,6 +19,7 @@ def test_every_public_name_is_there_and_documented():
 def test_the_two_lists_of_names_agree():
     listed = {name for names in blurgate._ROOMS.values() for name in names}
     assert listed | {"__version__"} == set(blurgate.__all__)
+    assert set(dir(blurgate)) > set(blurgate.__all__)
 
 
 def test_a_name_that_is_none():

@@ -102,3 +102,7 @@ def __getattr__(name: str) -> Any:
         if name in names:
             return getattr(import_module(f"blurgate.{room}"), name)
     raise AttributeError(f"module 'blurgate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

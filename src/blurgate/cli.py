@@ -257,6 +257,8 @@ def calibrate(
     calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")
+    if str(output) in _SHIPPED:
+        _say(f"--model {output} names what ships: to use this file, say --model ./{output}")
     _list_skipped((photo.path, photo.error) for photo in table.skipped)
     if as_json:
         print(json.dumps(calibration.numbers, allow_nan=False))
@@ -266,6 +268,8 @@ def calibrate(
     for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
         print(f"  {name.replace('_', ' '):10} {numbers['before'][name]:.3f} -> {numbers['after'][name]:.3f}")
     print(f"  threshold  {numbers['before']['threshold']:.3f} -> {numbers['threshold']:.3f}")
+    if numbers["after"]["log_loss"] > numbers["before"]["log_loss"]:
+        print("  on scenes left out its probabilities are worse than before: label more photos, or keep the old model")
     for share, n_class, name in (
         (max_false_alarms, numbers["n"] - numbers["n_blurred"], "sharp"),
         (None if min_recall is None else 1 - min_recall, numbers["n_blurred"], "blurred"),

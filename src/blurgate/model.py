@@ -358,6 +358,10 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
         raise ModelFileError(
             f"a model file was needed, but {path} does not exist: check the path, or name trees, net or both"
         ) from None
+    except IsADirectoryError:
+        raise ModelFileError(
+            f"a model file was needed, but {path} is a folder: name a .blurgate file, or trees, net or both"
+        ) from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
         raise ModelFileError(
             f"a .blurgate model was needed, but {path} is none or is damaged ({error}): train or copy it anew"
