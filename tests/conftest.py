@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from blurgate import BlurModel, build_table, make_dataset, train
@@ -13,6 +14,9 @@ from blurgate.demo import load_photographs
 from blurgate.features import find_feature_set
 from blurgate.model import Card
 from blurgate.nets import Net
+
+settings.register_profile("untimed", deadline=None)  # no test asserts on time
+settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("BLURGATE_SHARED", Path(__file__).parents[2] / "shared"))  # real photos, not in the repo
 

@@ -49,20 +49,17 @@ def test_linear_light_and_back_is_exact():
 
 
 @given(radius=st.floats(2, 20))
-@settings(deadline=None)
 def test_strength_of_a_disk(radius):
     assert kernel_strength(defocus_kernel(radius_px=radius)) == pytest.approx(radius / math.sqrt(2), abs=0.1)
 
 
 @given(length=st.floats(3, 40), angle=st.floats(0, 360))
-@settings(deadline=None)
 def test_strength_of_a_line(length, angle):
     found = kernel_strength(motion_kernel(length_px=length, angle_deg=angle))
     assert found == pytest.approx(length / math.sqrt(12), abs=0.2)
 
 
 @given(sigma=st.floats(0.8, 10), aspect=st.floats(0.3, 1), angle=st.floats(0, 180))
-@settings(deadline=None)
 def test_strength_of_a_gaussian(sigma, aspect, angle):
     found = kernel_strength(gaussian_kernel(sigma_px=sigma, aspect=aspect, angle_deg=angle))
     assert found == pytest.approx(sigma * math.sqrt(1 + aspect**2), abs=0.1)
@@ -70,7 +67,7 @@ def test_strength_of_a_gaussian(sigma, aspect, angle):
 
 @pytest.mark.parametrize("kind", OWN)
 @given(strength=st.floats(1.2, 12), seed=st.integers(0, 2**32))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_kernels_are_kernels_and_amount_to_what_was_drawn(kind, strength, seed):
     blur = BLURS[kind]
     parameters = blur.draw(np.random.default_rng(seed), strength)

@@ -58,7 +58,7 @@ def test_columns_split_back():
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=34)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_dct18_equals_a_plain_loop_on_anything(gray):
     assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))
 
@@ -70,7 +70,7 @@ def test_dct18_equals_a_plain_loop_on_photographs(photographs, name):
 
 
 @given(level=st.integers(0, 255), step=st.sampled_from([-1, 0, 1]), row=st.integers(0, 63), column=st.integers(0, 63))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nearly_flat_photos_are_finite_and_right(level, step, row, column):
     gray = np.full((64, 64), level, np.uint8)
     gray[row, column] = np.clip(level + step, 0, 255)
@@ -160,7 +160,7 @@ def test_block99_equals_a_plain_loop_on_photographs(photographs, name):
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=32, max_side=70)))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_block99_equals_a_plain_loop_on_anything(gray):
     assert_equal_features(extract_features(gray), plain_block99(gray))
 

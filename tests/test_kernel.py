@@ -29,7 +29,7 @@ def test_equals_the_reference_on_photographs(photographs, name, feature_set):
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=32, max_side=80)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_equals_the_reference_on_anything(gray):
     for feature_set in FEATURE_SETS:
         assert_equal_features(gray, feature_set)

@@ -68,7 +68,7 @@ def small():
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damage_is_refused_or_still_gives_answers(small, data):
     content, features = bytearray(small[0]), small[1]
     for _ in range(data.draw(st.integers(1, 4))):
