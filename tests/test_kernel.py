@@ -121,3 +121,18 @@ def test_nowhere_to_keep_compiled_code(monkeypatch):
     monkeypatch.setattr(kernel.numba, "njit", njit)
     assert kernel._compiled(len) is len
     assert calls == [True, None]
+
+
+def test_compiling_is_said_once_and_what_is_ready_is_not(monkeypatch, caplog):
+    kernel.prepare()
+    caplog.clear()
+    kernel.prepare()
+    assert not caplog.messages
+
+    def compile_two(*_):
+        kernel.numba.njit(lambda x: x + 1)(1)
+        kernel.numba.njit(lambda x: x + 2)(1)
+
+    monkeypatch.setattr(kernel, "extract_features", compile_two)
+    kernel.prepare()
+    assert caplog.messages == ["compiling what measures the photos; it is kept for the next time"]

@@ -1,6 +1,5 @@
 import shutil
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -269,20 +268,3 @@ def test_a_photo_that_vanishes_is_a_row(sharp_folder, model, tmp_path):
     last.unlink()
     *_, verdict = verdicts
     assert verdict.error == f"{last} does not exist: check the path"
-
-
-def test_compiling_that_takes_long_is_said_and_what_is_quick_is_not(monkeypatch, caplog):
-    kernel = pytest.importorskip("blurgate.kernel")
-    monkeypatch.setattr(kernel, "extract_features", lambda *_: None)
-    find_engine("compiled", count=1)
-    assert not caplog.messages
-
-    def compile_slowly(*_):
-        until = time.monotonic() + 10
-        while not caplog.messages and time.monotonic() < until:
-            time.sleep(0.01)
-
-    monkeypatch.setattr(scanning, "_SLOW", 0.01)
-    monkeypatch.setattr(kernel, "extract_features", compile_slowly)
-    find_engine("compiled", count=1)
-    assert caplog.messages == ["compiling what measures the photos; it is kept for the next time"]

@@ -8,6 +8,7 @@ it takes some seconds once.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -35,6 +36,7 @@ from blurgate.images import Gray
 
 with needs_extra("fast", "Compiled code"):
     import numba
+    from numba.core import event
 
 
 def _fit_log2(degree: int = 6) -> tuple[np.float32, ...]:
@@ -116,6 +118,26 @@ def extract_features(gray: Gray, feature_set: str = DEFAULT_FEATURE_SET) -> NDAr
     chosen = find_feature_set(feature_set)
     (parts,) = pool_scales([np.ascontiguousarray(gray)], chosen, halve=halve, pool_groups=_pool_groups)
     return np.concatenate(parts)
+
+
+def prepare(feature_set: str = DEFAULT_FEATURE_SET) -> None:
+    """Have ready what a feature set needs: from disk, or else compiled, which is said once since it takes a while."""
+    with event.install_listener("numba:compile", _Announcer()):
+        extract_features(np.zeros((64, 64), np.uint8), feature_set)
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Says that compiling has begun: numba tells of each function that it finds nowhere on disk."""
+
+    begun = False
+
+    def on_start(self, _: Any) -> None:
+        if not self.begun:
+            self.begun = True
+            logging.getLogger(__name__).warning("compiling what measures the photos; it is kept for the next time")
+
+    def on_end(self, _: Any) -> None:
+        pass
 
 
 def halve(gray: Gray) -> Gray:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from importlib import import_module
@@ -30,7 +28,6 @@ ENGINES = ("auto", "numpy", "compiled")
 DEVICES = ("cpu", "cuda")
 MANY = 100  # photos from which on compiled code repays being loaded, and before long being compiled
 
-_SLOW = 2.0  # seconds of compiling after which a word is said of it
 _BATCH = 16  # photos that the trees are asked about at once
 _EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
 _COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
@@ -297,9 +294,8 @@ def find_engine(
     if engine == "numpy" or (engine == "auto" and count < MANY):
         return Engine(extract_features)
     try:
-        with _say_if_slow("compiling what measures the photos; it is kept for the next time"):
-            compiled = import_module("blurgate.kernel").extract_features
-            compiled(np.zeros((64, 64), np.uint8), feature_set)
+        kernel = import_module("blurgate.kernel")
+        kernel.prepare(feature_set)
     except Exception as error:  # not installed, of no fitting version, its cache damaged: numba has many ways to fail
         if engine == "auto":
             return Engine(extract_features)
@@ -309,18 +305,7 @@ def find_engine(
             f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
             f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
         ) from error
-    return Engine(compiled)
-
-
-@contextmanager
-def _say_if_slow(text: str) -> Iterator[None]:
-    timer = threading.Timer(_SLOW, logging.getLogger(__name__).warning, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    return Engine(kernel.extract_features)
 
 
 def _check_engine(engine: str, device: str) -> None:
