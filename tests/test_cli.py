@@ -4,9 +4,11 @@ import json
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -324,6 +326,15 @@ def wait_for(condition, process):
         time.sleep(0.005)
 
 
+def count_rows(database, rows):
+    """Count what another process has kept so far."""
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as kept:
+            return kept.execute(f"SELECT count(*) FROM {rows}").fetchone()[0]
+    except sqlite3.OperationalError:  # it is not there yet
+        return 0
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_ended_dataset_leaves_nothing_under_its_name(sharp_folder, tmp_path, how):
     process = begin("dataset", sharp_folder, "out", "--per-photo", 9, cwd=tmp_path)
@@ -345,8 +356,7 @@ def test_a_killed_search_goes_on_from_its_study(table, tmp_path):
     write_table(table, tmp_path / "t.csv")
     words = ("train", "t.csv", "--trials", 12, "--folds", 3, "--report", "r.html")
     process = begin(*words, "--study", "s.db", cwd=tmp_path)
-    wait_for(lambda: (tmp_path / "s.db").exists() and (tmp_path / "s.db").stat().st_size > 0, process)
-    time.sleep(2)
+    wait_for(lambda: count_rows(tmp_path / "s.db", "trials WHERE state = 'COMPLETE'") > 2, process)
     process.kill()
     process.communicate()
     assert not (tmp_path / "model.blurgate").exists()
@@ -369,8 +379,7 @@ def test_an_ended_scan_goes_on_and_comes_to_the_same(sharp_folder, tmp_path, suf
         shutil.copytree(sharp_folder, tmp_path.with_name(f"{tmp_path.name}-photos") / str(number))
     words = ("scan", tmp_path.with_name(f"{tmp_path.name}-photos"), "--engine", "numpy", "--resume")
     process = begin(*words, "--output", f"v.{suffix}", cwd=tmp_path)
-    wait_for((tmp_path / f"v.{suffix}.resume").exists, process)
-    time.sleep(0.3)
+    wait_for(lambda: count_rows(tmp_path / f"v.{suffix}.resume", "verdicts") > 0, process)
     process.send_signal(how)
     _, err = process.communicate()
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]

@@ -221,5 +221,5 @@ def test_unknown_feature_set_lists_the_known_ones():
 
 def test_dct18_equals_a_plain_loop_on_shared_photos(shared):
     for path in find_photos([shared / "train" / "sharp" / "bsds500"])[:3]:
-        gray = read_gray(path)
+        gray = read_gray(path)[:160, :240]  # plain loops are slow
         assert_equal_features(extract_features(gray, "dct18"), plain_dct18(gray))
