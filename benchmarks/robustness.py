@@ -4,13 +4,15 @@
     python benchmarks/robustness.py fuzz --count 20000 --minutes 20 --keep suspects
     python benchmarks/robustness.py kills --kills 50 --photos 2000
     python benchmarks/robustness.py many --files 100000
+    python benchmarks/robustness.py large
 
 corpus: every oddity of ``tests/oddities.py`` through ``scan`` of the command line. fuzz: mutated JPEG, PNG, TIFF and
 WebP files through ``predict``, in a process of their own, so that a crash is noticed; what crashes, takes longer than
 2 s or more than 1 GiB, raises anything but PhotoError, or is judged though Pillow by itself cannot decode it, is kept
 in a folder. kills: a scan is killed (SIGKILL) at random moments and resumed, again and again, with each kind of output;
 in the end the output must be that of a run undisturbed. many: time and memory of a scan of so many small photos, and of
-a tenth of them, and of resuming it when it is done.
+a tenth of them, and of resuming it when it is done. large: time and memory of a scan of one photo of 108 megapixels, by
+each model that ships; no net may take more than 64 MiB on top of the trees.
 
 Exit code 1 if anything is not as it should be. Needs Linux and the extra ``all``.
 """
@@ -34,7 +36,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -54,7 +56,20 @@ OUTPUTS = ("csv", "jsonl", "parquet")
 TILE = 128  # pixels
 FOLDER = 500  # files
 KILLS_IN_A_CHAIN = 5
+LARGE_SHAPES = {"panorama": (3_000, 36_000), "square": (10_400, 10_400)}  # 108 megapixels
+NET_MIB = 64  # that a net may take on top of the trees
 SUMMARY = re.compile(r"\d[\d,]* photos?: .*|wrote .*")
+# the kernel's own peak, of the scan alone: that of getrusage counts the parent before it became another process
+KEEP_PEAK = r"""
+import atexit, re, sys
+from pathlib import Path
+
+kept = Path(sys.argv.pop(1))
+atexit.register(lambda: kept.write_text(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
+from blurgate.cli import main
+
+main()
+"""
 
 
 def run_corpus(options: argparse.Namespace) -> Numbers:
@@ -270,10 +285,15 @@ def time_scan(photos: Path, output: Path) -> float:
     return float(measure_scan(photos, output, 1)["seconds"])
 
 
-def begin_scan(photos: Path, output: Path, said: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-    """Start a scan that can be resumed; what it says goes to `said`."""
-    words = [sys.executable, "-m", "blurgate", "scan", str(photos), "--output", str(output), "--resume"]
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+def begin_scan(photos: Path, output: Path) -> subprocess.Popen[bytes]:
+    """Start a scan that can be resumed."""
+    words = [sys.executable, "-m", "blurgate", *name_scan(photos, output)]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def name_scan(photos: Path, output: Path, *, model: str = "trees") -> list[str]:
+    """Say what the command line is given."""
+    return ["scan", str(photos), "--output", str(output), "--resume", "--model", model]
 
 
 def read_rows(output: Path) -> list[Any]:
@@ -337,22 +357,46 @@ def run_many(options: argparse.Namespace) -> Numbers:
     return results
 
 
-def measure_scan(photos: Path, output: Path, count: int) -> Numbers:
+def run_large(_: argparse.Namespace) -> Numbers:
+    """Time one very large photo, and see how much memory it takes."""
+    results: Numbers = {"cpu": platform.machine(), "cores": os.cpu_count(), "ok": True}
+    tile = load_photographs()["astronaut"]
+    with tempfile.TemporaryDirectory() as name:
+        for shape, (height, width) in LARGE_SHAPES.items():
+            times = (-(-height // tile.shape[0]), -(-width // tile.shape[1]), 1)
+            photo = Image.fromarray(np.tile(tile, times)[:height, :width])
+            for suffix in ("jpg", "png"):
+                path = Path(name) / f"{shape}.{suffix}"
+                print(path.name, file=sys.stderr, flush=True)
+                photo.save(path, quality=90, compress_level=1)
+                found = {
+                    model: measure_scan(path, path.with_suffix(f".{suffix}.{model}.csv"), 1, model=model)
+                    for model in ("trees", "net", "both")
+                }
+                results[path.name] = found
+                most = found["trees"]["peak_mib"] + NET_MIB
+                results["ok"] &= all(one["peak_mib"] <= most for one in found.values())
+    return results
+
+
+def measure_scan(photos: Path, output: Path, count: int, *, model: str = "trees") -> Numbers:
     """Time a scan and see how much memory it has at the most."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as peak:
+        words = [sys.executable, "-c", KEEP_PEAK, peak.name, *name_scan(photos, output, model=model)]
         began = time.monotonic()
-        process = begin_scan(photos, output, said)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             said.seek(0)
             sys.exit(f"a scan to {output} failed with exit code {process.returncode}:\n{said.read().decode()[-2000:]}")
+        peak_kib = int(peak.read())
     return {
         "seconds": round(seconds, 2),
         "ms_per_photo": round(1e3 * seconds / count, 3),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_mib": round(usage.ru_maxrss / 1024),
+        "peak_mib": round(peak_kib / 1024),
     }
 
 
@@ -376,6 +420,7 @@ def main() -> None:
     kills.add_argument("--seed", type=int, default=0)
     many = commands.add_parser("many")
     many.add_argument("--files", type=int, default=100_000)
+    commands.add_parser("large")
     options = parser.parse_args()
     if options.command == "chunk":
         run_chunk(options)
@@ -386,7 +431,7 @@ def main() -> None:
         sys.exit(1)
 
 
-COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many}
+COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many, "large": run_large}
 
 if __name__ == "__main__":
     main()
