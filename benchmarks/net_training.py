@@ -129,8 +129,8 @@ def train_net(
     seed: int = 0,
     dark: bool = False,
     checkpoint: Path | None = None,
-) -> tuple[Net, float]:
-    """Train a net; -> the net and the seconds that it took.
+) -> tuple[Net, dict[str, float]]:
+    """Train a net; -> the net, and the ``seconds`` that it took, and how many ``weights`` it trained.
 
     Parameters
     ----------
@@ -159,11 +159,9 @@ def train_net(
         for name, part in parts.items():
             part.load_state_dict(kept[name])
         start, spent = kept["step"], kept["seconds"]
-    if start == steps:
-        return net.eval(), spent
     net.train().to(memory_format=torch.channels_last)
     began, losses = time.monotonic() - spent, []
-    for step, batch in enumerate(batches(shards, seed, start, dark=dark), start=start + 1):
+    for step, batch in zip(range(start + 1, steps + 1), batches(shards, seed, start, dark=dark), strict=False):
         loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED, precise=kind in PRECISE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -172,15 +170,13 @@ def train_net(
         schedule.step()
         losses.append(float(loss.detach()))
         if step % EVERY == 0 or step == steps:
-            seconds = time.monotonic() - began
-            print(f"{kind} {step} of {steps}, loss {np.mean(losses[-EVERY:]):.3f}, {seconds:.0f} s", file=sys.stderr)
+            spent = time.monotonic() - began
+            print(f"{kind} {step} of {steps}, loss {np.mean(losses[-EVERY:]):.3f}, {spent:.0f} s", file=sys.stderr)
             if checkpoint:
                 state = {name: part.state_dict() for name, part in parts.items()}
                 with whole_file(checkpoint) as partial:
-                    torch.save({**state, "step": step, "seconds": seconds}, partial)
-        if step == steps:
-            break
-    return net.eval(), time.monotonic() - began
+                    torch.save({**state, "step": step, "seconds": spent}, partial)
+    return net.eval(), {"seconds": spent, "weights": sum(weight.numel() for weight in optimizer.state)}
 
 
 def export_net(net: Net, path: Path) -> None:

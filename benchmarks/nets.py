@@ -78,7 +78,7 @@ def train_kind(
     if not (onnx.exists() and spent.exists()):
         sources = [source for source in SOURCES if source not in FOLDS[fold]]
         read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], sources))
-        net, seconds = train_net(
+        net, cost = train_net(
             kind,
             lambda number: read(number % len(shards)),
             steps,
@@ -87,8 +87,7 @@ def train_kind(
             checkpoint=name.with_suffix(".pt"),
         )
         export_net(net, onnx)
-        weights = sum(weight.numel() for weight in net.parameters() if weight.grad is not None)
-        spent.write_text(json.dumps({"seconds": seconds, "weights": weights}))
+        spent.write_text(json.dumps(cost))
     return onnx
 
 

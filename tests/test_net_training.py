@@ -31,7 +31,7 @@ def shard():
 
 def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path, monkeypatch):
     monkeypatch.setattr(net_training, "EVERY", 2)
-    whole, _ = train_net("partial", lambda _: shard, 5, dark=True)
+    whole, cost = train_net("partial", lambda _: shard, 5, dark=True)
     read = 0
 
     def end_in_the_third_shard(_):
@@ -44,9 +44,11 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path
     with pytest.raises(KeyboardInterrupt):
         train_net("partial", end_in_the_third_shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 4
-    resumed, _ = train_net("partial", lambda _: shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
-    for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
-        torch.testing.assert_close(ours, theirs)
+    for _ in range(2):  # the second time nothing is left to do
+        resumed, again = train_net("partial", lambda _: shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
+        assert again["weights"] == cost["weights"] > 100_000
+        for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
+            torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("dark", [False, True])
