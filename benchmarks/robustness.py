@@ -23,7 +23,6 @@ import io
 import json
 import os
 import platform
-import re
 import resource
 import signal
 import statistics
@@ -41,6 +40,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import memory
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
 from blurgate.images import encode_jpeg
@@ -58,18 +58,6 @@ FOLDER = 500  # files
 KILLS_IN_A_CHAIN = 5
 LARGE_SHAPES = {"panorama": (3_000, 36_000), "square": (10_400, 10_400)}  # 108 megapixels
 NET_MIB = 64  # that a net may take on top of the trees
-SUMMARY = re.compile(r"\d[\d,]* photos?: .*|wrote .*")
-# the kernel's own peak, of the scan alone: that of getrusage counts the parent before it became another process
-KEEP_PEAK = r"""
-import atexit, re, sys
-from pathlib import Path
-
-kept = Path(sys.argv.pop(1))
-atexit.register(lambda: kept.write_text(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]))
-from blurgate.cli import main
-
-main()
-"""
 
 
 def run_corpus(options: argparse.Namespace) -> Numbers:
@@ -93,7 +81,7 @@ def run_corpus(options: argparse.Namespace) -> Numbers:
             for name, oddity in oddities.ODDITIES.items()
             if name not in skipped
         }
-    said = [line for line in ended.stderr.splitlines() if not SUMMARY.fullmatch(line)]
+    said = oddities.beside_the_summary(ended.stderr)
     found = {name: fault for name, fault in faults.items() if fault}
     return {
         "ok": not found and not said and ended.returncode == 0,
@@ -170,7 +158,7 @@ def run_chunk(options: argparse.Namespace) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)  # not the machine's memory, in the worst case
     for number in range(options.first, options.first + options.count):
         content = oddities.mutate(seeds, number, seed=options.seed)[1]
-        before = peak_mib()
+        before = memory.peak_mib()
         faulthandler.dump_traceback_later(HANG_S, exit=True)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -183,7 +171,7 @@ def run_chunk(options: argparse.Namespace) -> None:
             except Exception as error:  # whatever it is, it is what is looked for
                 outcome = f"{type(error).__name__}: {str(error)[:100]}"
             seconds = time.perf_counter() - began
-            after = peak_mib()
+            after = memory.peak_mib()
             if outcome == "verdict" and not is_whole(content):
                 outcome = "a verdict on what Pillow does not decode to its end"
         faulthandler.cancel_dump_traceback_later()
@@ -206,11 +194,6 @@ def is_whole(content: bytes) -> bool:
     except Exception:  # its plugins raise all kinds
         return False
     return True
-
-
-def peak_mib() -> float:
-    """Say how much memory this process has had at the most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def keep(folder: Path, seeds: Mapping[str, bytes], seed: int, number: int) -> str:
@@ -370,7 +353,7 @@ def run_large(_: argparse.Namespace) -> Numbers:
                 print(path.name, file=sys.stderr, flush=True)
                 photo.save(path, quality=90, compress_level=1)
                 found = {
-                    model: measure_scan(path, path.with_suffix(f".{suffix}.{model}.csv"), 1, model=model)
+                    model: measure_scan(path, Path(f"{path}.{model}.csv"), 1, model=model)
                     for model in ("trees", "net", "both")
                 }
                 results[path.name] = found
@@ -382,7 +365,7 @@ def run_large(_: argparse.Namespace) -> Numbers:
 def measure_scan(photos: Path, output: Path, count: int, *, model: str = "trees") -> Numbers:
     """Time a scan and see how much memory it has at the most."""
     with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as peak:
-        words = [sys.executable, "-c", KEEP_PEAK, peak.name, *name_scan(photos, output, model=model)]
+        words = [sys.executable, memory.__file__, peak.name, *name_scan(photos, output, model=model)]
         began = time.monotonic()
         process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
         _, status, usage = os.wait4(process.pid, 0)
@@ -391,12 +374,12 @@ def measure_scan(photos: Path, output: Path, count: int, *, model: str = "trees"
         if process.returncode != 0:
             said.seek(0)
             sys.exit(f"a scan to {output} failed with exit code {process.returncode}:\n{said.read().decode()[-2000:]}")
-        peak_kib = int(peak.read())
+        peak_mib = float(peak.read())
     return {
         "seconds": round(seconds, 2),
         "ms_per_photo": round(1e3 * seconds / count, 3),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "peak_mib": round(peak_kib / 1024),
+        "peak_mib": round(peak_mib),
     }
 
 

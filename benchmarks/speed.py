@@ -253,23 +253,20 @@ def time_blocks(plane: NDArray[np.uint8], rounds: int) -> Numbers:
 
 
 def time_growth(photo: Path, work: Path) -> Numbers:
-    """Scan copies of one small photo, more and more, each number in a process of its own.
-
-    The peak is the kernel's own: that of getrusage counts the parent before it became another process.
-    """
+    """Scan copies of one small photo, more and more, each number in a process of its own."""
     code = (
-        "import blurgate, re, sys, time; begun = time.perf_counter()\n"
+        "import blurgate, memory, sys, time; begun = time.perf_counter()\n"
         "count = sum(1 for _ in blurgate.scan([sys.argv[1]], engine='compiled'))\n"
-        "peak = int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])\n"
-        "print(count, time.perf_counter() - begun, peak / 1024)"
+        "print(count, time.perf_counter() - begun, memory.peak_mib())"
     )
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     found = {}
     for count in GROWTH:
         folder = work / f"many-{count}"
         folder.mkdir()
         for number in range(count):
             os.link(photo, folder / f"{number:06}.jpg")
-        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=env)
         judged, seconds, peak = map(float, done.stdout.split())
         found[str(int(judged))] = {
             "s": round(seconds, 2),

@@ -21,6 +21,8 @@ from PIL import Image, ImageCms, TiffImagePlugin
 from blurgate.demo import load_photographs
 
 LONGEST_NAME = 250  # bytes, of 255 that file systems take
+SUMMARY = r"\d[\d,]* photos?: .*"
+HOW_FAR = r"\d[\d,]*( of .* left)? \([\d,]+ photos a second\)|compiling what measures the photos; .*"  # if slow
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ def find_fault(oddity, rows, plain):
 def rows_of(name, folder, rows):
     """Pick an oddity's own verdicts."""
     return [row for row in rows if row["path"].startswith(f"{folder}{os.sep}{name}{os.sep}")]
+
+
+def beside_the_summary(said):
+    """Find the lines that a scan should not have said: its last is the summary, before it may be how far it was."""
+    *before, last = said.splitlines() or [""]
+    return [line for line in before if not re.fullmatch(HOW_FAR, line)] + [last] * (not re.fullmatch(SUMMARY, last))
 
 
 def _brief(rows):
