@@ -12,19 +12,18 @@ import tempfile
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, TextIO, TypeVar
 
 import typer
 import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError, OutputError
-from blurgate.files import check_outputs, check_place, whole_file
+from blurgate.errors import BlurgateError
+from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
-    from blurgate.filing import Filing
+    from blurgate.run import Show
 
 T = TypeVar("T")
 
@@ -74,6 +73,40 @@ Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a l
 Model = Annotated[  # text, since ./net is a file, and net is not
     str, typer.Option(help="trees, net or both, which ship, or a model file, as ./own.blurgate.", metavar="MODEL")
 ]
+
+ScanPaths = Annotated[
+    list[str], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
+]
+Include = Annotated[list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*; may be repeated.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="No photos and folders like this; may be repeated.")]
+ScanOutput = Annotated[
+    Path | None, typer.Option(help="Write here instead of to the screen: .csv, .jsonl, .parquet or .txt.")
+]
+FormatName = Annotated[str | None, typer.Option(help="table, csv, jsonl or parquet; else the output's suffix says.")]
+Sort = Annotated[str | None, typer.Option(help="worst or path; else as they are found.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on where an earlier scan with this output was; judge only what is new.")
+]
+Gallery = Annotated[Path | None, typer.Option(help="Write a gallery to this .html, worst first.")]
+Threshold = Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")]
+Review = Annotated[
+    tuple[float, float] | None,
+    typer.Option(help="Sharp below the first probability, blurred from the second on, undecided between."),
+]
+CopyTo = Annotated[Path | None, typer.Option(help="Copy photos into sharp/, blurred/, undecided/ there.")]
+MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts name the place where they were.")]
+LinkTo = Annotated[Path | None, typer.Option(help="Make links to them.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, moved or linked.")]
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(help="Exit with 1 if there is such a photo: blurred or undecided; may be repeated."),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")]
+EngineName = Annotated[
+    str, typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled for 100 photos.")
+]
+DeviceName = Annotated[str, typer.Option(help="cpu, or cuda: needs the extra gpu.")]
+MaxMegapixels = Annotated[float, typer.Option(min=0, help="A file that says it has more is not read.")]
 
 
 def main() -> None:
@@ -283,103 +316,67 @@ def calibrate(
 
 @app.command()
 def scan(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Photos and folders of them; - for a list of them on stdin.")
-    ],
+    paths: ScanPaths,
     model: Model = "trees",
-    include: Annotated[
-        list[str] | None, typer.Option(help="Only photos like this, as *.jpg or 2024/*; may be repeated.")
-    ] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No photos and folders like this; may be repeated.")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write here instead of to the screen: .csv, .jsonl, .parquet or .txt.")
-    ] = None,
-    format: Annotated[  # noqa: A002 the option's name
-        str | None, typer.Option(help="table, csv, jsonl or parquet; else the output's suffix says.")
-    ] = None,
-    sort: Annotated[str | None, typer.Option(help="worst or path; else as they are found.")] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an earlier scan with this output was; judge only what is new.")
-    ] = False,
-    report: Annotated[Path | None, typer.Option(help="Write a gallery to this .html, worst first.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Blurred from this probability on; else the model's.")] = None,
-    review: Annotated[
-        tuple[float, float] | None,
-        typer.Option(help="Sharp below the first probability, blurred from the second on, undecided between."),
-    ] = None,
-    copy_to: Annotated[Path | None, typer.Option(help="Copy photos into sharp/, blurred/, undecided/ there.")] = None,
-    move_to: Annotated[Path | None, typer.Option(help="Move them; verdicts name the place where they were.")] = None,
-    link_to: Annotated[Path | None, typer.Option(help="Make links to them.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be copied, moved or linked.")] = False,
-    fail_on: Annotated[
-        list[str] | None,
-        typer.Option(help="Exit with 1 if there is such a photo: blurred or undecided; may be repeated."),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")] = False,
-    engine: Annotated[
-        str, typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled for 100 photos.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="cpu, or cuda: needs the extra gpu.")] = "cpu",
-    max_megapixels: Annotated[float, typer.Option(min=0, help="A file that says it has more is not read.")] = 200,
+    include: Include = None,
+    exclude: Exclude = None,
+    output: ScanOutput = None,
+    format: FormatName = None,  # noqa: A002 the option's name
+    sort: Sort = None,
+    resume: Resume = False,
+    report: Gallery = None,
+    threshold: Threshold = None,
+    review: Review = None,
+    copy_to: CopyTo = None,
+    move_to: MoveTo = None,
+    link_to: LinkTo = None,
+    dry_run: DryRun = False,
+    fail_on: FailOn = None,
+    strict: Strict = False,
+    engine: EngineName = "auto",
+    device: DeviceName = "cpu",
+    max_megapixels: MaxMegapixels = 200,
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
-    from blurgate.formats import ORDERS, find_format, sort_verdicts
     from blurgate.images import leave_limit_to_us
-    from blurgate.progress import Tally
-    from blurgate.records import forget
+    from blurgate.run import ScanRequest, run_scan
 
     leave_limit_to_us()
     _silence_libraries()
-    chosen = find_format(format, output)
     if "" in paths:
         raise ValueError("a path was needed, got an empty one: . is the folder that you are in")
-    roots = [Path(path) for path in paths if path != _STDIN]
-    filing = _find_filing({"copy": copy_to, "move": move_to, "link": link_to}, roots, dry_run=dry_run, resume=resume)
-    if resume and output is None:
-        raise ValueError("resume needs an output: what has been judged is kept beside it")
-    _check_choices("sort", [sort] if sort else [], ORDERS)
-    _check_choices("fail-on", fail_on or [], ("blurred", "undecided"))
-    check_outputs(report, suffixes=(".html",))
-    check_outputs(report, output, inputs=[_file_of(model), *roots])
-    loaded = blurgate.load_model(model)
-    records = output.with_name(f"{output.name}.resume") if output else None
-    fresh = records if not resume else None
-    if fresh:
-        forget(fresh)
-    targets = filing.targets if filing else []
-    _say_what_is_left_out(targets, roots)
-    tally = Tally()
-    where: dict[str, Any] = {"include": include or (), "exclude": exclude or (), "leave_out": targets}
-    verdicts = blurgate.scan(
-        _read_paths(paths),
-        **where,
-        model=loaded,
+    action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
+    request = ScanRequest(
+        photos=_read_paths(paths),
+        roots=[Path(path) for path in paths if path != _STDIN],
+        model=model,
+        include=include or (),
+        exclude=exclude or (),
         threshold=threshold,
         review=review,
-        resume=records,
+        output=output,
+        format=format,
+        sort=sort,
+        resume=resume,
+        report=report,
+        action=action,
+        folder=folder,
+        dry_run=dry_run,
+        fail_on=fail_on or (),
+        strict=strict,
         jobs=jobs,
         engine=engine,
         device=device,
         max_megapixels=max_megapixels,
     )
-    verdicts = tally.count(verdicts)
-    kept: list[blurgate.Verdict] | None = [] if report else None
-    shown = _act(_shown(verdicts, paths, where, quiet=output is None), filing, kept)
-    with _output(output, binary=chosen.binary) as stream, _say_how_to_go_on(records):
-        chosen.write(sort_verdicts(shown, sort) if sort else shown, stream)
-    if fresh:
-        forget(fresh)
-    if output:
-        _say(f"wrote {output}")
-    if report and kept is not None:
-        bound = loaded.card.threshold if threshold is None else threshold
-        blurgate.write_gallery(kept, report, threshold=bound, jobs=jobs, track=_track)
-        _say(f"wrote {report}")
-    if filing:
-        _say(str(filing))
-    _say(str(tally))
-    if any(tally.decisions[decision] for decision in fail_on or ()) or (strict and tally.decisions[""]):
+    with _say_how_to_go_on(request.records):
+        stream = _open_stdout() if output is None else None
+        outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output), track=_track)
+    if outcome.filing:
+        _say(str(outcome.filing))
+    _say(str(outcome.tally))
+    if outcome.failed:
         raise SystemExit(1)
 
 
@@ -393,12 +390,6 @@ def _silence_libraries() -> None:
     sys.stderr = ours
 
 
-def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
-    for name in chosen:
-        if name not in known:
-            raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
-
-
 @contextmanager
 def _say_how_to_go_on(records: Path | None) -> Iterator[None]:
     try:
@@ -409,59 +400,23 @@ def _say_how_to_go_on(records: Path | None) -> Iterator[None]:
         raise
 
 
-def _find_filing(folders: dict[str, Path | None], roots: list[Path], *, dry_run: bool, resume: bool) -> Filing | None:
+def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[str | None, Path | None]:
     chosen = {action: folder for action, folder in folders.items() if folder is not None}
-    if not chosen:
-        if dry_run:
-            raise ValueError("dry-run needs one of --copy-to, --move-to and --link-to: it says what they would do")
-        return None
     if len(chosen) > 1:
         raise ValueError(f"one of {', '.join(f'--{action}-to' for action in chosen)} was needed, got {len(chosen)}")
-    from blurgate.filing import Filing
-
-    ((action, folder),) = chosen.items()
-    if action == "move" and resume:
-        raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"a folder was needed to {action} photos to, but {folder} is a file: choose another name")
-    if not dry_run:
-        check_place(folder)
-    return Filing(action, folder, roots, dry_run)
+    if dry_run and not chosen:
+        raise ValueError("dry-run needs one of --copy-to, --move-to and --link-to: it says what they would do")
+    return next(iter(chosen.items()), (None, None))
 
 
-def _say_what_is_left_out(targets: list[Path], roots: list[Path]) -> None:
-    folders = {root.resolve() for root in roots}
-    for target in targets:
-        if target.is_dir() and folders & {target.resolve(), *target.resolve().parents}:
-            _say(f"photos in {target} are left out: they have been sorted")
-
-
-def _act(
-    verdicts: Iterable[blurgate.Verdict], filing: Filing | None, kept: list[blurgate.Verdict] | None
-) -> Iterator[blurgate.Verdict]:
-    """Bring each photo to its folder as its verdict passes, and keep the verdicts for the report."""
-    for verdict in verdicts:
-        target = filing.file(verdict) if filing else None
-        if filing and target and filing.dry_run:
-            _say(f"would {filing.action} {verdict.path} to {target}")
-        if kept is not None:
-            moved = filing is not None and filing.action == "move" and not filing.dry_run
-            kept.append(replace(verdict, path=str(target)) if moved and target else verdict)
-        yield verdict
-
-
-def _shown(
-    verdicts: Iterator[blurgate.Verdict], paths: list[str], where: dict[str, Any], *, quiet: bool
-) -> Iterator[blurgate.Verdict]:
+def _choose_progress(output: Path | None) -> Show | None:
     """Show how far the scan is, unless its verdicts do so on the same screen."""
-    from blurgate.finding import walk_photos
     from blurgate.progress import show_progress
 
-    if sys.stderr is None or (quiet and sys.stdout is not None and sys.stdout.isatty()):
-        return verdicts
+    if sys.stderr is None or (output is None and sys.stdout is not None and sys.stdout.isatty()):
+        return None
     bar = sys.stderr.isatty()
-    count = None if _STDIN in paths else lambda: sum(1 for _ in walk_photos(paths, **where))
-    return show_progress(verdicts, sys.stderr, bar=bar, count=count)
+    return lambda verdicts, count: show_progress(verdicts, sys.stderr, bar=bar, count=count)
 
 
 def _read_paths(paths: list[str]) -> Iterable[str]:
@@ -583,15 +538,7 @@ def _track(items: Iterable[T], /, *, total: int, doing: str) -> Iterator[T]:
     yield from track(items, description=doing, total=total, console=console, disable=not console.is_terminal)
 
 
-@contextmanager
-def _output(path: Path | None, *, binary: bool = False) -> Iterator[IO[Any]]:
-    if path is None:
-        if sys.stdout is None:
-            raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)  # whoever reads them need not wait for the last
-        yield sys.stdout
-        return
-    text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-    with whole_file(path) as partial, partial.open("wb" if binary else "w", **text) as stream:
-        yield stream
+def _open_stdout() -> TextIO | None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # whoever reads them need not wait for the last
+    return sys.stdout

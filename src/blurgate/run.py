@@ -1,0 +1,292 @@
+"""One whole scan, from a request to its files: check, judge, write, file the photos, draw the gallery.
+
+The command line, a service and a cluster share this flow; each only builds the request and shows the outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+from blurgate.errors import OutputError
+from blurgate.files import check_outputs, check_place, whole_file
+from blurgate.filing import Filing
+from blurgate.finding import AnyPath, walk_photos
+from blurgate.formats import ORDERS, Format, find_format, sort_verdicts
+from blurgate.gallery import write_gallery
+from blurgate.images import MAX_MEGAPIXELS
+from blurgate.model import SHIPPED, BlurModel, Verdict, load_model
+from blurgate.progress import Tally
+from blurgate.records import forget
+from blurgate.scanning import scan
+from blurgate.threads import Track, no_track
+
+Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
+
+FAILURES = ("blurred", "undecided")  # decisions that can fail a scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanRequest:
+    """What to scan, how to judge it, and what to do with the verdicts.
+
+    Parameters
+    ----------
+    photos : path, photo, iterable of these, or table
+        As `blurgate.scanning.scan` takes them.
+    roots : sequence of Path
+        Files and folders that are named in advance: no output may replace one, and filed photos keep their place below
+        the folder that they come from.
+    model : BlurModel, path or {'trees', 'net', 'both'}
+    include, exclude : sequence of str
+        Patterns; see `blurgate.finding.walk_photos`.
+    threshold : float, optional
+        0 to 1; by default the model's.
+    review : (float, float), optional
+        Two probabilities, the lower one first, that replace the threshold: undecided between them.
+    output : Path, optional
+        The file for the verdicts.
+    format : str, optional
+        A name out of `blurgate.formats.WRITERS`; by default the suffix of `output` decides.
+    sort : str, optional
+        A name out of `blurgate.formats.ORDERS`; by default verdicts come as photos are found.
+    resume : bool
+        Continue an earlier scan with the same output; judge only what is new or changed.
+    report : Path, optional
+        The ``.html`` file for the gallery.
+    action : {'copy', 'move', 'link'}, optional
+        What to do with the photos themselves.
+    folder : Path, optional
+        Where `action` takes them: to ``sharp/``, ``blurred/`` and ``undecided/`` in it.
+    dry_run : bool
+        Announce what `action` would do, and touch nothing.
+    fail_on : sequence of {'blurred', 'undecided'}
+        Decisions that make the scan fail.
+    strict : bool
+        A photo that cannot be read makes the scan fail.
+    jobs : int, optional
+        Photos at work at the same time, at least 1; by default one for each core.
+    engine : {'auto', 'numpy', 'compiled'}
+    device : {'cpu', 'cuda'}
+    max_megapixels : float
+        A file that claims more is refused by its header.
+    """
+
+    photos: Any
+    roots: Sequence[Path] = ()
+    model: BlurModel | AnyPath = "trees"
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    threshold: float | None = None
+    review: tuple[float, float] | None = None
+    output: Path | None = None
+    format: str | None = None
+    sort: str | None = None
+    resume: bool = False
+    report: Path | None = None
+    action: str | None = None
+    folder: Path | None = None
+    dry_run: bool = False
+    fail_on: Sequence[str] = ()
+    strict: bool = False
+    jobs: int | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    max_megapixels: float = MAX_MEGAPIXELS
+
+    @property
+    def records(self) -> Path | None:
+        """The file beside the output that lets an interrupted scan resume."""
+        return self.output.with_name(f"{self.output.name}.resume") if self.output else None
+
+    @property
+    def filing(self) -> Filing | None:
+        """What files the photos by their verdicts."""
+        if self.action is None or self.folder is None:
+            return None
+        return Filing(self.action, self.folder, self.roots, self.dry_run)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a scan came to.
+
+    Parameters
+    ----------
+    tally : Tally
+        Photos by decision, pixels, and time.
+    filing : Filing or None
+        What was copied, moved or linked.
+    failed : bool
+        True if a photo has a decision out of ``fail_on`` or, with ``strict``, could not be read.
+    """
+
+    tally: Tally
+    filing: Filing | None
+    failed: bool
+
+
+def run_scan(
+    request: ScanRequest,
+    *,
+    stream: IO[Any] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+    show: Show | None = None,
+    track: Track = no_track,
+) -> Outcome:
+    """Scan photos and do all that the request asks for.
+
+    Parameters
+    ----------
+    request : ScanRequest
+    stream : text stream, optional
+        Gets the verdicts if the request names no output.
+    say : callable
+        Gets each message for a person, one line of str.
+    show : callable, optional
+        Passes verdicts on and shows progress. Its second argument counts the photos, or is None if they come as a
+        stream; counting walks the folders.
+    track : Track
+        Shows the progress of making thumbnails.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    ValueError
+        If the request contradicts itself or names an unknown format, order, decision, engine or device.
+    OutputError
+        If an output cannot be written, or would replace an input.
+    PhotoError
+        If a path does not exist, or no photo is found.
+    ModelFileError
+        If the model cannot be loaded.
+    MissingExtraError
+        If an extra is missing that the request needs.
+    """
+    chosen = check_request(request)
+    model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
+    if request.records and not request.resume:
+        forget(request.records)
+    filing, tally = request.filing, Tally()
+    for folder in _find_filed(filing, request.roots):
+        say(f"photos in {folder} are left out: they have been sorted")
+    verdicts = tally.count(_scan(request, model, filing))
+    shown = show(verdicts, _count_later(request, filing)) if show else verdicts
+    kept: list[Verdict] = []
+    done = _file_photos(shown, filing, say, kept if request.report else None)
+    with _open_output(request.output, stream, binary=chosen.binary) as target:
+        chosen.write(sort_verdicts(done, request.sort) if request.sort else done, target)
+    if request.records and not request.resume:
+        forget(request.records)
+    if request.output:
+        say(f"wrote {request.output}")
+    if request.report:
+        threshold = model.card.threshold if request.threshold is None else request.threshold
+        write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
+        say(f"wrote {request.report}")
+    failed = any(tally.decisions[decision] for decision in request.fail_on)
+    return Outcome(tally, filing, failed or (request.strict and bool(tally.decisions[""])))
+
+
+def check_request(request: ScanRequest) -> Format:
+    """Refuse a request that cannot be carried out, before the work starts; return the format of its output.
+
+    Raises
+    ------
+    ValueError, OutputError, MissingExtraError
+        See `run_scan`.
+    """
+    chosen = find_format(request.format, request.output)
+    if request.action == "move" and request.resume:
+        raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
+    if request.action and request.folder:
+        if request.folder.exists() and not request.folder.is_dir():
+            raise OutputError(
+                f"a folder was needed to {request.action} photos to, but {request.folder} is a file: "
+                "choose another name"
+            )
+        if not request.dry_run:
+            check_place(request.folder)
+    if request.resume and request.output is None:
+        raise ValueError("resume needs an output: what has been judged is kept beside it")
+    _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
+    _check_choices("fail-on", request.fail_on, FAILURES)
+    check_outputs(request.report, suffixes=(".html",))
+    check_outputs(request.report, request.output, inputs=[_model_file(request.model), *request.roots])
+    return chosen
+
+
+def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
+    for name in chosen:
+        if name not in known:
+            raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
+
+
+def _model_file(model: BlurModel | AnyPath) -> Path | None:
+    return None if isinstance(model, BlurModel) or model in (*SHIPPED, "both") else Path(model)
+
+
+def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[Verdict]:
+    return scan(
+        request.photos,
+        **_search_options(request, filing),
+        model=model,
+        threshold=request.threshold,
+        review=request.review,
+        resume=request.records,
+        jobs=request.jobs,
+        engine=request.engine,
+        device=request.device,
+        max_megapixels=request.max_megapixels,
+    )
+
+
+def _count_later(request: ScanRequest, filing: Filing | None) -> Callable[[], int] | None:
+    if not isinstance(request.photos, list | tuple):
+        return None
+    return lambda: sum(1 for _ in walk_photos(request.photos, **_search_options(request, filing)))
+
+
+def _search_options(request: ScanRequest, filing: Filing | None) -> dict[str, Any]:
+    leave_out = filing.targets if filing else ()
+    return {"include": request.include, "exclude": request.exclude, "leave_out": leave_out}
+
+
+def _find_filed(filing: Filing | None, roots: Sequence[Path]) -> Iterator[Path]:
+    """List the folders of photos filed earlier that the scan would otherwise search."""
+    searched = {root.resolve() for root in roots}
+    for folder in filing.targets if filing else ():
+        if folder.is_dir() and searched & {folder.resolve(), *folder.resolve().parents}:
+            yield folder
+
+
+def _file_photos(
+    verdicts: Iterable[Verdict], filing: Filing | None, say: Callable[[str], None], kept: list[Verdict] | None
+) -> Iterator[Verdict]:
+    """File each photo as its verdict passes, and keep the verdicts for the gallery."""
+    for verdict in verdicts:
+        target = filing.file(verdict) if filing else None
+        if filing and target and filing.dry_run:
+            say(f"would {filing.action} {verdict.path} to {target}")
+        if kept is not None:
+            moved = filing is not None and filing.action == "move" and not filing.dry_run
+            kept.append(replace(verdict, path=str(target)) if moved and target else verdict)
+        yield verdict
+
+
+@contextmanager
+def _open_output(path: Path | None, stream: IO[Any] | None, *, binary: bool) -> Iterator[IO[Any]]:
+    if path is None:
+        if stream is None:
+            raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
+        yield stream
+        return
+    text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with whole_file(path) as partial, partial.open("wb" if binary else "w", **text) as target:
+        yield target
