@@ -39,11 +39,12 @@ from blurgate.features import variance_of_laplacian
 from blurgate.finding import find_photos
 from blurgate.images import read_gray, read_rgb
 from blurgate.labels import list_photos
-from blurgate.model import Verdict, to_probability
+from blurgate.model import to_probability
 from blurgate.search import predict_left_out
 from blurgate.splits import leave_sources_out, weigh_rows
 from blurgate.threads import run_in_order
 from blurgate.training import fit_boosters
+from blurgate.verdicts import Verdict
 from default_model import build_tables
 
 CALIBRATION_PHOTOS, DRAWS = 50, 10

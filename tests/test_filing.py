@@ -3,7 +3,7 @@ import pytest
 from blurgate import filing
 from blurgate.errors import OutputError
 from blurgate.filing import ACTIONS, Filing
-from blurgate.model import Verdict
+from blurgate.verdicts import Verdict
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from PIL import Image
 from blurgate.blurs import BLURS
 from blurgate.errors import ModelFileError, PhotoError
 from blurgate.features import FEATURE_SETS
-from blurgate.model import Verdict, decide, load_model, to_probability
+from blurgate.model import load_model, to_probability
 
 
 def rewrite(path, out, change):
@@ -180,12 +180,3 @@ def test_a_fingerprint_tells_models_apart_whatever_the_threshold(model, model_fi
     assert load_model(model_file).with_threshold(0.9).fingerprint == model.fingerprint
     other = replace(model, card=replace(model.card, intercept=model.card.intercept + 0.1))
     assert len({model.fingerprint, other.fingerprint, load_model().fingerprint}) == 3
-
-
-def test_a_decision_is_made_by_the_probability_alone():
-    known = Verdict("a", probability=0.5, kind="motion")
-    assert decide(known, 0.5).decision == "blurred"
-    assert decide(known, 0.51) == replace(known, decision="sharp", kind="")
-    assert decide(known, 0.9, (0.5, 0.6)).reason == "to be looked at: from 0.5 to 0.6"
-    assert decide(decide(known, 0.9, (0.5, 0.6)), 0.1).reason == ""
-    assert decide(Verdict("a", "undecided", reason="too small"), 0.0).decision == "undecided"

@@ -1,13 +1,15 @@
+import json
 import os
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from blurgate.errors import OutputError
-from blurgate.model import Verdict
 from blurgate.records import forget, open_records
+from blurgate.verdicts import Evidence
 
-SAID = Verdict("a.jpg", "blurred", 0.9, "motion", 4.0, width=640, height=480)
+EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480)
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def photo(tmp_path):
 
 def keep(path, photo, judge="model"):
     with open_records(path, judge) as records:
-        records.add([(photo.stat(), Verdict(**{**SAID.__dict__, "path": str(photo)}))])
+        records.add([(photo.stat(), replace(EVIDENCE, path=str(photo)))])
 
 
 def ask(path, photo, judge="model"):
@@ -30,7 +32,7 @@ def ask(path, photo, judge="model"):
 
 def test_what_was_judged_is_found_again(tmp_path, photo):
     keep(tmp_path / "r", photo)
-    assert ask(tmp_path / "r", photo) == Verdict(**{**SAID.__dict__, "path": str(photo)})
+    assert ask(tmp_path / "r", photo) == replace(EVIDENCE, path=str(photo))
     assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["a.jpg", "r"]
 
 
@@ -45,6 +47,16 @@ def test_another_time_size_model_or_path_is_another_photo(tmp_path, photo):
     assert ask(tmp_path / "r", tmp_path / "r") is None
 
 
+def test_records_that_hold_verdicts_are_accepted(tmp_path, photo):
+    """So version 0.1.0 saved them before evidence and decision were apart."""
+    keep(tmp_path / "r", photo)
+    verdict = {"decision": "blurred", "probability": 0.7, "kind": "defocus", "strength_px": 2.5, "reason": ""}
+    with sqlite3.connect(tmp_path / "r") as database:
+        row = json.dumps({**verdict, "width": 640, "height": 480, "error": ""})
+        database.execute("UPDATE verdicts SET verdict = ?", (row,))
+    assert ask(tmp_path / "r", photo) == Evidence(str(photo), 0.7, "defocus", 2.5, width=640, height=480)
+
+
 def test_names_of_any_bytes(tmp_path):
     photo = tmp_path / os.fsdecode(b"\xff\n.jpg")
     photo.touch()
@@ -54,7 +66,7 @@ def test_names_of_any_bytes(tmp_path):
 
 def test_what_is_not_whole_is_not_there(tmp_path, photo):
     with open_records(tmp_path / "r", "model") as records, pytest.raises(TypeError):
-        records.add([(photo.stat(), Verdict(str(photo))), (photo.stat(), Verdict("b", probability=object()))])
+        records.add([(photo.stat(), Evidence(str(photo))), (photo.stat(), Evidence("b", probability=object()))])
     assert ask(tmp_path / "r", photo) is None
 
 
@@ -75,5 +87,5 @@ def test_a_full_disk_is_one_sentence(tmp_path, photo):
         with open_records(tmp_path / "r", "model") as records:
             records._database.execute("PRAGMA max_page_count = 3")
             for number in range(999):
-                records.add([(photo.stat(), Verdict(f"{number}" * 99, "sharp"))])
+                records.add([(photo.stat(), Evidence(f"{number}" * 99, 0.1))])
     assert sqlite3.connect(tmp_path / "r").execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from blurgate.features import extract_features
     from blurgate.gallery import write_gallery
     from blurgate.images import read_gray
-    from blurgate.model import BlurModel, Verdict, load, load_model
+    from blurgate.model import BlurModel, load, load_model
     from blurgate.preview import draw_preview
     from blurgate.report import write_report
     from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
     from blurgate.training import load_sources, train
     from blurgate.transformer import BlurFeatures
+    from blurgate.verdicts import Verdict
 
 __version__ = "0.1.0"
 
@@ -54,13 +55,14 @@ _ROOMS = {
     "features": ("extract_features",),
     "gallery": ("write_gallery",),
     "images": ("read_gray",),
-    "model": ("BlurModel", "Verdict", "load", "load_model"),
+    "model": ("BlurModel", "load", "load_model"),
     "preview": ("draw_preview",),
     "report": ("write_report",),
     "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "training": ("load_sources", "train"),
     "transformer": ("BlurFeatures",),
+    "verdicts": ("Verdict",),
 }
 
 __all__ = [

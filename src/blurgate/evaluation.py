@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.labels import LABELS
 from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
+from blurgate.verdicts import LABELS
 
 with needs_extra("train", "Training or evaluating"):
     from sklearn import metrics

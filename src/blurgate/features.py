@@ -20,8 +20,6 @@ from blurgate.edges import DIRECTIONS, EDGES, contrast
 from blurgate.images import Gray, count_halvings
 from blurgate.statistics import STATISTICS
 
-TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
-
 DEFAULT_FEATURE_SET = "block99"
 ANSWERS = ("blurred", "strength")  # of a net: log-odds before calibration; log2 of the strength in pixels and a bit
 

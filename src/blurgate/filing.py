@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurgate.errors import OutputError
-from blurgate.labels import LABELS
-from blurgate.model import Verdict
+from blurgate.verdicts import LABELS, Verdict
 
 
 @dataclass

@@ -12,8 +12,7 @@ from typing import Any
 
 from blurgate.errors import DatasetError
 from blurgate.finding import find_photos
-
-LABELS = ("sharp", "blurred")  # position = class
+from blurgate.verdicts import LABELS
 
 
 @dataclass(frozen=True)

@@ -22,73 +22,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.features import ANSWERS, TOO_LITTLE_TEXTURE, extract_features, find_feature_set, has_texture
+from blurgate.features import ANSWERS, extract_features, find_feature_set, has_texture
 from blurgate.files import whole_file
 from blurgate.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
 from blurgate.nets import Net
 from blurgate.trees import Trees, read_trees
+from blurgate.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 
 FILE_FORMAT = 1
 DEFAULT_MODEL = Path(__file__).parent / "models" / "default.blurgate"
 SHIPPED = {"trees": DEFAULT_MODEL, "net": DEFAULT_MODEL.with_name("net.blurgate")}  # and "both" of them
-TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
 _NET_FILE = "net.onnx"
 STRENGTH_OFFSET = 0.5  # pixels; the strength booster predicts log2(strength + offset)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a model says of one photo.
-
-    Parameters
-    ----------
-    path : str
-        As it was given; empty for a picture that has none.
-    decision : {'sharp', 'blurred', 'undecided', ''}
-        Empty if the photo could not be judged.
-    probability : float or None
-        Calibrated P(blurred); None where it is undecided because there is nothing in the photo to judge by.
-    kind : str
-        ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
-    strength_px : float or None
-        Second-moment radius of the blur in pixels of the photo as it was looked at, where the model knows strengths.
-    reason : str
-        Why it is undecided.
-    width, height : int or None
-        In pixels.
-    error : str
-        What kept the photo from being judged.
-    """
-
-    path: str = ""
-    decision: str = ""
-    probability: float | None = None
-    kind: str = ""
-    strength_px: float | None = None
-    reason: str = ""
-    width: int | None = None
-    height: int | None = None
-    error: str = ""
 
 
 Extract: TypeAlias = Callable[[Gray, str], Any]
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """A photo that has been read and measured.
 
     Parameters
     ----------
-    seen : Verdict
-        What is known of it so far: its path and size, and all there is to say where there are no features.
+    evidence : Evidence
+        What is known so far: path and size, and a reason or an error if the photo cannot be judged.
     features : ndarray of shape (n_features,), float32, or None
-        What is measured; None if it cannot be judged.
+        What is measured; None if the photo cannot be judged.
     answers : ndarray of shape (n_answers,), float32
         What the net answers, where the model has one.
     """
 
-    seen: Verdict
+    evidence: Evidence
     features: NDArray[np.float32] | None = None
     answers: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
@@ -193,11 +158,11 @@ class BlurModel:
         PhotoError
             If it cannot be read. A photo that is too small to judge gets a verdict, ``undecided``.
         """
-        return self.judge([self.measure(photo)])[0]
+        return decide(self.judge([self.measure(photo)])[0], self.card.threshold)
 
     def measure(
         self, photo: Photo, *, extract: Extract = extract_features, max_megapixels: float = MAX_MEGAPIXELS
-    ) -> Measured:
+    ) -> Measurement:
         """Read a photo and measure it: all that can be done for one photo at a time, on any thread.
 
         Parameters
@@ -216,39 +181,35 @@ class BlurModel:
         """
         max_pixels = find_feature_set(self.card.feature_set).max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
-        seen = Verdict(
-            path=os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else "",
-            width=plane.width,
-            height=plane.height,
-        )
+        path = os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+        evidence = Evidence(path, width=plane.width, height=plane.height)
         if min(plane.width, plane.height) < MIN_SIDE:
-            return Measured(replace(seen, decision="undecided", reason=TOO_SMALL))
-        measured = Measured(seen, extract(plane.gray, self.card.feature_set))
+            return Measurement(replace(evidence, reason=TOO_SMALL))
+        measured = Measurement(evidence, extract(plane.gray, self.card.feature_set))
         return replace(measured, answers=self.net.answer(plane.gray)) if self.net else measured
 
-    def judge(self, photos: Sequence[Measured]) -> list[Verdict]:
-        """Judge photos that `measure` has measured, all at once."""
+    def judge(self, photos: Sequence[Measurement]) -> list[Evidence]:
+        """Judge photos that `measure` has measured, all at once; `decide` then decides on each.
+
+        Parameters
+        ----------
+        photos : sequence of Measurement
+
+        Returns
+        -------
+        list of Evidence
+            In the order of `photos`.
+        """
         known = [np.concatenate([photo.features, photo.answers]) for photo in photos if photo.features is not None]
         if not known:
-            return [photo.seen for photo in photos]
+            return [photo.evidence for photo in photos]
         features = np.stack(known)
-        said, judgeable = self.predict_features(features), has_texture(features, self.card.feature_set)
+        predictions, judgeable = self.predict_features(features), has_texture(features, self.card.feature_set)
         rows = iter(range(len(known)))
         return [
-            photo.seen if photo.features is None else self._decide(photo.seen, said, judgeable, next(rows))
+            photo.evidence if photo.features is None else _complete(photo.evidence, predictions, judgeable, next(rows))
             for photo in photos
         ]
-
-    def _decide(self, seen: Verdict, said: Predictions, judgeable: NDArray[np.bool_], row: int) -> Verdict:
-        if not judgeable[row]:
-            return replace(seen, decision="undecided", reason=TOO_LITTLE_TEXTURE)
-        known = replace(
-            seen,
-            probability=round(float(said.probability[row]), 6),
-            kind="" if said.kind is None else str(said.kind[row]),
-            strength_px=None if said.strength_px is None else round(float(said.strength_px[row]), 3),
-        )
-        return decide(known, self.card.threshold)
 
     def predict_features(self, features: NDArray[np.float32]) -> Predictions:
         """Judge photos by their features.
@@ -388,25 +349,16 @@ def _join_shipped(trees: BlurModel, net: BlurModel) -> BlurModel:
 load = load_model  # as in ``blurgate.load()``
 
 
-def decide(verdict: Verdict, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
-    """Decide by a verdict's probability; one that has none stays as it is.
-
-    Parameters
-    ----------
-    verdict : Verdict
-    threshold : float
-        Blurred from this probability on.
-    review : (float, float), optional
-        In place of `threshold`: sharp below the first, blurred from the second on, between them undecided.
-    """
-    if verdict.probability is None:
-        return verdict
-    low, high = review or (threshold, threshold)
-    if verdict.probability >= high:
-        return replace(verdict, decision="blurred", reason="")
-    if verdict.probability < low:
-        return replace(verdict, decision="sharp", kind="", reason="")
-    return replace(verdict, decision="undecided", kind="", reason=f"to be looked at: from {low:g} to {high:g}")
+def _complete(evidence: Evidence, predictions: Predictions, judgeable: NDArray[np.bool_], row: int) -> Evidence:
+    if not judgeable[row]:
+        return replace(evidence, reason=TOO_LITTLE_TEXTURE)
+    kind, strength = predictions.kind, predictions.strength_px
+    return replace(
+        evidence,
+        probability=round(float(predictions.probability[row]), 6),
+        kind="" if kind is None else str(kind[row]),
+        strength_px=None if strength is None else round(float(strength[row]), 3),
+    )
 
 
 def to_probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What has been judged, kept while a scan runs, so that a scan that was ended goes on where it was."""
+"""Saves evidence during a scan so that an interrupted scan can resume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blurgate import __version__
 from blurgate.errors import OutputError
-from blurgate.model import Verdict
+from blurgate.verdicts import Evidence
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
 
 
 class Records:
-    """Verdicts by path, size and time of the photo, and by the model.
+    """Evidence by path, size and time of the photo, and by the model.
 
     Parameters
     ----------
@@ -34,25 +34,29 @@ class Records:
     def __init__(self, database: sqlite3.Connection, judge: str) -> None:
         self._database, self._judge = database, f"{__version__} {judge}"
 
-    def find(self, path: str, status: os.stat_result) -> Verdict | None:
-        """Look up what was said of a photo, if it has not changed since."""
+    def find(self, path: str, status: os.stat_result) -> Evidence | None:
+        """Look up the evidence on a photo, if the file has not changed since."""
         row = self._database.execute(
             "SELECT verdict FROM verdicts WHERE path = ? AND size = ? AND modified_ns = ? AND judge = ?",
             (os.fsencode(path), status.st_size, status.st_mtime_ns, self._judge),
         ).fetchone()
-        return row and Verdict(path=path, **json.loads(row[0]))
+        if not row:
+            return None
+        known = json.loads(row[0])
+        known.pop("decision", None)  # version 0.1.0 saved verdicts, decided at threshold 0
+        return Evidence(path=path, **known)
 
-    def add(self, judged: Iterable[tuple[os.stat_result, Verdict]]) -> None:
-        """Keep verdicts, with what each photo's file was before it was read: all of them or none."""
+    def add(self, judged: Iterable[tuple[os.stat_result, Evidence]]) -> None:
+        """Save evidence, each with its file's status before it was read: all of it or none."""
         rows = [
             (
-                os.fsencode(verdict.path),
+                os.fsencode(evidence.path),
                 status.st_size,
                 status.st_mtime_ns,
                 self._judge,
-                json.dumps({name: value for name, value in asdict(verdict).items() if name != "path"}),
+                json.dumps({name: value for name, value in asdict(evidence).items() if name != "path"}),
             )
-            for status, verdict in judged
+            for status, evidence in judged
         ]
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?)", rows)

@@ -18,11 +18,12 @@ from blurgate.finding import AnyPath, walk_photos
 from blurgate.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.gallery import write_gallery
 from blurgate.images import MAX_MEGAPIXELS
-from blurgate.model import SHIPPED, BlurModel, Verdict, load_model
+from blurgate.model import SHIPPED, BlurModel, load_model
 from blurgate.progress import Tally
 from blurgate.records import forget
 from blurgate.scanning import scan
 from blurgate.threads import Track, no_track
+from blurgate.verdicts import Verdict
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
 

@@ -20,9 +20,10 @@ from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_
 from blurgate.features import DEFAULT_FEATURE_SET, extract_features, extract_many
 from blurgate.finding import AnyPath, refuse_missing, walk_photos
 from blurgate.images import MAX_MEGAPIXELS, Gray, Photo
-from blurgate.model import BlurModel, Measured, Verdict, decide, load_model
+from blurgate.model import BlurModel, Measurement, load_model
 from blurgate.records import Records, open_records
 from blurgate.threads import run_in_order
+from blurgate.verdicts import Evidence, Verdict, decide
 
 ENGINES = ("auto", "numpy", "compiled")
 DEVICES = ("cpu", "cuda")
@@ -38,7 +39,7 @@ class _Item:
     """A photo to judge, or what there is to say of it already."""
 
     photo: Any = None
-    said: Verdict | None = None
+    evidence: Evidence | None = None
     status: os.stat_result | None = None  # of its file, before it is read
     path: str = ""  # of a photo that is given as its bytes
 
@@ -139,9 +140,8 @@ def scan(
     find = cache(partial(find_engine, engine, device, count=count, feature_set=judging.card.feature_set))
     if not resume:
         find()  # else not before there is a photo that has not been judged
-    # at threshold 0 every photo that can be judged is blurred, and its kind is said: it is decided in the end
-    verdicts = _judge(judging.with_threshold(0.0), find, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
-    return (decide(verdict, threshold, review) for verdict in verdicts)
+    found = _judge(judging, find, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
+    return (decide(evidence, threshold, review) for evidence in found)
 
 
 def _judge(
@@ -152,29 +152,29 @@ def _judge(
     resume: AnyPath | None,
     jobs: int | None,
     max_megapixels: float,
-) -> Iterator[Verdict]:
-    def known(item: _Item) -> tuple[_Item, Measured] | None:
-        return (item, Measured(item.said)) if item.said else None
+) -> Iterator[Evidence]:
+    def known(item: _Item) -> tuple[_Item, Measurement] | None:
+        return (item, Measurement(item.evidence)) if item.evidence else None
 
-    def begin(item: _Item) -> tuple[_Item, Measured]:
+    def begin(item: _Item) -> tuple[_Item, Measurement]:
         path = item.path or _path_of(item.photo)
         try:
             measured = model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
-            return item, Measured(Verdict(path=path, error=str(error)))
-        return item, replace(measured, seen=replace(measured.seen, path=path))
+            return item, Measurement(Evidence(path, error=str(error)))
+        return item, replace(measured, evidence=replace(measured.evidence, path=path))
 
     with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
         begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs, known=known)
         while batch := list(islice(begun, _BATCH)):
-            verdicts = model.judge(_finish([measured for _, measured in batch], find, model.card.feature_set))
+            found = model.judge(_finish([measured for _, measured in batch], find, model.card.feature_set))
             if records:
-                judged = zip((item.status for item, _ in batch), verdicts, strict=True)
-                records.add((status, verdict) for status, verdict in judged if status and not verdict.error)
-            yield from verdicts
+                judged = zip((item.status for item, _ in batch), found, strict=True)
+                records.add((status, evidence) for status, evidence in judged if status and not evidence.error)
+            yield from found
 
 
-def _finish(batch: list[Measured], find: Callable[[], Engine], feature_set: str) -> list[Measured]:
+def _finish(batch: list[Measurement], find: Callable[[], Engine], feature_set: str) -> list[Measurement]:
     places = [place for place, photo in enumerate(batch) if photo.features is not None]
     if not places:
         return batch
@@ -197,7 +197,7 @@ def _look_up(items: Iterable[_Item], records: Records, find: Callable[[], Engine
         known = records.find(item.photo, status)
         if not known:
             find()  # here, on the main thread, where compiling can be interrupted
-        yield _Item(said=known) if known else _Item(item.photo, status=status)
+        yield _Item(evidence=known) if known else _Item(item.photo, status=status)
 
 
 def _list_items(
@@ -222,8 +222,8 @@ def _list_items(
                 yield _Item(photo)
                 continue
             for found in walk([photo]):
-                said = Verdict(path=found.path, error=f"{found.path} {found.problem}") if found.problem else None
-                yield _Item(None if said else found.path, said)
+                evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
+                yield _Item(None if evidence else found.path, evidence)
 
     paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
     return list_items(), None if paths_only else len(photos)
@@ -250,7 +250,7 @@ def _read_cell(cell: Any) -> _Item:
     if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
         path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
     if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas has its own, and not a number
-        return _Item(said=Verdict(path=path, error="the row has no photo: its cell is empty"))
+        return _Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
     return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
 
 

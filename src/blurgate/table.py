@@ -21,7 +21,6 @@ from blurgate.features import (
     ANSWERS,
     DEFAULT_FEATURE_SET,
     FEATURE_SETS,
-    TOO_LITTLE_TEXTURE,
     extract_features,
     find_feature_set,
     has_texture,
@@ -30,7 +29,6 @@ from blurgate.features import (
 from blurgate.files import whole_file
 from blurgate.images import read_gray
 from blurgate.labels import (
-    LABELS,
     LabelledPhoto,
     is_label_list,
     list_photos,
@@ -41,6 +39,7 @@ from blurgate.labels import (
 )
 from blurgate.nets import Net
 from blurgate.threads import Track, no_track, run_in_order
+from blurgate.verdicts import LABELS, TOO_LITTLE_TEXTURE
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
 

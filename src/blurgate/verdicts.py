@@ -1,0 +1,127 @@
+"""Evidence -> verdict: what a model finds in a photo, and the decision that follows from it at a threshold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from blurgate.images import MIN_SIDE
+
+LABELS = ("sharp", "blurred")  # position = class
+TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
+TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of a photo before a decision; no threshold has touched it.
+
+    Parameters
+    ----------
+    path : str
+        As it was given; empty for a photo that has none.
+    probability : float or None
+        Calibrated P(blurred), 0 to 1; None where the photo shows nothing to judge by.
+    kind : str
+        ``defocus``, ``motion`` or ``gaussian``, should it be blurred; empty if the model knows no kinds.
+    strength_px : float or None
+        Second-moment radius of the blur in pixels at the analysed size; None if the model knows no strengths.
+    reason : str
+        Why there is no probability; empty if there is one.
+    width, height : int or None
+        Of the photo itself, in pixels; None if it could not be read.
+    error : str
+        What kept the photo from being read.
+    """
+
+    path: str = ""
+    probability: float | None = None
+    kind: str = ""
+    strength_px: float | None = None
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The decision on one photo, and what it rests on.
+
+    Parameters
+    ----------
+    path : str
+        As it was given; empty for a photo that has none.
+    decision : {'sharp', 'blurred', 'undecided', ''}
+        Empty if the photo could not be read.
+    probability : float or None
+        Calibrated P(blurred), 0 to 1; None where the photo shows nothing to judge by.
+    kind : str
+        ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
+    strength_px : float or None
+        Second-moment radius of the blur in pixels at the analysed size; None if the model knows no strengths.
+    reason : str
+        Why it is undecided.
+    width, height : int or None
+        Of the photo itself, in pixels; None if it could not be read.
+    error : str
+        What kept the photo from being read.
+    """
+
+    path: str = ""
+    decision: str = ""
+    probability: float | None = None
+    kind: str = ""
+    strength_px: float | None = None
+    reason: str = ""
+    width: int | None = None
+    height: int | None = None
+    error: str = ""
+
+
+def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
+    """Decide at a threshold; the same evidence can be decided again at another.
+
+    Parameters
+    ----------
+    evidence : Evidence
+    threshold : float
+        Blurred from this probability on, 0 to 1.
+    review : (float, float), optional
+        Two probabilities that replace `threshold`: sharp below the first, blurred from the second on, undecided
+        between them.
+
+    Returns
+    -------
+    Verdict
+        Its ``kind`` is empty unless the decision is blurred.
+
+    Examples
+    --------
+    >>> evidence = Evidence("cat.jpg", 0.7, "motion")
+    >>> [decide(evidence, threshold).kind for threshold in (0.5, 0.9, 0.6)]
+    ['motion', '', 'motion']
+    """
+    decision, reason = _decide(evidence, *(review or (threshold, threshold)))
+    return Verdict(
+        path=evidence.path,
+        decision=decision,
+        probability=evidence.probability,
+        kind=evidence.kind if decision == "blurred" else "",
+        strength_px=evidence.strength_px,
+        reason=reason,
+        width=evidence.width,
+        height=evidence.height,
+        error=evidence.error,
+    )
+
+
+def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
+    if evidence.error:
+        return "", evidence.reason
+    if evidence.probability is None:
+        return "undecided", evidence.reason
+    if evidence.probability >= high:
+        return "blurred", ""
+    if evidence.probability < low:
+        return "sharp", ""
+    return "undecided", f"to be looked at: from {low:g} to {high:g}"

@@ -1,0 +1,42 @@
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from blurgate.verdicts import Evidence, Verdict, decide
+
+KNOWN = Evidence("a", 0.5, "motion", 3.0, width=640, height=480)
+
+
+def test_a_photo_is_blurred_from_the_threshold_on():
+    assert decide(KNOWN, 0.5) == Verdict("a", "blurred", 0.5, "motion", 3.0, "", 640, 480)
+    assert decide(KNOWN, 0.51) == Verdict("a", "sharp", 0.5, "", 3.0, "", 640, 480)
+
+
+def test_a_review_leaves_the_middle_undecided():
+    reviewed = decide(KNOWN, 0.9, (0.5, 0.6))
+    assert (reviewed.decision, reviewed.kind) == ("undecided", "")
+    assert reviewed.reason == "to be looked at: from 0.5 to 0.6"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "decision"),
+    [(Evidence("a", reason="too small"), "undecided"), (Evidence("a", error="a does not exist"), "")],
+)
+def test_without_a_probability_no_threshold_decides(evidence, decision):
+    for threshold in (0.0, 1.0):
+        verdict = decide(evidence, threshold)
+        assert (verdict.decision, verdict.probability) == (decision, None)
+        assert (verdict.reason, verdict.error) == (evidence.reason, evidence.error)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
+def test_nothing_of_the_evidence_is_lost(probability, threshold, review):
+    evidence = Evidence("a", probability, "defocus", 2.0, width=9, height=8)
+    for bounds in (None, tuple(review)):
+        verdict = decide(evidence, threshold, bounds)
+        kept = {field.name for field in fields(Evidence)} - {"kind", "reason"}
+        assert all(getattr(verdict, name) == getattr(evidence, name) for name in kept)
+        assert verdict.kind == ("defocus" if verdict.decision == "blurred" else "")
+        assert bool(verdict.reason) == (verdict.decision == "undecided")
