@@ -33,6 +33,7 @@ from sklearn.metrics import roc_auc_score
 
 from blurgate import BlurModel, FeatureTable, build_table, calibrate, load_model
 from blurgate.blurs import BLURS, defocus_kernel, kernel_strength
+from blurgate.boosters import fit_boosters, predict_left_out
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.features import variance_of_laplacian
@@ -40,10 +41,8 @@ from blurgate.finding import find_photos
 from blurgate.images import read_gray, read_rgb
 from blurgate.labels import list_photos
 from blurgate.model import to_probability
-from blurgate.search import predict_left_out
-from blurgate.splits import leave_sources_out, weigh_rows
+from blurgate.splits import leave_sources_out
 from blurgate.threads import run_in_order
-from blurgate.training import fit_boosters
 from blurgate.verdicts import Verdict
 from default_model import build_tables
 
@@ -221,7 +220,7 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
     table = table.without_flat()
     folds, parameters = leave_sources_out(table), dict(default.card.parameters)
     margins = predict_left_out(table, folds, parameters, seed=0)
-    weights = weigh_rows(table, even=True)
+    weights = table.even_weights
     slope, intercept = fit_calibration(table.labels, margins, weights)
     boosters, kinds, _ = fit_boosters(table, folds, parameters, seed=0)
     card = replace(

@@ -23,7 +23,6 @@ from blurgate.evaluation import Numbers, measure_calibration, measure_decisions,
 from blurgate.features import find_feature_set
 from blurgate.model import Card, to_probability
 from blurgate.nets import Net
-from blurgate.splits import weigh_rows
 from blurgate.table import join_tables
 from default_model import LIMITS, TERMS
 from net_pictures import SHARD, SOURCES, draw_pictures
@@ -123,7 +122,7 @@ def count_pictures(shards: Sequence[Path]) -> dict[str, int]:
 def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Numbers:
     """Weigh and calibrate margins on the sources left out; what a card says of that."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
-    weights = weigh_rows(left_out, even=True)
+    weights = left_out.even_weights
     slopes, intercept = weigh(margins, tables)
     columns = [np.concatenate([said[name] for name in CALIBRATED_ON]) for said in margins]
     odds = np.stack(columns, axis=1) @ slopes

@@ -26,14 +26,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from blurgate import BlurModel, FeatureTable, build_table, load_model
+from blurgate.boosters import predict_left_out
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.images import read_gray
 from blurgate.model import to_probability
 from blurgate.nets import Net
-from blurgate.search import predict_left_out
-from blurgate.splits import Split, weigh_rows
+from blurgate.splits import Split
 from blurgate.table import join_tables
 from blurgate.threads import run_in_order
 from default_model import build_tables, find_crops, find_exposed, find_made
@@ -161,7 +161,7 @@ def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
     """Measure margins: on the sources left out as they are, on ``bench`` and ``probe`` as those calibrate them."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     margins = np.concatenate([said[name] for name in CALIBRATED_ON])
-    weights = weigh_rows(left_out, even=True)
+    weights = left_out.even_weights
     families = np.asarray([source.split("_")[0] for source in left_out.sources])  # all of the CUHK set share scenes
     slope, intercept = fit_calibration(left_out.labels, margins, weights)
     threshold = choose_threshold(left_out.labels, to_probability(slope * margins + intercept), weights)
@@ -210,7 +210,7 @@ def weigh(margins: Sequence[Said], tables: Mapping[str, FeatureTable]) -> tuple[
     """Weigh margins as logistic regression on the sources left out does; -> a slope for each, and the intercept."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     columns = np.stack([np.concatenate([said[name] for name in CALIBRATED_ON]) for said in margins], axis=1)
-    weights = weigh_rows(left_out, even=True)
+    weights = left_out.even_weights
     if columns.shape[1] == 1:
         slope, intercept = fit_calibration(left_out.labels, columns[:, 0], weights)
         return [slope], intercept

@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from blurgate import FeatureTable, load_model
+from blurgate.boosters import tree_settings
 from blurgate.evaluation import Numbers
 from blurgate.features import DEFAULT_FEATURE_SET, has_texture
 from blurgate.kernel import extract_features
 from blurgate.model import to_probability
 from blurgate.nets import Net
-from blurgate.search import tree_settings
-from blurgate.splits import weigh_rows
 from blurgate.threads import run_in_order
 from default_model import build_tables
 from net_model import KIND, SHARDS, STEPS, train_folds
@@ -74,7 +73,7 @@ def teach(
 ) -> xgboost.Booster:
     """Train trees on labelled pictures and on drawn ones with soft labels; so many `times` as many as ship."""
     parameters = dict(load_model().card.parameters)
-    weights = weigh_rows(table)
+    weights = table.weights
     weights = np.concatenate([weights, np.full(len(said), share * weights.sum() / max(1, len(said)))])
     data = xgboost.QuantileDMatrix(
         np.concatenate([table.features, drawn]), np.concatenate([table.labels, said]), weight=weights

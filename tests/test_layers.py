@@ -57,8 +57,8 @@ def test_only_the_command_line_prints():
     assert callers_of("print") == {"cli"}
 
 
-def test_only_five_rooms_need_scikit_learn():
-    learning = {"evaluation", "splits", "search", "calibration", "transformer"}
+def test_only_six_rooms_need_scikit_learn():
+    learning = {"evaluation", "splits", "boosters", "search", "calibration", "transformer"}
     assert users_of("sklearn") == learning | {"demo"}  # the demo reads photographs that it carries
     assert users_of("optuna") == {"search"}
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blurgate import search as room
+from blurgate import boosters
+from blurgate.boosters import predict_left_out
 from blurgate.errors import StudyFileError
-from blurgate.search import DEFAULT_PARAMETERS, predict_left_out, search_parameters
+from blurgate.search import DEFAULT_PARAMETERS, search_parameters
 from blurgate.splits import cut_folds
 
 
@@ -18,7 +19,7 @@ def search(table, path, trials, **options):
 
 def test_an_interrupted_search_goes_on_and_finds_the_same(table, tmp_path, monkeypatch):
     whole = search(table, None, 14)
-    path, fit, calls = tmp_path / "study.db", room._fit_fold, []
+    path, fit, calls = tmp_path / "study.db", boosters.xgboost.train, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -26,7 +27,7 @@ def test_an_interrupted_search_goes_on_and_finds_the_same(table, tmp_path, monke
             raise KeyboardInterrupt
         return fit(*arguments)
 
-    monkeypatch.setattr(room, "_fit_fold", interrupted)
+    monkeypatch.setattr(boosters.xgboost, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         search(table, path, 14, jobs=1)
     monkeypatch.undo()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blurgate.errors import DatasetError
-from blurgate.splits import cut_folds, split_scenes
+from blurgate.splits import cut_folds, plan_validation, split_scenes
 
 
 def test_no_scene_crosses_a_split(table):
@@ -45,3 +45,28 @@ def test_folds_need_both_classes_each(table):
     blurred_in_one = np.flatnonzero((table.labels == 0) | (scenes == scenes[0]))
     with pytest.raises(DatasetError, match="3 folds that keep scenes whole .* 48 scenes do not allow them: add photos"):
         cut_folds(table.take(blurred_in_one), folds=3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def two_sources(table):
+    first = np.isin(table.scenes, sorted(set(table.scenes))[::2])
+    return replace(table, sources=np.where(first, "first", "second"))
+
+
+def test_a_plan_by_source_judges_what_it_trains_on(two_sources):
+    plan = plan_validation(two_sources, None, folds=3, seed=0)
+    assert plan.by_source
+    assert len(plan.training) == len(plan.test) == len(two_sources)
+    assert [set(two_sources.sources[fold.test]) for fold in plan.folds] == [{"first"}, {"second"}]
+    for source, folds in plan.within.items():
+        assert len(folds) == 3
+        assert all(set(two_sources.sources[rows]) == {source} for fold in folds for rows in (fold.train, fold.test))
+        assert all(not set(two_sources.scenes[fold.train]) & set(two_sources.scenes[fold.test]) for fold in folds)
+
+
+def test_a_plan_by_scene_trains_on_nothing_that_it_tests(two_sources):
+    plan = plan_validation(two_sources, "scenes", folds=3, seed=0)
+    assert not plan.by_source
+    assert not set(plan.training.scenes) & set(plan.test.scenes)
+    assert len(plan.training) + len(plan.test) == len(two_sources)
+    assert sorted(np.concatenate([fold.test for fold in plan.folds])) == list(range(len(plan.training)))

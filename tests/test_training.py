@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from blurgate.blurs import BLURS
+from blurgate.boosters import fit_boosters
 from blurgate.errors import DatasetError
 from blurgate.report import to_json
 from blurgate.search import DEFAULT_PARAMETERS
-from blurgate.splits import cut_folds, split_scenes, weigh_rows
-from blurgate.training import fit_boosters, load_sources, train
+from blurgate.splits import cut_folds, split_scenes
+from blurgate.training import load_sources, train
 
 
 def test_the_test_scenes_have_no_part_in_the_model(table):
@@ -124,7 +125,7 @@ def test_photos_without_texture_are_left_out_and_counted(table):
 
 
 def test_even_odds_weigh_the_classes_of_each_source_alike(two_sources):
-    weights = weigh_rows(two_sources, even=True)
+    weights = two_sources.even_weights
     for source in ("first", "second"):
         rows = two_sources.sources == source
         sharp, blurred = (weights[rows & (two_sources.labels == value)].sum() for value in (0, 1))

@@ -9,20 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurgate.boosters import tree_settings
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.evaluation import (
     Floats,
     Labels,
     Numbers,
-    count_photos,
-    count_sources,
     measure_decisions,
     measure_ranking,
     price_threshold,
     refuse_unfit,
 )
 from blurgate.model import BlurModel, to_probability
-from blurgate.search import tree_settings
 from blurgate.splits import Split, cut_folds
 from blurgate.table import FeatureTable
 
@@ -55,6 +53,29 @@ class Calibration:
 
     model: BlurModel
     numbers: Numbers
+
+
+@dataclass(frozen=True)
+class LeftOutCalibration:
+    """What margins of rows left out come to.
+
+    Parameters
+    ----------
+    slope, intercept : float
+        P(blurred) is the logistic function of ``slope * margin + intercept``.
+    threshold : float
+        With the best mean of recall and specificity; see `choose_threshold`.
+    probabilities : ndarray of shape (n_photos,), float64
+        Of the rows left out.
+    laplacian_cutoff : float
+        The threshold of the variance of the Laplacian, chosen in the same way.
+    """
+
+    slope: float
+    intercept: float
+    threshold: float
+    probabilities: Floats
+    laplacian_cutoff: float
 
 
 def calibrate(
@@ -125,13 +146,13 @@ def calibrate(
     after = measure_decisions(labels, to_probability(left_out), threshold) | {"log_loss": _loss(labels, left_out)}
     before = measure_decisions(labels, to_probability(odds), model.card.threshold) | {"log_loss": _loss(labels, odds)}
     fitted = fit_own(model, table, seed, refit=refit)
-    summary = count_photos(table)
+    summary = table.counts
     card = replace(
         fitted.card,
         threshold=threshold,
         base_rate=float(labels.mean()),
         at_threshold=price_threshold(after, measured_on="the photos that it was calibrated on, by scenes left out"),
-        calibrated_on={**summary, "sources": count_sources(table), "digests": sorted(set(table.digests()))},
+        calibrated_on={**summary, "sources": table.source_counts, "digests": sorted(set(table.digests()))},
     )
     numbers = {**summary, "threshold": threshold, "refitted": refit, "before": before, "after": after}
     return Calibration(replace(fitted, card=card), numbers)
@@ -164,6 +185,39 @@ def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | Non
     n_sharp = len(labels) - n_blurred
     target = np.where(labels == 1, (n_blurred + 1) / (n_blurred + 2), 1 / (n_sharp + 2))
     return _fit_line(margins, target, np.ones(len(labels)) if weights is None else np.asarray(weights, np.float64))
+
+
+def calibrate_left_out(table: FeatureTable, margins: Floats, *, by_source: bool) -> LeftOutCalibration:
+    """Calibrate margins of rows left out and choose the threshold; every class of every source counts alike.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes; two sources or more if `by_source`.
+    margins : ndarray of shape (n_photos,), float64
+        Of trees that have not seen a row's scene or source.
+    by_source : bool
+        Give each source's photos the probabilities that the other sources' calibration would give them.
+
+    Returns
+    -------
+    LeftOutCalibration
+    """
+    labels, weights = table.labels, table.even_weights
+    slope, intercept = fit_calibration(labels, margins, weights)
+    fitted = to_probability(slope * margins + intercept)
+    across = fitted.copy()
+    for source in set(table.sources) if by_source else ():
+        out = table.sources == source
+        line = fit_calibration(labels[~out], margins[~out], weights[~out])
+        across[out] = to_probability(line[0] * margins[out] + line[1])
+    return LeftOutCalibration(
+        slope=slope,
+        intercept=intercept,
+        threshold=choose_threshold(labels, fitted, weights),
+        probabilities=across,
+        laplacian_cutoff=-choose_threshold(labels, -table.variance_of_laplacian, weights),
+    )
 
 
 def choose_threshold(labels: Labels, scores: Floats, weights: NDArray[Any] | None = None) -> float:
@@ -226,7 +280,7 @@ def _check_photos(labels: Labels, log_odds: Floats) -> None:
 
 def _count_folds(table: FeatureTable) -> int:
     """Count the folds that the scenes of the rarer class allow."""
-    labels, scenes = table.labels, table.column("scene")
+    labels, scenes = table.labels, table.scenes
     fewest = min(len(set(scenes[labels == value])) for value in (0, 1))
     if fewest < 2:
         raise DatasetError(

@@ -7,6 +7,7 @@ plain Python numbers, lists and dicts, ready for JSON.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeAlias
@@ -14,7 +15,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
@@ -80,29 +80,63 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     )
 
 
-def measure(table: FeatureTable, said: Predictions, *, threshold: float, base_rate: float, seed: int = 0) -> Evaluation:
-    """Measure what was said of labelled photos; see `evaluate`."""
-    labels, probabilities = table.labels, said.probability
+def measure(
+    table: FeatureTable,
+    predictions: Predictions,
+    *,
+    threshold: float,
+    base_rate: float,
+    laplacian_cutoff: float | None = None,
+    within: Mapping[str, float | None] | None = None,
+    seed: int = 0,
+) -> Evaluation:
+    """Measure predictions of labelled photos, whatever they come from; see `evaluate`.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    predictions : Predictions
+        Of its rows.
+    threshold : float
+        Blurred from this probability on, 0 to 1.
+    base_rate : float
+        Share of blurred photos that the probabilities assume, 0 to 1.
+    laplacian_cutoff : float, optional
+        Of the variance of the Laplacian, beside the customary one.
+    within : mapping of str to float or None, optional
+        If the predictions of each source are by trees of the others: the ROC AUC of trees of its own other scenes. Adds
+        ``sources``, see `describe_sources`.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Evaluation
+    """
+    labels, probabilities = table.labels, predictions.probability
     numbers = {
-        **count_photos(table),
+        **table.counts,
         "n_errors": sum(not photo.undecided for photo in table.skipped),
         "n_undecided": sum(photo.undecided for photo in table.skipped),
         **measure_ranking(labels, probabilities),
-        "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, table.column("scene"), seed=seed),
+        "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, table.scenes, seed=seed),
         **measure_calibration(labels, probabilities),
         **measure_decisions(labels, probabilities, threshold),
         "base_rate_trained": base_rate,
         "cutoffs": [measure_decisions(labels, probabilities, cutoff) for cutoff in CUTOFFS],
         "curves": trace_curves(labels, probabilities),
-        "by_tier": measure_groups(labels, probabilities, threshold, table.column("tier")),
-        "by_kind": measure_groups(labels, probabilities, threshold, table.column("kind")),
+        "by_tier": measure_groups(labels, probabilities, threshold, table.tiers),
+        "by_kind": measure_groups(labels, probabilities, threshold, table.kinds),
         "by_source": measure_groups(labels, probabilities, threshold, table.sources),
-        "recall_by_strength": recall_by_strength(labels, probabilities, threshold, table.column("strength_px")),
-        "variance_of_laplacian": measure_laplacian(table, probabilities, seed=seed),
+        "recall_by_strength": recall_by_strength(labels, probabilities, threshold, table.strengths),
+        "variance_of_laplacian": measure_laplacian(table, probabilities, laplacian_cutoff, seed=seed),
         "mistakes": list_mistakes(table, probabilities, threshold),
         "skipped": [{"path": photo.path, "error": photo.error} for photo in table.skipped],
-        **measure_kinds(table, said),
+        **measure_kinds(table, predictions),
     }
+    if within is not None:
+        numbers["sources"] = describe_sources(table, probabilities, threshold, within)
     return Evaluation(numbers, table)
 
 
@@ -126,18 +160,32 @@ def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
         )
 
 
-def count_photos(table: FeatureTable) -> Numbers:
-    """Count photos, blurred photos and scenes."""
-    return {
-        "n": len(table),
-        "n_blurred": int(table.labels.sum()),
-        "n_scenes": len(set(table.column("scene"))),
-    }
+def describe_sources(
+    table: FeatureTable, probabilities: Floats, threshold: float, within: Mapping[str, float | None]
+) -> dict[str, Numbers]:
+    """Measure each source of photos by itself.
 
+    Parameters
+    ----------
+    table : FeatureTable
+    probabilities : ndarray of shape (n_photos,), float64
+    threshold : float
+        Blurred from this probability on.
+    within : mapping of str to float or None
+        For each source, the ROC AUC of trees of the same source's other scenes.
 
-def count_sources(table: FeatureTable) -> dict[str, int]:
-    """Count the photos of each source."""
-    return {str(source): int((table.sources == source).sum()) for source in sorted(set(table.sources))}
+    Returns
+    -------
+    dict of str to dict
+        What `measure_groups` gives, and ``roc_auc_within``, ``roc_auc_of_laplacian`` and ``ece``.
+    """
+    measured = measure_groups(table.labels, probabilities, threshold, table.sources)
+    for source, numbers in measured.items():
+        rows = table.sources == source
+        laplacian = measure_ranking(table.labels[rows], -table.variance_of_laplacian[rows])["roc_auc"]
+        ece = measure_calibration(table.labels[rows], probabilities[rows])["ece"]
+        numbers |= {"roc_auc_within": within[source], "roc_auc_of_laplacian": laplacian, "ece": ece}
+    return measured
 
 
 def price_threshold(decisions: Numbers, *, measured_on: str) -> Numbers:
@@ -306,12 +354,12 @@ def recall_by_strength(labels: Labels, probabilities: Floats, threshold: float, 
     return bins
 
 
-def measure_laplacian(table: FeatureTable, probabilities: Floats, *, seed: int) -> Numbers:
+def measure_laplacian(table: FeatureTable, probabilities: Floats, cutoff: float | None, *, seed: int) -> Numbers:
     """Measure the variance of the Laplacian on the same photos, as it is customarily used.
 
     ``gain_interval`` is the 95 % interval of what the model's ROC AUC is above its own, by drawing scenes.
     """
-    labels, sharpness, scenes = table.labels, table.variance_of_laplacian, table.column("scene")
+    labels, sharpness, scenes = table.labels, table.variance_of_laplacian, table.scenes
     gain = draw_roc_auc(labels, probabilities, scenes, seed=seed) - draw_roc_auc(labels, -sharpness, scenes, seed=seed)
     gain = gain[np.isfinite(gain)]
     return {
@@ -321,7 +369,11 @@ def measure_laplacian(table: FeatureTable, probabilities: Floats, *, seed: int) 
         "curves": trace_curves(labels, -sharpness),
         "customary_cutoff": CUSTOMARY_CUTOFF,
         "accuracy_at_customary_cutoff": float(((sharpness < CUSTOMARY_CUTOFF) == labels).mean()),
-    }
+    } | (
+        {}
+        if cutoff is None
+        else {"chosen_cutoff": cutoff, "accuracy_at_chosen_cutoff": float(((sharpness <= cutoff) == labels).mean())}
+    )
 
 
 def list_mistakes(table: FeatureTable, probabilities: Floats, threshold: float) -> list[Numbers]:
@@ -357,7 +409,7 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
         and ``median_relative_error``. Both are None where the model or the labels do not tell.
     """
     blurred = table.labels == 1
-    families = blur_families(table)
+    families = table.families
     rows = blurred & (families != "")
     if said.kind is not None:
         rows &= said.kind != ""
@@ -369,7 +421,7 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
             "accuracy": float((said.kind[rows] == families[rows]).mean()),
             "accuracy_of_guessing": frequent / int(rows.sum()),
         }
-    truth = table.column("strength_px")
+    truth = table.strengths
     rows = blurred & (truth > 0)
     if said.strength_px is not None:
         rows &= np.isfinite(said.strength_px)
@@ -377,11 +429,6 @@ def measure_kinds(table: FeatureTable, said: Predictions) -> Numbers:
         error = np.abs(said.strength_px[rows] - truth[rows]) / truth[rows]
         strength = {"n": int(rows.sum()), "median_relative_error": float(np.median(error))}
     return {"kind": kind, "strength": strength}
-
-
-def blur_families(table: FeatureTable) -> NDArray[np.str_]:
-    """Name what each photo's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
-    return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in table.column("kind")])
 
 
 def _log_odds(probabilities: Floats) -> Floats:

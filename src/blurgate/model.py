@@ -127,6 +127,14 @@ class Predictions:
     kind: NDArray[np.str_] | None = None
     strength_px: NDArray[np.float64] | None = None
 
+    def take(self, rows: NDArray[np.intp]) -> Predictions:
+        """Keep some rows, in the order given."""
+        return Predictions(
+            self.probability[rows],
+            None if self.kind is None else self.kind[rows],
+            None if self.strength_px is None else self.strength_px[rows],
+        )
+
 
 @dataclass(frozen=True)
 class BlurModel:

@@ -6,23 +6,23 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from blurgate.boosters import fit_folds, prepare_fold
 from blurgate.errors import StudyFileError, needs_extra
-from blurgate.evaluation import Floats, Labels, Numbers
-from blurgate.splits import Split, weigh_rows
+from blurgate.evaluation import Floats, Numbers
+from blurgate.splits import Split
 from blurgate.table import FeatureTable
-from blurgate.threads import Track, no_track, run_in_order
+from blurgate.threads import Track, no_track
 
 with needs_extra("train", "Training or evaluating"):
     import optuna
-    import xgboost
     from sklearn.metrics import roc_auc_score
 
 DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
@@ -47,11 +47,14 @@ class Search:
     ----------
     parameters : dict
         The best ones.
+    margins : ndarray of shape (n_photos,), float64
+        What trees with them, that have not seen a row's scene or source, predict of it; NaN if it is in no fold's test.
     numbers : dict
         The course of the search and which parameters mattered.
     """
 
     parameters: dict[str, Any]
+    margins: Floats = field(compare=False)
     numbers: Numbers
 
 
@@ -73,54 +76,32 @@ def search_parameters(
     finds what an uninterrupted one would have found.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    data = [_fold_data(table, fold) for fold in folds]
     deadline = None if timeout is None else time.monotonic() + timeout
     with _open_study(study, _fingerprint(table, folds, seed)) as search:
+        data = [prepare_fold(table, fold) for fold in folds]
+
+        def predict(parameters: dict[str, Any]) -> Iterator[Floats]:
+            return fit_folds(data, parameters, seed=seed, jobs=jobs)
+
+        def score(parameters: dict[str, Any]) -> Iterator[tuple[float, bool]]:
+            for fold, predicted in zip(data, predict(parameters), strict=True):
+                yield float(roc_auc_score(fold.labels, predicted)), fold is data[-1]
 
         def run_trials() -> Iterator[None]:
             while (finished := _count_finished(search)) < trials:
                 if finished and deadline is not None and time.monotonic() >= deadline:
                     return
-                _run_trial(search, data, finished, seed=seed, jobs=jobs)
+                _run_trial(search, score, finished, seed)
                 yield
 
         left = max(0, trials - _count_finished(search))
         for _ in track(run_trials(), total=left, doing="searching parameters"):
             pass
-        return _sum_up(search, seed)
-
-
-def predict_left_out(
-    table: FeatureTable, folds: Sequence[Split], parameters: dict[str, Any], *, seed: int, jobs: int | None = None
-) -> Floats:
-    """Predict each row's margin with trees that have not seen its scene or source; NaN if it is in no fold's test."""
+        parameters, numbers = _sum_up(search, seed)
     margins = np.full(len(table), np.nan)
-    data = [_fold_data(table, fold) for fold in folds]
-    for fold, answer in zip(
-        folds, run_in_order(lambda given: _fit_fold(given, parameters, seed), data, jobs=jobs), strict=True
-    ):
-        margins[fold.test] = answer
-    return margins
-
-
-def tree_settings(parameters: dict[str, Any], seed: int) -> dict[str, Any]:
-    """Say to XGBoost what is fixed and what was found; ``objective`` can be overridden."""
-    # one thread: sums in one order, so the same trees on every machine; the folds are what runs side by side
-    fixed = {"tree_method": "hist", "objective": "binary:logistic", "nthread": 1, "seed": seed}
-    return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
-
-
-def _fold_data(table: FeatureTable, fold: Split) -> tuple[Any, Any, Labels]:
-    """Hold what the trees learn from and are tested on, and the test's labels."""
-    labels, weight = table.labels[fold.train], weigh_rows(table.take(fold.train))
-    training = xgboost.QuantileDMatrix(table.features[fold.train], labels, weight=weight, nthread=1)
-    return training, xgboost.DMatrix(table.features[fold.test], nthread=1), table.labels[fold.test]
-
-
-def _fit_fold(data: tuple[Any, Any, Labels], parameters: dict[str, Any], seed: int) -> Floats:
-    training, test, _ = data
-    booster = xgboost.train(tree_settings(parameters, seed), training, parameters["n_estimators"])
-    return np.asarray(booster.predict(test, output_margin=True), dtype=np.float64)
+    for fold, found in zip(folds, predict(parameters), strict=True):
+        margins[fold.test] = found
+    return Search(parameters, margins, numbers)
 
 
 def _propose(trial: Any) -> dict[str, Any]:
@@ -136,25 +117,24 @@ def _propose(trial: Any) -> dict[str, Any]:
     }
 
 
-def _run_trial(search: Any, data: Sequence[Any], finished: int, *, seed: int, jobs: int | None) -> None:
+def _run_trial(
+    search: Any, score: Callable[[dict[str, Any]], Iterator[tuple[float, bool]]], finished: int, seed: int
+) -> None:
     search.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=10)
     if not finished and not search.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
         search.enqueue_trial(DEFAULT_PARAMETERS)
     trial = search.ask()
-    parameters = _propose(trial)
     scores: list[float] = []
-    for (_, _, labels), margins in zip(
-        data, run_in_order(lambda given: _fit_fold(given, parameters, seed), data, jobs=jobs), strict=True
-    ):
-        scores.append(float(roc_auc_score(labels, margins)))
+    for one, is_last in score(_propose(trial)):
+        scores.append(one)
         trial.report(float(np.mean(scores)), len(scores))
-        if len(scores) < len(data) and trial.should_prune():
+        if not is_last and trial.should_prune():
             search.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return
     search.tell(trial, float(np.mean(scores)))
 
 
-def _sum_up(search: Any, seed: int) -> Search:
+def _sum_up(search: Any, seed: int) -> tuple[dict[str, Any], Numbers]:
     ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
     numbers = {  # what a pruned trial had reached is of its first folds only, so it compares with nothing
@@ -163,7 +143,7 @@ def _sum_up(search: Any, seed: int) -> Search:
         "parameters": dict(search.best_params),
         "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
     }
-    return Search(dict(search.best_params), numbers)
+    return dict(search.best_params), numbers
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,123 @@ class Split:
     test: Rows
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a model learns from, what is left out of it in turn, and what it is judged on.
+
+    Parameters
+    ----------
+    training : FeatureTable
+        What the model that is kept learns from.
+    folds : list of Split
+        Rows of `training`.
+    left_out : ndarray of shape (n_left_out,), intp
+        Rows of `training` that are in a fold's test: all, or all but those of sources with one class.
+    judged : FeatureTable
+        The rows `left_out`.
+    test : FeatureTable
+        The photos that the evaluation is of: those of `judged`, or of the scenes set aside.
+    within : dict of str to list of Split, or None
+        If sources are left out, folds of each by scene: rows of `training`.
+    """
+
+    training: FeatureTable
+    folds: list[Split]
+    left_out: Rows
+    judged: FeatureTable
+    test: FeatureTable
+    within: dict[str, list[Split]] | None
+
+    @property
+    def by_source(self) -> bool:
+        """True if sources are left out in turn, False if scenes are set aside."""
+        return self.within is not None
+
+
+def plan_validation(table: FeatureTable, validate: str | None, *, folds: int, seed: int) -> Plan:
+    """Plan how a model is validated.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    validate : {'leave-source-out', 'scenes'}, optional
+        By default the former if two sources or more can be left out.
+    folds : int
+        Of a validation by scenes, at least 2.
+    seed : int
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    DatasetError
+        If there are too few scenes, or too few sources to leave one out.
+    """
+    if validate != "scenes":
+        try:
+            return plan_by_source(table, folds=folds, seed=seed)
+        except DatasetError:
+            if validate:
+                raise
+    return plan_by_scene(table, folds=folds, seed=seed)
+
+
+def plan_by_source(table: FeatureTable, *, folds: int, seed: int) -> Plan:
+    """Leave each source out in turn: what the other sources teach is judged on it, and the model learns from all.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    folds : int
+        Within each source, at least 2.
+    seed : int
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    DatasetError
+        If there are not two sources that can be left out.
+    """
+    splits = leave_sources_out(table)
+    within = cut_folds_within_sources(table, folds=folds, seed=seed)
+    rows = np.sort(np.concatenate([split.test for split in splits]))
+    judged = table.take(rows)
+    return Plan(table, splits, rows, judged, replace(judged, skipped=table.skipped), within)
+
+
+def plan_by_scene(table: FeatureTable, *, folds: int, seed: int) -> Plan:
+    """Set one scene in five aside for the test; cut the others into folds.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    folds : int
+        At least 2.
+    seed : int
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    DatasetError
+        If there are too few scenes.
+    """
+    aside = split_scenes(table, folds=folds, seed=seed)
+    splits = cut_folds(table, folds=folds, seed=seed, rows=aside.train)
+    training, test = table.take(aside.train), replace(table.take(aside.test), skipped=table.skipped)
+    return Plan(training, splits, np.arange(len(training)), training, test, None)
+
+
 def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
     """Set the scenes of the test aside: one in five, drawn from those of each source and class alike.
 
@@ -34,7 +151,7 @@ def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
     DatasetError
         If there are too few scenes of a class for the test and the folds.
     """
-    labels, scenes = table.labels, table.column("scene")
+    labels, scenes = table.labels, table.scenes
     needed = folds + 2
     for value, name in enumerate(("sharp", "blurred")):
         count = len(set(scenes[labels == value]))
@@ -55,28 +172,71 @@ def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
     return Split(np.flatnonzero(~in_test), np.flatnonzero(in_test))
 
 
-def cut_folds(table: FeatureTable, *, folds: int, seed: int) -> list[Split]:
-    """Cut the table into folds that keep scenes whole.
+def cut_folds(table: FeatureTable, *, folds: int, seed: int, rows: Rows | None = None) -> list[Split]:
+    """Cut rows into folds that keep scenes whole.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled.
+    folds : int
+        At least 2.
+    seed : int
+    rows : ndarray of shape (n_rows,), intp, optional
+        Those to cut; by default all of the table.
+
+    Returns
+    -------
+    list of Split
+        Their rows count among `rows`.
 
     Raises
     ------
     DatasetError
         If a fold would have one class only.
     """
-    labels, scenes = table.labels, table.column("scene")
-    strata = np.asarray([f"{label} {source}" for label, source in zip(labels, table.sources, strict=True)])
+    rows = np.arange(len(table)) if rows is None else rows
+    labels, scenes, sources = table.labels[rows], table.scenes[rows], table.sources[rows]
+    strata = np.asarray([f"{label} {source}" for label, source in zip(labels, sources, strict=True)])
     if min(np.unique(strata, return_counts=True)[1]) < folds:
         strata = labels
     splits: list[Split] = []
-    if min(np.bincount(labels)) >= folds:
+    if len(set(labels)) == 2 and min(np.bincount(labels)) >= folds:
         cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        splits = [Split(*rows) for rows in cutter.split(table.features, strata, scenes)]
-    if not splits or any(len(set(labels[rows])) < 2 for split in splits for rows in (split.train, split.test)):
+        splits = [Split(*split) for split in cutter.split(rows, strata, scenes)]
+    if not splits or any(len(set(labels[part])) < 2 for split in splits for part in (split.train, split.test)):
         raise DatasetError(
             f"{folds} folds that keep scenes whole and hold sharp and blurred photos each were needed, but "
             f"{len(set(scenes))} scenes do not allow them: add photos of other scenes, or lower --folds"
         )
     return splits
+
+
+def cut_folds_within_sources(table: FeatureTable, *, folds: int, seed: int) -> dict[str, list[Split]]:
+    """Cut each source into folds of its own that keep scenes whole.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled.
+    folds : int
+        Of each source, at least 2.
+    seed : int
+
+    Returns
+    -------
+    dict of str to list of Split
+        By source; no folds where a source has one class only, or too few scenes.
+    """
+    found: dict[str, list[Split]] = {}
+    for source in sorted(set(table.sources)):
+        rows = np.flatnonzero(table.sources == source)
+        try:
+            splits = cut_folds(table, folds=folds, seed=seed, rows=rows)
+        except DatasetError:
+            splits = []
+        found[str(source)] = [Split(rows[split.train], rows[split.test]) for split in splits]
+    return found
 
 
 def leave_sources_out(table: FeatureTable) -> list[Split]:
@@ -90,7 +250,7 @@ def leave_sources_out(table: FeatureTable) -> list[Split]:
     DatasetError
         If there are not two sources that can be left out.
     """
-    labels, scenes = table.labels, table.column("scene")
+    labels, scenes = table.labels, table.scenes
     splits = []
     for source in sorted(set(table.sources)):
         out = table.sources == source
@@ -103,15 +263,3 @@ def leave_sources_out(table: FeatureTable) -> list[Split]:
             f"{len(splits)}: add a source, or validate by scenes (--validate scenes)"
         )
     return splits
-
-
-def weigh_rows(table: FeatureTable, *, even: bool = False) -> NDArray[np.float32]:
-    """Weigh the rows, so that large sources do not drown small ones; the mean weight is 1.
-
-    Each class of each source counts by the square root of its number of photos or, if `even`, like every other. What is
-    calibrated with even weights assumes that one photo in two is blurred, whatever the training's share was.
-    """
-    groups = np.asarray([f"{label} {source}" for label, source in zip(table.labels, table.sources, strict=True)])
-    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
-    weights = 1 / (count if even else np.sqrt(count))[group]
-    return np.asarray(weights / weights.mean(), dtype=np.float32)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.features import (
     ANSWERS,
@@ -131,6 +133,80 @@ class FeatureTable:
         textured = has_texture(self.features, self.feature_set)
         flat = [SkippedPhoto(self.photos[row].path, TOO_LITTLE_TEXTURE, True) for row in np.flatnonzero(~textured)]
         return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
+
+    @property
+    def scenes(self) -> NDArray[np.str_]:
+        """The scene of each row."""
+        return self.column("scene")
+
+    @property
+    def strengths(self) -> NDArray[np.float64]:
+        """The true strength of each row's blur in pixels; NaN where it is unknown."""
+        return self.column("strength_px")
+
+    @property
+    def kinds(self) -> NDArray[np.str_]:
+        """The kind of each row's blur, a name out of `BLURS`; empty where it is sharp or unknown."""
+        return self.column("kind")
+
+    @property
+    def tiers(self) -> NDArray[np.str_]:
+        """The group that its source puts each row in, or empty."""
+        return self.column("tier")
+
+    @property
+    def families(self) -> NDArray[np.str_]:
+        """What each row's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
+        return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in self.kinds])
+
+    @cached_property
+    def weights(self) -> NDArray[np.float32]:
+        """Weights that keep large sources from drowning small ones; their mean is 1.
+
+        Each class of each source counts by the square root of its number of photos.
+        """
+        return self._weigh(np.sqrt)
+
+    @cached_property
+    def even_weights(self) -> NDArray[np.float32]:
+        """Weights by which each class of each source counts alike; their mean is 1.
+
+        A probability that is calibrated with them assumes that one photo in two is blurred.
+        """
+        return self._weigh(lambda count: count)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many photos, blurred photos and scenes: ``n``, ``n_blurred``, ``n_scenes``."""
+        return {"n": len(self), "n_blurred": int(self.labels.sum()), "n_scenes": len(set(self.scenes))}
+
+    @property
+    def source_counts(self) -> dict[str, int]:
+        """How many photos each source has."""
+        return {str(source): int((self.sources == source).sum()) for source in sorted(set(self.sources))}
+
+    def _weigh(self, discount: Callable[[NDArray[np.intp]], NDArray[Any]]) -> NDArray[np.float32]:
+        groups = np.asarray([f"{label} {source}" for label, source in zip(self.labels, self.sources, strict=True)])
+        _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+        weights = 1 / discount(count)[group]
+        return np.asarray(weights / weights.mean(), dtype=np.float32)
+
+    def prepare_training(self) -> FeatureTable:
+        """Skip photos with too little texture, and give each photo without a scene one of its own.
+
+        Raises
+        ------
+        ValueError
+            If the table holds what a net needs or answers: trees learn from measured features only.
+        """
+        chosen = find_feature_set(self.feature_set)
+        if chosen.for_nets or chosen.answers:
+            raise ValueError(
+                f"trees learn from what is measured on photos, but the table is of {self.feature_set}, which a net "
+                f"needs or answers: make it of {DEFAULT_FEATURE_SET}"
+            )
+        photos = tuple(replace(photo, scene=photo.scene or photo.path) for photo in self.photos)
+        return replace(self, photos=photos).without_flat()
 
     def digests(self) -> tuple[str, ...]:
         """Mark each row's picture by its features, 16 digits: the same picture has the same mark, whatever its name."""
