@@ -26,7 +26,7 @@ from blurgate import BlurModel, FeatureTable, build_table, make_dataset, train
 from blurgate.camera import draw_camera
 from blurgate.evaluation import Numbers, measure_ranking
 from blurgate.features import DEFAULT_FEATURE_SET
-from blurgate.images import read_gray, read_rgb
+from blurgate.photos.images import read_gray, read_rgb
 from blurgate.table import join_tables
 
 MADE_FROM = ("sharp/bsds500", "sharp/sun_hays80", "sharp/unsplash")

@@ -19,7 +19,7 @@ import numpy as np
 from blurgate import BlurModel, FeatureTable, load_sources, read_gray, train
 from blurgate.evaluation import Numbers, measure_ranking
 from blurgate.features import variance_of_laplacian
-from blurgate.finding import find_photos
+from blurgate.photos.finding import find_photos
 
 RUNS = [("sharp/bsds500", "classic"), ("sharp/bsds500", "camera"), ("eyes", "classic"), ("eyes", "camera")]
 KEPT = ("n", "n_scenes", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece", "confusion_matrix")

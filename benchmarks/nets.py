@@ -30,9 +30,9 @@ from blurgate.boosters import predict_left_out
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.images import read_gray
 from blurgate.model import to_probability
 from blurgate.nets import Net
+from blurgate.photos.images import read_gray
 from blurgate.splits import Split
 from blurgate.table import join_tables
 from blurgate.threads import run_in_order

@@ -37,9 +37,9 @@ import blurgate
 from blurgate import features, kernel
 from blurgate.blocks import BANDS
 from blurgate.demo import load_photographs
-from blurgate.finding import find_photos
-from blurgate.images import encode_jpeg, read_rgb
 from blurgate.model import load_model
+from blurgate.photos.finding import find_photos
+from blurgate.photos.images import encode_jpeg, read_rgb
 
 Numbers = dict[str, Any]
 SIZES = {"512x512": (512, 512, 200), "1920x1080": (1920, 1080, 48), "4000x3000": (4000, 3000, 12)}  # and how many

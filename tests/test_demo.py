@@ -6,7 +6,7 @@ import pytest
 
 from blurgate.demo import MADE, cut_tiles, load_photographs, run_demo
 from blurgate.errors import DatasetError
-from blurgate.finding import find_photos
+from blurgate.photos.finding import find_photos
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from blurgate.features import (
     has_texture,
     variance_of_laplacian,
 )
-from blurgate.finding import find_photos
-from blurgate.images import read_gray
+from blurgate.photos.finding import find_photos
+from blurgate.photos.images import read_gray
 
 COLUMNS = FEATURE_SETS["dct18"].columns
 (CLASSIC,) = FEATURE_SETS["dct18"].groups

@@ -5,8 +5,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from blurgate import features
 from blurgate.features import FEATURE_SETS, BandGroup, EdgeGroup, FeatureSet
-from blurgate.finding import find_photos
-from blurgate.images import read_gray
+from blurgate.photos.finding import find_photos
+from blurgate.photos.images import read_gray
 
 kernel = pytest.importorskip("blurgate.kernel", reason="needs the extra fast", exc_type=ImportError)
 

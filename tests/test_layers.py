@@ -8,7 +8,11 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "blurgate"
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
-FILES = {path.stem: ast.parse(path.read_text()) for path in SOURCE.glob("*.py")}
+FILES = {
+    path.stem: ast.parse(path.read_text())
+    for path in SOURCE.rglob("*.py")
+    if path.stem != "__init__" or path.parent == SOURCE
+}
 
 
 def rooms_in_order():
@@ -26,7 +30,9 @@ def imports(tree):
 
 
 def rooms_imported(tree):
-    return {name.split(".")[1] for name in imports(tree) if name.startswith("blurgate.")} & set(FILES)
+    return {part for name in imports(tree) if name.startswith("blurgate.") for part in name.split(".")[1:3]} & set(
+        FILES
+    )
 
 
 def users_of(package):

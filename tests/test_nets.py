@@ -10,9 +10,9 @@ from PIL import Image
 
 from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
 from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
-from blurgate.images import read_gray
 from blurgate.model import SHIPPED, load_model
 from blurgate.nets import FIELD, MOST_PIXELS, Net
+from blurgate.photos.images import read_gray
 from test_model import card_with, rewrite
 
 MODELS = ["net_model", "joint_model"]

@@ -8,8 +8,8 @@ from PIL import Image
 from blurgate import scanning
 from blurgate.errors import BlurgateError, PhotoError
 from blurgate.features import extract_features
-from blurgate.images import read_gray
 from blurgate.model import load_model
+from blurgate.photos.images import read_gray
 from blurgate.scanning import MANY, _find_torch, find_engine, scan
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from blurgate.errors import DatasetError, MissingExtraError
 from blurgate.features import FEATURE_SETS, extract_features
-from blurgate.images import read_gray
 from blurgate.labels import is_labelled
+from blurgate.photos.images import read_gray
 from blurgate.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from blurgate.evaluation import evaluate
     from blurgate.features import extract_features
     from blurgate.gallery import write_gallery
-    from blurgate.images import read_gray
     from blurgate.model import BlurModel, load, load_model
+    from blurgate.photos.images import read_gray
     from blurgate.preview import draw_preview
     from blurgate.report import write_report
     from blurgate.scanning import scan
@@ -54,7 +54,7 @@ _ROOMS = {
     "evaluation": ("evaluate",),
     "features": ("extract_features",),
     "gallery": ("write_gallery",),
-    "images": ("read_gray",),
+    "photos.images": ("read_gray",),
     "model": ("BlurModel", "load", "load_model"),
     "preview": ("draw_preview",),
     "report": ("write_report",),

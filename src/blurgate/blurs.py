@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
-from blurgate.images import RGB
+from blurgate.photos.images import RGB
 
 Kernel: TypeAlias = NDArray[np.float64]  # odd sides, sum 1
 Linear: TypeAlias = NDArray[np.float32]  # (height, width, 3), linear light, 1.0 = white

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.blurs import Linear, to_linear, to_rgb
 from blurgate.errors import needs_extra
-from blurgate.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
+from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
 
 with needs_extra("train", "Making blurred photos"):
     from scipy import ndimage

@@ -339,7 +339,7 @@ def scan(
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
-    from blurgate.images import leave_limit_to_us
+    from blurgate.photos.images import leave_limit_to_us
     from blurgate.run import ScanRequest, run_scan
 
     leave_limit_to_us()

@@ -15,8 +15,8 @@ from blurgate.errors import DatasetError, needs_extra
 from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.files import whole_file
 from blurgate.formats import write_csv
-from blurgate.images import RGB, encode_jpeg, read_rgb
 from blurgate.model import load_model
+from blurgate.photos.images import RGB, encode_jpeg, read_rgb
 from blurgate.preview import write_preview
 from blurgate.scanning import scan
 from blurgate.table import build_table, write_table

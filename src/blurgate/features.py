@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from blurgate.arrays import Array, array_namespace
 from blurgate.blocks import BANDS, BLOCK, split_blocks, take_band, transform_blocks
 from blurgate.edges import DIRECTIONS, EDGES, contrast
-from blurgate.images import Gray, count_halvings
+from blurgate.photos.images import Gray, count_halvings
 from blurgate.statistics import STATISTICS
 
 DEFAULT_FEATURE_SET = "block99"

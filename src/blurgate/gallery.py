@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from blurgate.files import whole_file
-from blurgate.images import thumbnail
+from blurgate.photos.images import thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 from blurgate.verdicts import Verdict
 

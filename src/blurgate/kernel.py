@@ -32,7 +32,7 @@ from blurgate.features import (
     find_feature_set,
     pool_scales,
 )
-from blurgate.images import Gray
+from blurgate.photos.images import Gray
 
 with needs_extra("fast", "Compiled code"):
     import numba

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import DatasetError
-from blurgate.finding import find_photos
+from blurgate.photos.finding import find_photos
 from blurgate.verdicts import LABELS
 
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.features import ANSWERS, extract_features, find_feature_set, has_texture
 from blurgate.files import whole_file
-from blurgate.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
 from blurgate.nets import Net
+from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
 from blurgate.trees import Trees, read_trees
 from blurgate.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 
@@ -159,7 +159,7 @@ class BlurModel:
         Parameters
         ----------
         photo : path, bytes, ndarray or PIL image
-            See `blurgate.images.read_gray`.
+            See `blurgate.photos.images.read_gray`.
 
         Raises
         ------
@@ -180,7 +180,7 @@ class BlurModel:
             Gray and the name of a feature set -> features; `blurgate.features.extract_features`, one that gives the
             same, or the first step of one: see `blurgate.scanning.Engine`.
         max_megapixels : float
-            See `blurgate.images.read_gray`.
+            See `blurgate.photos.images.read_gray`.
 
         Raises
         ------

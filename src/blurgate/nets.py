@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from blurgate.blocks import BLOCK
 from blurgate.errors import needs_extra
-from blurgate.images import Gray
+from blurgate.photos.images import Gray
 
 FIELD = 192  # pixels: the side of the pictures that nets are trained on
 MOST_PIXELS = 2**20  # of a photo that is looked at: memory is bounded whatever its shape

@@ -15,7 +15,7 @@ from blurgate.blocks import BANDS
 from blurgate.errors import needs_extra
 from blurgate.evaluation import Evaluation, Numbers
 from blurgate.files import whole_file
-from blurgate.images import thumbnail
+from blurgate.photos.images import thumbnail
 
 with needs_extra("report", "A report"):
     import jinja2

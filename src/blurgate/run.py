@@ -14,11 +14,11 @@ from typing import IO, Any, TypeAlias
 from blurgate.errors import OutputError
 from blurgate.files import check_outputs, check_place, whole_file
 from blurgate.filing import Filing
-from blurgate.finding import AnyPath, walk_photos
 from blurgate.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.gallery import write_gallery
-from blurgate.images import MAX_MEGAPIXELS
 from blurgate.model import SHIPPED, BlurModel, load_model
+from blurgate.photos.finding import AnyPath, walk_photos
+from blurgate.photos.images import MAX_MEGAPIXELS
 from blurgate.progress import Tally
 from blurgate.records import forget
 from blurgate.scanning import scan
@@ -43,7 +43,7 @@ class ScanRequest:
         the folder that they come from.
     model : BlurModel, path or {'trees', 'net', 'both'}
     include, exclude : sequence of str
-        Patterns; see `blurgate.finding.walk_photos`.
+        Patterns; see `blurgate.photos.finding.walk_photos`.
     threshold : float, optional
         0 to 1; by default the model's.
     review : (float, float), optional

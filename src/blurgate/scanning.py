@@ -18,9 +18,9 @@ from PIL import Image
 
 from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_extra
 from blurgate.features import DEFAULT_FEATURE_SET, extract_features, extract_many
-from blurgate.finding import AnyPath, refuse_missing, walk_photos
-from blurgate.images import MAX_MEGAPIXELS, Gray, Photo
 from blurgate.model import BlurModel, Measurement, load_model
+from blurgate.photos.finding import AnyPath, refuse_missing, walk_photos
+from blurgate.photos.images import MAX_MEGAPIXELS, Gray, Photo
 from blurgate.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.verdicts import Evidence, Verdict, decide
@@ -65,13 +65,13 @@ def scan(
     Parameters
     ----------
     photos : path, photo, iterable of these, or table
-        Folders are searched for photos: see `blurgate.finding.walk_photos`. What else is a photo
-        `blurgate.images.read_gray` says. Of a table (pandas, polars, a Hugging Face dataset: whatever has named
+        Folders are searched for photos: see `blurgate.photos.finding.walk_photos`. What else is a photo
+        `blurgate.photos.images.read_gray` says. Of a table (pandas, polars, a Hugging Face dataset: whatever has named
         columns) each row is a photo, by its path or its bytes, and has one verdict.
     column : str, optional
         Of a table; by default ``path``, ``file``, ``image``, ``photo`` or ``bytes``.
     include, exclude, leave_out
-        What to judge in folders: see `blurgate.finding.walk_photos`.
+        What to judge in folders: see `blurgate.photos.finding.walk_photos`.
     model : BlurModel, path or {'trees', 'net', 'both'}, optional
         What judges, or where it is, see `load_model`; by default the trees that ship.
     threshold : float, optional

@@ -29,7 +29,6 @@ from blurgate.features import (
     variance_of_laplacian,
 )
 from blurgate.files import whole_file
-from blurgate.images import read_gray
 from blurgate.labels import (
     LabelledPhoto,
     is_label_list,
@@ -40,6 +39,7 @@ from blurgate.labels import (
     refuse_repeats,
 )
 from blurgate.nets import Net
+from blurgate.photos.images import read_gray
 from blurgate.threads import Track, no_track, run_in_order
 from blurgate.verdicts import LABELS, TOO_LITTLE_TEXTURE
 

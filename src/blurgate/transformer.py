@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
 from blurgate.features import DEFAULT_FEATURE_SET, extract_features, find_feature_set
-from blurgate.images import Photo, read_gray
+from blurgate.photos.images import Photo, read_gray
 from blurgate.threads import run_in_order
 
 with needs_extra("train", "A transformer of scikit-learn's"):
@@ -49,7 +49,7 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Parameters
         ----------
         X : iterable of photos
-            Paths, bytes, arrays or PIL images; see `blurgate.images.read_gray`.
+            Paths, bytes, arrays or PIL images; see `blurgate.photos.images.read_gray`.
 
         Returns
         -------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from blurgate.images import MIN_SIDE
+from blurgate.photos.images import MIN_SIDE
 
 LABELS = ("sharp", "blurred")  # position = class
 TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import PhotoError, SmallPhotoError
-from blurgate.images import encode_jpeg, read_gray, read_rgb, thumbnail
+from blurgate.photos.images import encode_jpeg, read_gray, read_rgb, thumbnail
 
 
 def encode(picture, format, **options):

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import PhotoError
-from blurgate.finding import find_photos, walk_photos
+from blurgate.photos.finding import find_photos, walk_photos
 
 
 @pytest.fixture

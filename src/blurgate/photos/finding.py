@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from blurgate.errors import PhotoError
-from blurgate.images import is_picture
+from blurgate.photos.images import is_picture
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
