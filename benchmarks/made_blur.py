@@ -18,7 +18,7 @@ import numpy as np
 
 from blurgate import BlurModel, FeatureTable, load_sources, read_gray, train
 from blurgate.evaluation import Numbers, measure_ranking
-from blurgate.features import variance_of_laplacian
+from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 
 RUNS = [("sharp/bsds500", "classic"), ("sharp/bsds500", "camera"), ("eyes", "classic"), ("eyes", "camera")]

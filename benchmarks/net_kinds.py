@@ -12,7 +12,7 @@ from scipy import fft
 from torch import Tensor, nn
 from torch.nn import functional
 
-from blurgate.blocks import BLOCK
+from blurgate.measuring.blocks import BLOCK
 
 WINDOW = 5  # blocks on a side of the window that brightness and contrast are taken from
 LEAST_CONTRAST = 1.5  # grey levels: less than that is noise of the last bit

@@ -20,7 +20,7 @@ import numpy as np
 from blurgate import BlurModel, FeatureTable, __version__, load_model
 from blurgate.calibration import choose_threshold
 from blurgate.evaluation import Numbers, measure_calibration, measure_decisions, measure_ranking, price_threshold
-from blurgate.features import find_feature_set
+from blurgate.measuring.features import find_feature_set
 from blurgate.model import Card, to_probability
 from blurgate.nets import Net
 from blurgate.table import join_tables

@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.camera import Camera, draw_camera
 from blurgate.dataset import MAX_SIDE, draw_blur
-from blurgate.features import variance_of_laplacian
 from blurgate.files import whole_file
+from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import RGB, encode_jpeg, read_gray
 from workers import open_workers

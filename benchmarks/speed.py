@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import blurgate
-from blurgate import features, kernel
-from blurgate.blocks import BANDS
 from blurgate.demo import load_photographs
+from blurgate.measuring import features, kernel
+from blurgate.measuring.blocks import BANDS
 from blurgate.model import load_model
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import encode_jpeg, read_rgb

@@ -11,7 +11,7 @@ from PIL import Image
 
 from blurgate import BlurModel, build_table, make_dataset, train
 from blurgate.demo import load_photographs
-from blurgate.features import find_feature_set
+from blurgate.measuring.features import find_feature_set
 from blurgate.model import Card
 from blurgate.nets import Net
 

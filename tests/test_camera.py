@@ -6,7 +6,7 @@ from PIL import Image
 
 from blurgate.blurs import to_linear
 from blurgate.camera import Camera, draw_camera
-from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray, read_rgb
 
 PLAIN = {

@@ -17,8 +17,8 @@ import pytest
 
 from blurgate import cli
 from blurgate.dataset import RECIPES
-from blurgate.features import FEATURE_SETS
 from blurgate.formats import WRITERS
+from blurgate.measuring.features import FEATURE_SETS
 from blurgate.table import write_table
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from blurgate.blurs import BLURS
 from blurgate.cli import app
-from blurgate.statistics import STATISTICS
+from blurgate.measuring.statistics import STATISTICS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

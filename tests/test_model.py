@@ -10,7 +10,7 @@ from PIL import Image
 
 from blurgate.blurs import BLURS
 from blurgate.errors import ModelFileError, PhotoError
-from blurgate.features import FEATURE_SETS
+from blurgate.measuring.features import FEATURE_SETS
 from blurgate.model import load_model, to_probability
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate.features import variance_of_laplacian
+from blurgate.measuring.laplacian import variance_of_laplacian
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

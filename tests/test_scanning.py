@@ -1,16 +1,14 @@
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate import scanning
-from blurgate.errors import BlurgateError, PhotoError
-from blurgate.features import extract_features
+from blurgate.errors import PhotoError
+from blurgate.measuring import engines
+from blurgate.measuring.engines import load_torch
 from blurgate.model import load_model
-from blurgate.photos.images import read_gray
-from blurgate.scanning import MANY, _find_torch, find_engine, scan
+from blurgate.scanning import scan
 
 
 def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(sharp_folder, model, tmp_path):
@@ -72,38 +70,13 @@ def test_every_engine_gives_the_same_verdicts(sharp_folder):
         assert one.probability == pytest.approx(other.probability, abs=0.02)  # a split may fall between two roundings
 
 
-def test_many_photos_are_worth_compiled_code(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
-    from blurgate import features, kernel
-
-    assert find_engine(count=MANY - 1).begin is features.extract_features
-    assert find_engine(count=MANY).begin is kernel.extract_features
-    assert find_engine("numpy", count=10 * MANY).begin is features.extract_features
-    assert find_engine("compiled", count=1).begin is kernel.extract_features
-    monkeypatch.setitem(sys.modules, "blurgate.kernel", None)
-    assert find_engine(count=MANY).begin is features.extract_features
-    with pytest.raises(BlurgateError, match="compiled code was asked for, but numba fails .ModuleNotFoundError"):
-        find_engine("compiled", count=MANY)
-
-
-def test_torch_measures_photos_of_all_sizes_together(sharp_folder):
-    pytest.importorskip("torch", reason="needs the extra gpu")
-    gray = read_gray(min(sharp_folder.iterdir()))
-    planes = [gray, gray[:100, :90], np.tile(gray, (3, 4)), gray[::-1]]
-    engine = _find_torch("cpu")
-    found = engine.finish([engine.begin(plane, "block99") for plane in planes], "block99")
-    for features, plane in zip(found, planes, strict=True):
-        np.testing.assert_allclose(features, extract_features(plane), rtol=1e-4)
-    assert engine.finish([], "block99") == []
-
-
 def test_a_scan_on_torch_gives_the_same_verdicts(sharp_folder, tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="needs the extra gpu")
     (tmp_path / "no.jpg").write_text("no photo")
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "small.png")
     paths = [tmp_path / "no.jpg", sharp_folder, tmp_path / "small.png"]
     by_numpy = list(scan(paths, engine="numpy"))
-    monkeypatch.setattr(scanning, "_find_torch", lambda device: _find_torch("cpu"))
+    monkeypatch.setattr(engines, "load_torch", lambda device: load_torch("cpu"))
     by_torch = list(scan(paths, device="cuda"))
     assert [(v.path, v.decision, v.reason, v.error) for v in by_torch] == [
         (v.path, v.decision, v.reason, v.error) for v in by_numpy
@@ -129,19 +102,6 @@ def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
     next(verdicts)
     assert len(opened) < 30 < 3 * 48
     assert len(list(verdicts)) == len(opened) - 1
-
-
-def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
-    from blurgate import kernel
-
-    def fail(gray, feature_set):
-        raise EOFError("Ran out of input")
-
-    monkeypatch.setattr(kernel, "extract_features", fail)
-    assert find_engine(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match=r"numba fails .EOFError: Ran out of input.: delete the folder"):
-        find_engine("compiled", count=1)
 
 
 def test_one_path_needs_no_list(sharp_folder, model):

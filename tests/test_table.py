@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import DatasetError, MissingExtraError
-from blurgate.features import FEATURE_SETS, extract_features
 from blurgate.labels import is_labelled
+from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray
 from blurgate.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
         StudyFileError,
     )
     from blurgate.evaluation import evaluate
-    from blurgate.features import extract_features
     from blurgate.gallery import write_gallery
+    from blurgate.measuring.features import extract_features
+    from blurgate.measuring.transformer import BlurFeatures
     from blurgate.model import BlurModel, load, load_model
     from blurgate.photos.images import read_gray
     from blurgate.preview import draw_preview
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
     from blurgate.training import load_sources, train
-    from blurgate.transformer import BlurFeatures
     from blurgate.verdicts import Verdict
 
 __version__ = "0.1.0"
@@ -52,7 +52,7 @@ _ROOMS = {
         "StudyFileError",
     ),
     "evaluation": ("evaluate",),
-    "features": ("extract_features",),
+    "measuring.features": ("extract_features",),
     "gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
     "model": ("BlurModel", "load", "load_model"),
@@ -61,7 +61,7 @@ _ROOMS = {
     "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "training": ("load_sources", "train"),
-    "transformer": ("BlurFeatures",),
+    "measuring.transformer": ("BlurFeatures",),
     "verdicts": ("Verdict",),
 }
 

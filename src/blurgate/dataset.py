@@ -23,8 +23,8 @@ from PIL import Image
 from blurgate.blurs import BLURS, Kernel, KernelBlur, LibraryBlur, Linear, convolve, kernel_strength
 from blurgate.camera import Camera, draw_camera
 from blurgate.errors import DatasetError, PhotoError, needs_extra
-from blurgate.features import variance_of_laplacian
 from blurgate.files import whole_folder
+from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
 from blurgate.threads import Track, no_track, run_in_order

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.files import whole_file
 from blurgate.formats import write_csv
+from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.model import load_model
 from blurgate.photos.images import RGB, encode_jpeg, read_rgb
 from blurgate.preview import write_preview

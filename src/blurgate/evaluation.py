@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
+from blurgate.measuring.laplacian import CUSTOMARY_CUTOFF
 from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
 from blurgate.verdicts import LABELS
@@ -29,7 +30,6 @@ Numbers: TypeAlias = dict[str, Any]
 
 CUTOFFS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
-CUSTOMARY_CUTOFF = 100.0  # of the variance of the Laplacian: the line that is copied everywhere
 N_MISTAKES = 20
 
 

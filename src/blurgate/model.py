@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.features import ANSWERS, extract_features, find_feature_set, has_texture
 from blurgate.files import whole_file
+from blurgate.measuring.features import ANSWERS, extract_features, find_feature_set, has_texture
 from blurgate.nets import Net
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
 from blurgate.trees import Trees, read_trees
@@ -65,7 +65,7 @@ class Card:
     Parameters
     ----------
     feature_set : str
-        As `blurgate.features.find_feature_set` takes it.
+        As `blurgate.measuring.features.find_feature_set` takes it.
     columns : tuple of str
         The feature columns it was trained on.
     slope, intercept : float
@@ -177,8 +177,8 @@ class BlurModel:
         ----------
         photo : path, bytes, ndarray or PIL image
         extract : callable
-            Gray and the name of a feature set -> features; `blurgate.features.extract_features`, one that gives the
-            same, or the first step of one: see `blurgate.scanning.Engine`.
+            (gray, name of a feature set) -> features, or what an engine needs to finish them; see
+            `blurgate.measuring.engines.Engine.begin`.
         max_megapixels : float
             See `blurgate.photos.images.read_gray`.
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.blocks import BLOCK
 from blurgate.errors import needs_extra
+from blurgate.measuring.blocks import BLOCK
 from blurgate.photos.images import Gray
 
 FIELD = 192  # pixels: the side of the pictures that nets are trained on
@@ -26,8 +26,7 @@ class Net:
     ----------
     onnx : bytes
         The file: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of 8, -> ``answers`` of
-        shape (1, 2), `blurgate.features.ANSWERS`, and ``map`` of shape (1, rows, columns), the log-odds of blurred
-        place by place.
+        shape (1, 2), see `ANSWERS`, and ``map`` of shape (1, rows, columns), the log-odds of blurred place by place.
 
     References
     ----------
@@ -54,7 +53,7 @@ class Net:
         Returns
         -------
         ndarray of shape (2,), float32
-            `blurgate.features.ANSWERS`.
+            `blurgate.measuring.features.ANSWERS`.
 
         Raises
         ------

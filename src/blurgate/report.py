@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from blurgate.blocks import BANDS
 from blurgate.errors import needs_extra
 from blurgate.evaluation import Evaluation, Numbers
 from blurgate.files import whole_file
+from blurgate.measuring.blocks import BANDS
 from blurgate.photos.images import thumbnail
 
 with needs_extra("report", "A report"):

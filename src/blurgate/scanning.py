@@ -6,28 +6,20 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from importlib import import_module
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from blurgate.errors import BlurgateError, MissingExtraError, PhotoError, needs_extra
-from blurgate.features import DEFAULT_FEATURE_SET, extract_features, extract_many
+from blurgate.errors import PhotoError
+from blurgate.measuring.engines import MANY, Engine
 from blurgate.model import BlurModel, Measurement, load_model
 from blurgate.photos.finding import AnyPath, refuse_missing, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS, Gray, Photo
+from blurgate.photos.images import MAX_MEGAPIXELS, Photo
 from blurgate.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.verdicts import Evidence, Verdict, decide
-
-ENGINES = ("auto", "numpy", "compiled")
-DEVICES = ("cpu", "cuda")
-MANY = 100  # photos from which on compiled code repays being loaded, and before long being compiled
 
 _BATCH = 16  # photos that the trees are asked about at once
 _EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
@@ -121,7 +113,6 @@ def scan(
     judging = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
     threshold = judging.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
-    _check_engine(engine, device)
     items, count = _list_items(photos, column, lambda paths: walk_photos(
         paths, include=include, exclude=exclude, leave_out=leave_out
     ))  # fmt: skip
@@ -137,16 +128,16 @@ def scan(
         return iter(())
     if not count:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
-    find = cache(partial(find_engine, engine, device, count=count, feature_set=judging.card.feature_set))
+    measuring = Engine(engine, device, count=count, feature_set=judging.card.feature_set)
     if not resume:
-        find()  # else not before there is a photo that has not been judged
-    found = _judge(judging, find, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
+        measuring.prepare()  # else not before there is a photo that has not been judged
+    found = _judge(judging, measuring, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
     return (decide(evidence, threshold, review) for evidence in found)
 
 
 def _judge(
     model: BlurModel,
-    find: Callable[[], Engine],
+    engine: Engine,
     items: Iterator[_Item],
     *,
     resume: AnyPath | None,
@@ -159,32 +150,32 @@ def _judge(
     def begin(item: _Item) -> tuple[_Item, Measurement]:
         path = item.path or _path_of(item.photo)
         try:
-            measured = model.measure(item.photo, extract=find().begin, max_megapixels=max_megapixels)
+            measured = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             return item, Measurement(Evidence(path, error=str(error)))
         return item, replace(measured, evidence=replace(measured.evidence, path=path))
 
     with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
-        begun = run_in_order(begin, _look_up(items, records, find) if records else items, jobs=jobs, known=known)
+        begun = run_in_order(begin, _look_up(items, records, engine) if records else items, jobs=jobs, known=known)
         while batch := list(islice(begun, _BATCH)):
-            found = model.judge(_finish([measured for _, measured in batch], find, model.card.feature_set))
+            found = model.judge(_finish([measured for _, measured in batch], engine, model.card.feature_set))
             if records:
                 judged = zip((item.status for item, _ in batch), found, strict=True)
                 records.add((status, evidence) for status, evidence in judged if status and not evidence.error)
             yield from found
 
 
-def _finish(batch: list[Measurement], find: Callable[[], Engine], feature_set: str) -> list[Measurement]:
+def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[Measurement]:
     places = [place for place, photo in enumerate(batch) if photo.features is not None]
     if not places:
         return batch
-    finished = find().finish([batch[place].features for place in places], feature_set)
+    finished = engine.finish([batch[place].features for place in places], feature_set)
     for place, features in zip(places, finished, strict=True):
         batch[place] = replace(batch[place], features=features)
     return batch
 
 
-def _look_up(items: Iterable[_Item], records: Records, find: Callable[[], Engine]) -> Iterator[_Item]:
+def _look_up(items: Iterable[_Item], records: Records, engine: Engine) -> Iterator[_Item]:
     for item in items:
         if not isinstance(item.photo, str):
             yield item
@@ -196,7 +187,7 @@ def _look_up(items: Iterable[_Item], records: Records, find: Callable[[], Engine
             continue
         known = records.find(item.photo, status)
         if not known:
-            find()  # here, on the main thread, where compiling can be interrupted
+            engine.prepare()  # here, on the main thread, where compiling can be interrupted
         yield _Item(evidence=known) if known else _Item(item.photo, status=status)
 
 
@@ -265,70 +256,3 @@ def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
         isinstance(review, Sequence) and len(review) == 2 and 0 <= review[0] <= review[1] <= 1
     ):
         raise ValueError(f"review must be two probabilities, the lower one first, got {review}")
-
-
-@dataclass(frozen=True)
-class Engine:
-    """What measures photos, in two steps.
-
-    Parameters
-    ----------
-    begin : callable
-        Gray and the name of a feature set -> what `finish` takes; done for one photo at a time, on any thread.
-    finish : callable
-        What `begin` gave for some photos, and the name of the feature set -> their features; done on one thread, while
-        others begin with the next.
-    """
-
-    begin: Callable[[Gray, str], Any]
-    finish: Callable[[list[Any], str], Sequence[NDArray[np.float32]]] = lambda features, _: features
-
-
-def find_engine(
-    engine: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
-) -> Engine:
-    """Look up what measures so many photos, and have it compiled where it needs that; see `scan`."""
-    _check_engine(engine, device)
-    if device == "cuda":
-        return _find_torch("cuda")
-    if engine == "numpy" or (engine == "auto" and count < MANY):
-        return Engine(extract_features)
-    try:
-        kernel = import_module("blurgate.kernel")
-        kernel.prepare(feature_set)
-    except Exception as error:  # not installed, of no fitting version, its cache damaged: numba has many ways to fail
-        if engine == "auto":
-            return Engine(extract_features)
-        if isinstance(error, MissingExtraError):
-            raise
-        raise BlurgateError(
-            f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
-            f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
-        ) from error
-    return Engine(kernel.extract_features)
-
-
-def _check_engine(engine: str, device: str) -> None:
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    if device not in DEVICES:
-        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
-    if device == "cuda" and engine == "compiled":
-        raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
-
-
-def _find_torch(device: str) -> Engine:
-    """Measure photos on a torch device in batches: while it works on one, threads decode and send the next."""
-    with needs_extra("gpu", "Measuring on a GPU"):
-        import torch
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("the device cuda was asked for, but torch finds none: leave --device out")
-
-    def send(gray: Gray, _: str) -> Any:
-        return torch.asarray(np.array(gray), device=device)
-
-    def measure(planes: list[Any], feature_set: str) -> list[NDArray[np.float32]]:
-        return list(torch.stack(extract_many(planes, feature_set)).cpu().numpy()) if planes else []
-
-    return Engine(send, measure)

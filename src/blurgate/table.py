@@ -19,15 +19,6 @@ from numpy.typing import NDArray
 
 from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
-from blurgate.features import (
-    ANSWERS,
-    DEFAULT_FEATURE_SET,
-    FEATURE_SETS,
-    extract_features,
-    find_feature_set,
-    has_texture,
-    variance_of_laplacian,
-)
 from blurgate.files import whole_file
 from blurgate.labels import (
     LabelledPhoto,
@@ -38,6 +29,15 @@ from blurgate.labels import (
     read_csv,
     refuse_repeats,
 )
+from blurgate.measuring.features import (
+    ANSWERS,
+    DEFAULT_FEATURE_SET,
+    FEATURE_SETS,
+    extract_features,
+    find_feature_set,
+    has_texture,
+)
+from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.nets import Net
 from blurgate.photos.images import read_gray
 from blurgate.threads import Track, no_track, run_in_order
@@ -65,7 +65,7 @@ class FeatureTable:
         One for each row.
     features : ndarray of shape (n_photos, n_features), float32
     feature_set : str
-        As `blurgate.features.find_feature_set` takes it; its columns name the columns of `features`.
+        As `blurgate.measuring.features.find_feature_set` takes it; its columns name the columns of `features`.
     variance_of_laplacian : ndarray of shape (n_photos,), float64
         The customary measure, to compare with, of the photo at the size at which it is looked at.
     skipped : tuple of SkippedPhoto

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
-from blurgate.features import DEFAULT_FEATURE_SET, extract_features, find_feature_set
+from blurgate.measuring.features import DEFAULT_FEATURE_SET, extract_features, find_feature_set
 from blurgate.photos.images import Photo, read_gray
 from blurgate.threads import run_in_order
 
@@ -23,7 +23,7 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     Parameters
     ----------
     feature_set : str
-        A name out of `blurgate.features.FEATURE_SETS`.
+        A name out of `blurgate.measuring.features.FEATURE_SETS`.
     jobs : int, optional
         Photos at work at the same time; by default one for each core.
 

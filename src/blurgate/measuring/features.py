@@ -1,6 +1,6 @@
 """Gray -> features: one vector for each photo.
 
-Written on the Python array API standard, like `blurgate.blocks` and `blurgate.statistics`.
+Written on the Python array API standard, like `blurgate.measuring.blocks` and `blurgate.measuring.statistics`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.arrays import Array, array_namespace
-from blurgate.blocks import BANDS, BLOCK, split_blocks, take_band, transform_blocks
-from blurgate.edges import DIRECTIONS, EDGES, contrast
-from blurgate.photos.images import Gray, count_halvings
-from blurgate.statistics import STATISTICS
+from blurgate.measuring.arrays import Array, array_namespace
+from blurgate.measuring.blocks import BANDS, BLOCK, split_blocks, take_band, transform_blocks
+from blurgate.measuring.edges import DIRECTIONS, EDGES, contrast
+from blurgate.measuring.statistics import STATISTICS
+from blurgate.photos.images import count_halvings
 
 DEFAULT_FEATURE_SET = "block99"
 ANSWERS = ("blurred", "strength")  # of a net: log-odds before calibration; log2 of the strength in pixels and a bit
@@ -330,23 +330,6 @@ def find_feature_set(name: str) -> FeatureSet:
         raise ValueError(f"feature set must be one of {', '.join(FEATURE_SETS)}, got {name!r}")
     chosen = FEATURE_SETS[measured]
     return replace(chosen, answers=tuple(f"{net}__{answer}" for answer in ANSWERS)) if net else chosen
-
-
-def variance_of_laplacian(gray: Gray) -> float:
-    """Take the measure that most projects copy, to compare with; what OpenCV's ``Laplacian(gray, CV_64F).var()`` gives.
-
-    Parameters
-    ----------
-    gray : ndarray of shape (height, width), uint8
-
-    References
-    ----------
-    .. [1] J. L. Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy: a comparative study",
-           ICPR 2000. :doi:`10.1109/ICPR.2000.903548`
-    """
-    padded = np.pad(gray, 1, mode="reflect").astype(np.int16)
-    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return float(np.var(around - 4 * padded[1:-1, 1:-1], dtype=np.float64))
 
 
 def mean_over_blocks(ordered: Array) -> Array:

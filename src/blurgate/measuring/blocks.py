@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from blurgate.arrays import Array, array_namespace
+from blurgate.measuring.arrays import Array, array_namespace
 
 BLOCK = 8  # pixels on each side
 

@@ -1,13 +1,12 @@
 """The statistics of a band: (n_coefficients, n_blocks) -> (n_blocks,).
 
-Written on the Python array API standard, like `blurgate.blocks`. A band without spread (all its coefficients alike, as
-in a flat block) has skewness and kurtosis 0; a band without any coefficient above zero has entropy 0. Nothing here is
-ever NaN.
+Written on the Python array API standard. In a band whose coefficients are all alike, as in a flat block, skewness and
+kurtosis are 0; in a band of zeros the entropy is 0. No statistic is ever NaN.
 """
 
 from __future__ import annotations
 
-from blurgate.arrays import Array, array_namespace
+from blurgate.measuring.arrays import Array, array_namespace
 
 
 def mean(band: Array) -> Array:

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from blurgate import features
-from blurgate.features import FEATURE_SETS, BandGroup, EdgeGroup, FeatureSet
+from blurgate.measuring import features
+from blurgate.measuring.features import FEATURE_SETS, BandGroup, EdgeGroup, FeatureSet
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray
 
-kernel = pytest.importorskip("blurgate.kernel", reason="needs the extra fast", exc_type=ImportError)
+kernel = pytest.importorskip("blurgate.measuring.kernel", reason="needs the extra fast", exc_type=ImportError)
 
 NAMES = ("astronaut", "chelsea", "page", "rocket", "hubble_deep_field", "coffee")
 

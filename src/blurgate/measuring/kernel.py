@@ -1,4 +1,4 @@
-"""Gray -> features, compiled: what `blurgate.features` gives, but for rounding, and several times as fast.
+"""Gray -> features, compiled: what `blurgate.measuring.features` gives, but for rounding, and several times as fast.
 
 Blocks, DCT and statistics are one pass over the plane. Thirty-two blocks lie side by side in the innermost loops: that
 is what the compiler turns into vector instructions. Nothing of the photo's size is allocated but the energies of its
@@ -18,10 +18,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.blocks import BANDS, BLOCK, NOISE_FLOOR
-from blurgate.edges import DIRECTIONS, EDGES, LEAST, SAME, WHOLE
 from blurgate.errors import needs_extra
-from blurgate.features import (
+from blurgate.measuring.blocks import BANDS, BLOCK, NOISE_FLOOR
+from blurgate.measuring.edges import DIRECTIONS, EDGES, LEAST, SAME, WHOLE
+from blurgate.measuring.features import (
     DEFAULT_FEATURE_SET,
     POOLS,
     BandGroup,
@@ -105,7 +105,7 @@ class _Plane:
 
 
 def extract_features(gray: Gray, feature_set: str = DEFAULT_FEATURE_SET) -> NDArray[np.float32]:
-    """Sum up a photo; see `blurgate.features.extract_features`.
+    """Sum up a photo; see `blurgate.measuring.features.extract_features`.
 
     Raises
     ------
@@ -141,7 +141,7 @@ class _Announcer(event.Listener):  # type: ignore[misc]
 
 
 def halve(gray: Gray) -> Gray:
-    """Halve a plane's sides; see `blurgate.features.halve`."""
+    """Halve a plane's sides; see `blurgate.measuring.features.halve`."""
     half = np.empty((gray.shape[0] // 2, gray.shape[1] // 2), np.uint8)
     _halve(gray, half)
     return half

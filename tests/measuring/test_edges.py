@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from blurgate.edges import DIRECTIONS, EDGES, contrast, half_rise, rise
+from blurgate.measuring.edges import DIRECTIONS, EDGES, contrast, half_rise, rise
 
 PIXELS = arrays(np.int16, (8, 8, 5), elements={"min_value": 0, "max_value": 255})
 

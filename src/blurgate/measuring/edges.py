@@ -3,7 +3,7 @@
 A sharp edge rises within a pixel or two, a blurred one over as many as the blur is wide. Each statistic is a ratio of
 two differences of gray, so that neither exposure nor contrast changes it. All are whole numbers, and exact.
 
-Written on the Python array API standard, like `blurgate.blocks`.
+Written on the Python array API standard, like `blurgate.measuring.blocks`.
 
 References
 ----------
@@ -14,7 +14,7 @@ References
 
 from __future__ import annotations
 
-from blurgate.arrays import Array, array_namespace
+from blurgate.measuring.arrays import Array, array_namespace
 
 DIRECTIONS = ("any", "horizontal", "vertical")
 

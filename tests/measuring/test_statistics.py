@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from blurgate.statistics import STATISTICS
+from blurgate.measuring.statistics import STATISTICS
 
 BANDS = arrays(np.float32, (21, 4), elements=st.floats(-2000, 2000, width=32, allow_subnormal=False))
 

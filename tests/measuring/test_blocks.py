@@ -4,7 +4,7 @@ import scipy.fft
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from blurgate.blocks import BANDS, split_blocks, take_band, transform_blocks
+from blurgate.measuring.blocks import BANDS, split_blocks, take_band, transform_blocks
 
 BLOCKS = arrays(np.uint8, (3, 8, 8))
 

@@ -7,16 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from blurgate.blocks import BANDS
 from blurgate.blurs import BLURS, KernelBlur
-from blurgate.features import (
+from blurgate.measuring.blocks import BANDS
+from blurgate.measuring.features import (
     FEATURE_SETS,
     block_statistics,
     extract_features,
     find_feature_set,
     has_texture,
-    variance_of_laplacian,
 )
+from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray
 

@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_array
 
 from blurgate import BlurFeatures
 from blurgate.errors import PhotoError
-from blurgate.features import FEATURE_SETS, extract_features
+from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray
 
 

@@ -1,0 +1,69 @@
+import sys
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from blurgate import measuring
+from blurgate.errors import BlurgateError
+from blurgate.measuring.engines import MANY, Engine, load_torch
+from blurgate.measuring.features import extract_features
+from blurgate.photos.images import read_gray
+
+
+def steps(name="auto", *, count):
+    return Engine(name, count=count).prepare()
+
+
+def test_many_photos_are_worth_compiled_code(monkeypatch):
+    pytest.importorskip("numba", reason="needs the extra fast")
+    from blurgate.measuring import kernel
+
+    assert steps(count=MANY - 1).begin is extract_features
+    assert steps(count=MANY).begin is kernel.extract_features
+    assert steps("numpy", count=10 * MANY).begin is extract_features
+    assert steps("compiled", count=1).begin is kernel.extract_features
+    monkeypatch.setitem(sys.modules, "blurgate.measuring.kernel", None)
+    monkeypatch.delattr(measuring, "kernel")
+    assert steps(count=MANY).begin is extract_features
+    with pytest.raises(BlurgateError, match="compiled code was asked for, but numba fails .ModuleNotFoundError"):
+        steps("compiled", count=MANY)
+
+
+def test_torch_measures_photos_of_all_sizes_together(sharp_folder):
+    pytest.importorskip("torch", reason="needs the extra gpu")
+    gray = read_gray(min(sharp_folder.iterdir()))
+    planes = [gray, gray[:100, :90], np.tile(gray, (3, 4)), gray[::-1]]
+    engine = load_torch("cpu")
+    found = engine.finish([engine.begin(plane, "block99") for plane in planes], "block99")
+    for one, plane in zip(found, planes, strict=True):
+        np.testing.assert_allclose(one, extract_features(plane), rtol=1e-4)
+    assert engine.finish([], "block99") == []
+
+
+def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
+    pytest.importorskip("numba", reason="needs the extra fast")
+    from blurgate.measuring import kernel
+
+    def fail(gray, feature_set):
+        raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(kernel, "extract_features", fail)
+    assert steps(count=MANY).begin is extract_features
+    with pytest.raises(BlurgateError, match=r"numba fails .EOFError: Ran out of input.: delete the folder"):
+        steps("compiled", count=1)
+
+
+def test_what_it_needs_is_loaded_once_whichever_thread_asks_first(monkeypatch):
+    loaded = []
+    engine = Engine("numpy", count=1)
+    find = engine._find_steps
+    monkeypatch.setattr(engine, "_find_steps", lambda: loaded.append(1) or find())
+    gray = np.zeros((64, 64), np.uint8)
+    threads = [Thread(target=engine.begin, args=(gray, "dct18")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded) == 1
+    assert engine.prepare() is engine.prepare()
