@@ -36,14 +36,14 @@ from blurgate.blurs import BLURS, defocus_kernel, kernel_strength
 from blurgate.boosters import fit_boosters, predict_left_out
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
+from blurgate.judging.model import to_probability
+from blurgate.judging.verdicts import Verdict
 from blurgate.labels import list_photos
 from blurgate.measuring.laplacian import variance_of_laplacian
-from blurgate.model import to_probability
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray, read_rgb
 from blurgate.splits import leave_sources_out
 from blurgate.threads import run_in_order
-from blurgate.verdicts import Verdict
 from default_model import build_tables
 
 CALIBRATION_PHOTOS, DRAWS = 50, 10

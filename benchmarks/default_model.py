@@ -1,6 +1,6 @@
 """Make the model that ships; print how it does on each source left out of training, as JSON.
 
-    python benchmarks/default_model.py ../shared/data/train --output src/blurgate/models/default.blurgate
+    python benchmarks/default_model.py ../shared/data/train --output src/blurgate/judging/shipped/trees.blurgate
 
 The argument is a folder with ``sharp/bsds500``, ``sharp/sun_hays80``, ``sharp/unsplash``, ``defocus_patches``,
 ``defocus_maps`` and ``eyes`` in it. The sharp photos are blurred by the recipe camera, each as four cameras would take

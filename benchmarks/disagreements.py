@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from blurgate import build_table, load_model, write_gallery
-from blurgate.verdicts import Verdict
+from blurgate.judging.verdicts import Verdict
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Make the net that ships, and weigh it against the trees that ship; print how it does, as JSON.
 
     pip install torch onnx onnxruntime
-    python benchmarks/net_model.py ../shared/data --work work --output src/blurgate/models/net.blurgate
+    python benchmarks/net_model.py ../shared/data --work work --output src/blurgate/judging/shipped/net.blurgate
 
 The argument is a folder with ``train`` in it, and with ``bench`` and ``probe``, which judge in the end and choose
 nothing. The net is trained three times: without each of two groups of sources, so that what is calibrated and weighed
@@ -20,9 +20,10 @@ import numpy as np
 from blurgate import BlurModel, FeatureTable, __version__, load_model
 from blurgate.calibration import choose_threshold
 from blurgate.evaluation import Numbers, measure_calibration, measure_decisions, measure_ranking, price_threshold
+from blurgate.judging.cards import Card
+from blurgate.judging.model import to_probability
+from blurgate.judging.nets import Net
 from blurgate.measuring.features import find_feature_set
-from blurgate.model import Card, to_probability
-from blurgate.nets import Net
 from blurgate.table import join_tables
 from default_model import LIMITS, TERMS
 from net_pictures import SHARD, SOURCES, draw_pictures

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blurgate.files import whole_file
-from blurgate.model import STRENGTH_OFFSET
+from blurgate.judging.model import STRENGTH_OFFSET
 from net_kinds import KINDS, MAPPED, PRECISE, Net
 from net_pictures import SOURCES
 

@@ -29,9 +29,9 @@ from blurgate import BlurModel, FeatureTable, build_table, load_model
 from blurgate.boosters import predict_left_out
 from blurgate.calibration import choose_threshold, fit_calibration
 from blurgate.evaluation import Numbers, measure_calibration
+from blurgate.judging.model import to_probability
+from blurgate.judging.nets import Net
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.model import to_probability
-from blurgate.nets import Net
 from blurgate.photos.images import read_gray
 from blurgate.splits import Split
 from blurgate.table import join_tables

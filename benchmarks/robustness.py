@@ -43,7 +43,7 @@ from PIL import Image
 import memory
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
-from blurgate.model import load_model
+from blurgate.judging.model import load_model
 from blurgate.photos.images import encode_jpeg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

@@ -35,9 +35,9 @@ from PIL import Image
 
 import blurgate
 from blurgate.demo import load_photographs
+from blurgate.judging.model import load_model
 from blurgate.measuring import features, kernel
 from blurgate.measuring.blocks import BANDS
-from blurgate.model import load_model
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import encode_jpeg, read_rgb
 

@@ -24,10 +24,10 @@ from sklearn.metrics import roc_auc_score
 from blurgate import FeatureTable, load_model
 from blurgate.boosters import tree_settings
 from blurgate.evaluation import Numbers
+from blurgate.judging.model import to_probability
+from blurgate.judging.nets import Net
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, has_texture
 from blurgate.measuring.kernel import extract_features
-from blurgate.model import to_probability
-from blurgate.nets import Net
 from blurgate.threads import run_in_order
 from default_model import build_tables
 from net_model import KIND, SHARDS, STEPS, train_folds

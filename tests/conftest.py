@@ -11,9 +11,9 @@ from PIL import Image
 
 from blurgate import BlurModel, build_table, make_dataset, train
 from blurgate.demo import load_photographs
+from blurgate.judging.cards import Card
+from blurgate.judging.nets import Net
 from blurgate.measuring.features import find_feature_set
-from blurgate.model import Card
-from blurgate.nets import Net
 
 settings.register_profile("untimed", deadline=None)  # no test asserts on time
 settings.load_profile("untimed")

@@ -6,7 +6,7 @@ import pytest
 from blurgate.calibration import calibrate, choose_threshold, fit_calibration, pick_threshold
 from blurgate.errors import DatasetError
 from blurgate.evaluation import evaluate
-from blurgate.model import load_model, to_probability
+from blurgate.judging.model import load_model, to_probability
 from blurgate.splits import split_scenes
 
 

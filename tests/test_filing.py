@@ -3,7 +3,7 @@ import pytest
 from blurgate import filing
 from blurgate.errors import OutputError
 from blurgate.filing import ACTIONS, Filing
-from blurgate.verdicts import Verdict
+from blurgate.judging.verdicts import Verdict
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blurgate.nets import Net
+from blurgate.judging.nets import Net
 
 torch = pytest.importorskip("torch", reason="needs torch")
 

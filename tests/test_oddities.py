@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 import blurgate
 from blurgate.blurs import BLURS
 from blurgate.errors import PhotoError
-from blurgate.model import load_model
+from blurgate.judging.model import load_model
 from blurgate.photos.images import read_gray
 from oddities import (
     DAMAGED,

@@ -2,8 +2,8 @@ import io
 import time
 
 from blurgate import progress
+from blurgate.judging.verdicts import Verdict
 from blurgate.progress import Tally, show_progress
-from blurgate.verdicts import Verdict
 
 VERDICTS = [
     Verdict("a", "blurred", 0.9, width=1000, height=1000),

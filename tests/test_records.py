@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from blurgate.errors import OutputError
+from blurgate.judging.verdicts import Evidence
 from blurgate.records import forget, open_records
-from blurgate.verdicts import Evidence
 
 EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480)
 

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import PhotoError
+from blurgate.judging.model import load_model
 from blurgate.measuring import engines
 from blurgate.measuring.engines import load_torch
-from blurgate.model import load_model
 from blurgate.scanning import scan
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from blurgate import build_table, calibrate, evaluate, scan
 from blurgate.blurs import BLURS, KernelBlur
-from blurgate.model import SHIPPED, load_model
+from blurgate.judging.model import SHIPPED, load_model
 
 MODELS = ("trees", "net", "both")
 NAMES = ("astronaut", "chelsea", "china", "coffee", "motorcycle_left")

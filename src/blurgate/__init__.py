@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     )
     from blurgate.evaluation import evaluate
     from blurgate.gallery import write_gallery
+    from blurgate.judging.model import BlurModel, load, load_model
+    from blurgate.judging.verdicts import Verdict
     from blurgate.measuring.features import extract_features
     from blurgate.measuring.transformer import BlurFeatures
-    from blurgate.model import BlurModel, load, load_model
     from blurgate.photos.images import read_gray
     from blurgate.preview import draw_preview
     from blurgate.report import write_report
     from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
     from blurgate.training import load_sources, train
-    from blurgate.verdicts import Verdict
 
 __version__ = "0.1.0"
 
@@ -55,14 +55,14 @@ _ROOMS = {
     "measuring.features": ("extract_features",),
     "gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
-    "model": ("BlurModel", "load", "load_model"),
+    "judging.model": ("BlurModel", "load", "load_model"),
     "preview": ("draw_preview",),
     "report": ("write_report",),
     "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "training": ("load_sources", "train"),
     "measuring.transformer": ("BlurFeatures",),
-    "verdicts": ("Verdict",),
+    "judging.verdicts": ("Verdict",),
 }
 
 __all__ = [

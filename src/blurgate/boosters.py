@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
 from blurgate.evaluation import Floats, Labels, Numbers
-from blurgate.model import STRENGTH_OFFSET, BlurModel, Predictions, to_strength
+from blurgate.judging.model import STRENGTH_OFFSET, BlurModel, Predictions, to_strength
 from blurgate.splits import Split
 from blurgate.table import FeatureTable
 from blurgate.threads import run_in_order

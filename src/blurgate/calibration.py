@@ -20,7 +20,7 @@ from blurgate.evaluation import (
     price_threshold,
     refuse_unfit,
 )
-from blurgate.model import BlurModel, to_probability
+from blurgate.judging.model import BlurModel, to_probability
 from blurgate.splits import Split, cut_folds
 from blurgate.table import FeatureTable
 

@@ -14,8 +14,8 @@ from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.files import whole_file
 from blurgate.formats import write_csv
+from blurgate.judging.model import load_model
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.model import load_model
 from blurgate.photos.images import RGB, encode_jpeg, read_rgb
 from blurgate.preview import write_preview
 from blurgate.scanning import scan

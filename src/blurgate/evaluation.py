@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
+from blurgate.judging.model import BlurModel, Predictions
+from blurgate.judging.verdicts import LABELS
 from blurgate.measuring.laplacian import CUSTOMARY_CUTOFF
-from blurgate.model import BlurModel, Predictions
 from blurgate.table import FeatureTable
-from blurgate.verdicts import LABELS
 
 with needs_extra("train", "Training or evaluating"):
     from sklearn import metrics

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurgate.errors import OutputError
-from blurgate.verdicts import LABELS, Verdict
+from blurgate.judging.verdicts import LABELS, Verdict
 
 
 @dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TextIO
 
 from blurgate.errors import needs_extra
-from blurgate.verdicts import Verdict
+from blurgate.judging.verdicts import Verdict
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
 

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import quote_from_bytes
 
 from blurgate.files import whole_file
+from blurgate.judging.verdicts import Verdict
 from blurgate.photos.images import thumbnail
 from blurgate.threads import Track, no_track, run_in_order
-from blurgate.verdicts import Verdict
 
 THUMBNAIL_SIDE = 160  # pixels: some 5 kB each, so that the page of 10,000 photos is of tens of megabytes
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import DatasetError
+from blurgate.judging.verdicts import LABELS
 from blurgate.photos.finding import find_photos
-from blurgate.verdicts import LABELS
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from blurgate.verdicts import Verdict
+from blurgate.judging.verdicts import Verdict
 
 _EVERY = 10.0  # seconds between lines where there is no terminal
 

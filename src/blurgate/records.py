@@ -12,7 +12,7 @@ from pathlib import Path
 
 from blurgate import __version__
 from blurgate.errors import OutputError
-from blurgate.verdicts import Evidence
+from blurgate.judging.verdicts import Evidence
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -28,7 +28,7 @@ class Records:
     ----------
     database : sqlite3.Connection
     judge : str
-        Says by which model, and how, the photos are judged: see `blurgate.model.BlurModel.fingerprint`.
+        Says by which model, and how, the photos are judged: see `blurgate.judging.model.BlurModel.fingerprint`.
     """
 
     def __init__(self, database: sqlite3.Connection, judge: str) -> None:

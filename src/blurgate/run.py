@@ -16,14 +16,14 @@ from blurgate.files import check_outputs, check_place, whole_file
 from blurgate.filing import Filing
 from blurgate.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.gallery import write_gallery
-from blurgate.model import SHIPPED, BlurModel, load_model
+from blurgate.judging.model import SHIPPED, BlurModel, load_model
+from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS
 from blurgate.progress import Tally
 from blurgate.records import forget
 from blurgate.scanning import scan
 from blurgate.threads import Track, no_track
-from blurgate.verdicts import Verdict
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
 

@@ -13,13 +13,13 @@ import numpy as np
 from PIL import Image
 
 from blurgate.errors import PhotoError
+from blurgate.judging.model import BlurModel, Measurement, load_model
+from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine
-from blurgate.model import BlurModel, Measurement, load_model
 from blurgate.photos.finding import AnyPath, refuse_missing, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS, Photo
 from blurgate.records import Records, open_records
 from blurgate.threads import run_in_order
-from blurgate.verdicts import Evidence, Verdict, decide
 
 _BATCH = 16  # photos that the trees are asked about at once
 _EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import whole_file
+from blurgate.judging.nets import Net
+from blurgate.judging.verdicts import LABELS, TOO_LITTLE_TEXTURE
 from blurgate.labels import (
     LabelledPhoto,
     is_label_list,
@@ -38,10 +40,8 @@ from blurgate.measuring.features import (
     has_texture,
 )
 from blurgate.measuring.laplacian import variance_of_laplacian
-from blurgate.nets import Net
 from blurgate.photos.images import read_gray
 from blurgate.threads import Track, no_track, run_in_order
-from blurgate.verdicts import LABELS, TOO_LITTLE_TEXTURE
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
 

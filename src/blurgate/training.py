@@ -19,9 +19,10 @@ from blurgate.calibration import calibrate_left_out
 from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError
 from blurgate.evaluation import Evaluation, Numbers, measure, price_threshold
+from blurgate.judging.cards import Card
+from blurgate.judging.model import BlurModel, Predictions
 from blurgate.labels import is_labelled
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
-from blurgate.model import BlurModel, Card, Predictions
 from blurgate.search import Search, search_parameters
 from blurgate.splits import Plan, plan_validation
 from blurgate.table import FeatureTable, build_table, join_tables

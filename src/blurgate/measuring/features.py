@@ -133,7 +133,7 @@ class FeatureSet:
     max_pixels : int, optional
         A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
     answers : tuple of str
-        Columns after those of the groups: what a net answers, see `blurgate.nets`.
+        Columns after those of the groups: what a net answers, see `blurgate.judging.nets`.
     """
 
     groups: tuple[FeatureGroup, ...]

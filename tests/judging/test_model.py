@@ -10,8 +10,8 @@ from PIL import Image
 
 from blurgate.blurs import BLURS
 from blurgate.errors import ModelFileError, PhotoError
+from blurgate.judging.model import load_model, to_probability
 from blurgate.measuring.features import FEATURE_SETS
-from blurgate.model import load_model, to_probability
 
 
 def rewrite(path, out, change):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blurgate.verdicts import Evidence, Verdict, decide
+from blurgate.judging.verdicts import Evidence, Verdict, decide
 
 KNOWN = Evidence("a", 0.5, "motion", 3.0, width=640, height=480)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from test_model import card_with, rewrite
 
 from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
 from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
-from blurgate.model import SHIPPED, load_model
-from blurgate.nets import FIELD, MOST_PIXELS, Net
+from blurgate.judging.model import SHIPPED, load_model
+from blurgate.judging.nets import FIELD, MOST_PIXELS, Net
 from blurgate.photos.images import read_gray
-from test_model import card_with, rewrite
 
 MODELS = ["net_model", "joint_model"]
 

@@ -4,7 +4,7 @@ import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blurgate.trees import read_trees
+from blurgate.judging.trees import read_trees
 
 OBJECTIVES = {
     "binary:logistic": {},
