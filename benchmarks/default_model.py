@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from blurgate import BlurModel, FeatureTable, build_table, make_dataset, train
-from blurgate.camera import draw_camera
 from blurgate.evaluation import Numbers, measure_ranking
+from blurgate.making.camera import draw_camera
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.photos.images import read_gray, read_rgb
 from blurgate.table import join_tables

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurgate.camera import Camera, draw_camera
-from blurgate.dataset import MAX_SIDE, draw_blur
 from blurgate.files import whole_file
+from blurgate.making.camera import Camera, draw_camera
+from blurgate.making.recipes import MAX_SIDE, draw_blur
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import RGB, encode_jpeg, read_gray

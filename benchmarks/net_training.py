@@ -106,7 +106,7 @@ def _draw_grain(n: int, shape: Sequence[int], dice: torch.Generator) -> Tensor:
 
 
 def _smear(gray: Tensor, sigma: Tensor) -> Tensor:
-    """Filter as `blurgate.camera` does against noise."""
+    """Filter as `blurgate.making.camera` does against noise."""
     mean, square = _mean(gray), _mean(gray * gray)
     variance = (square - mean * mean).clamp(min=0)
     gain = variance / (variance + sigma**2)

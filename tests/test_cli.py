@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from blurgate import cli
-from blurgate.dataset import RECIPES
 from blurgate.formats import WRITERS
+from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
 from blurgate.table import write_table
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from blurgate.blurs import BLURS
 from blurgate.cli import app
+from blurgate.making.blurs import BLURS
 from blurgate.measuring.statistics import STATISTICS
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 import blurgate
-from blurgate.blurs import BLURS
 from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
+from blurgate.making.blurs import BLURS
 from blurgate.photos.images import read_gray
 from oddities import (
     DAMAGED,

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from blurgate import build_table, calibrate, evaluate, scan
-from blurgate.blurs import BLURS, KernelBlur
 from blurgate.judging.model import SHIPPED, load_model
+from blurgate.making.blurs import BLURS, KernelBlur
 
 MODELS = ("trees", "net", "both")
 NAMES = ("astronaut", "chelsea", "china", "coffee", "motorcycle_left")

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blurgate.blurs import BLURS
 from blurgate.boosters import fit_boosters
 from blurgate.errors import DatasetError
+from blurgate.making.blurs import BLURS
 from blurgate.report import to_json
 from blurgate.search import DEFAULT_PARAMETERS
 from blurgate.splits import cut_folds, split_scenes

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from blurgate.calibration import calibrate
-    from blurgate.dataset import make_dataset
     from blurgate.demo import run_demo
     from blurgate.errors import (
         BlurgateError,
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
     from blurgate.gallery import write_gallery
     from blurgate.judging.model import BlurModel, load, load_model
     from blurgate.judging.verdicts import Verdict
+    from blurgate.making.dataset import make_dataset
+    from blurgate.making.preview import draw_preview
     from blurgate.measuring.features import extract_features
     from blurgate.measuring.transformer import BlurFeatures
     from blurgate.photos.images import read_gray
-    from blurgate.preview import draw_preview
     from blurgate.report import write_report
     from blurgate.scanning import scan
     from blurgate.table import FeatureTable, build_table, read_table, write_table
@@ -39,7 +39,7 @@ __version__ = "0.1.0"
 
 _ROOMS = {
     "calibration": ("calibrate",),
-    "dataset": ("make_dataset",),
+    "making.dataset": ("make_dataset",),
     "demo": ("run_demo",),
     "errors": (
         "BlurgateError",
@@ -56,7 +56,7 @@ _ROOMS = {
     "gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
     "judging.model": ("BlurModel", "load", "load_model"),
-    "preview": ("draw_preview",),
+    "making.preview": ("draw_preview",),
     "report": ("write_report",),
     "scanning": ("scan",),
     "table": ("FeatureTable", "build_table", "read_table", "write_table"),

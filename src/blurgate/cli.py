@@ -125,7 +125,7 @@ def preview(
     output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.")] = Path("preview.png"),
 ) -> None:
     """Draw every blur kind over its parameter range."""
-    from blurgate.preview import write_preview
+    from blurgate.making.preview import write_preview
 
     check_outputs(output, suffixes=(".png",))
     write_preview(photo, output)

@@ -10,14 +10,14 @@ from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.files import whole_file
 from blurgate.formats import write_csv
 from blurgate.judging.model import load_model
+from blurgate.making.dataset import make_dataset
+from blurgate.making.preview import write_preview
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.photos.images import RGB, encode_jpeg, read_rgb
-from blurgate.preview import write_preview
 from blurgate.scanning import scan
 from blurgate.table import build_table, write_table
 from blurgate.threads import Track, no_track

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.blurs import BLURS
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import whole_file
 from blurgate.judging.nets import Net
@@ -31,6 +30,7 @@ from blurgate.labels import (
     read_csv,
     refuse_repeats,
 )
+from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import (
     ANSWERS,
     DEFAULT_FEATURE_SET,

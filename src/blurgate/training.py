@@ -16,12 +16,12 @@ from pathlib import Path
 
 from blurgate.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.calibration import calibrate_left_out
-from blurgate.dataset import make_dataset
 from blurgate.errors import DatasetError
 from blurgate.evaluation import Evaluation, Numbers, measure, price_threshold
 from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.labels import is_labelled
+from blurgate.making.dataset import make_dataset
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.search import Search, search_parameters
 from blurgate.splits import Plan, plan_validation

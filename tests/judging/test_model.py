@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurgate.blurs import BLURS
 from blurgate.errors import ModelFileError, PhotoError
 from blurgate.judging.model import load_model, to_probability
+from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import FEATURE_SETS
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from blurgate.blurs import BLURS, KernelBlur
+from blurgate.making.blurs import BLURS, KernelBlur
 from blurgate.measuring.blocks import BANDS
 from blurgate.measuring.features import (
     FEATURE_SETS,

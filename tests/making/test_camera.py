@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate.blurs import to_linear
-from blurgate.camera import Camera, draw_camera
+from blurgate.making.blurs import to_linear
+from blurgate.making.camera import Camera, draw_camera
 from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray, read_rgb
 

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from blurgate import dataset as room
-from blurgate.blurs import BLURS
-from blurgate.dataset import MANIFEST_COLUMNS, MAX_STRENGTH, MIN_STRENGTH, make_dataset, picture_seed
 from blurgate.errors import DatasetError
+from blurgate.making import dataset
+from blurgate.making.blurs import BLURS
+from blurgate.making.dataset import MANIFEST_COLUMNS, make_dataset, picture_seed
+from blurgate.making.recipes import MIN_STRENGTH
 from blurgate.table import build_table, read_table, write_table
 
 
@@ -116,56 +117,6 @@ def test_sharp_and_blurred_pictures_share_their_scenes_camera(made_folder):
     assert len(set.union(*cameras.values())) == len(cameras)
 
 
-def test_strengths_are_log_uniform_up_to_an_eighth_of_the_side(sharp_folder, tmp_path):
-    make_dataset(sharp_folder, tmp_path / "many", per_photo=6)
-    places = []
-    for row in read_manifest(tmp_path / "many"):
-        if row["label"] == "blurred":
-            camera = json.loads(row["parameters"])["camera"]
-            highest = min(MAX_STRENGTH, camera["scale"] * 128 / 8)  # every photo is 128 px
-            places.append(np.log(float(row["strength_px"]) / MIN_STRENGTH) / np.log(highest / MIN_STRENGTH))
-    shares = np.histogram(places, [-0.05, 0.25, 0.5, 0.75, 1.05])[0] / len(places)
-    assert shares.sum() == pytest.approx(1, abs=0.01)
-    assert (np.abs(shares - 0.25) < 0.09).all()
-
-
-def test_some_sharp_pictures_are_in_focus_in_one_place_only(made_folder):
-    blurred_around = {"sharp": [], "blurred": []}
-    for row in read_manifest(made_folder):
-        blurred_around[row["label"]].append("around" in json.loads(row["parameters"]))
-    assert 0.15 < np.mean(blurred_around["sharp"]) < 0.45
-    assert 0.1 < np.mean(blurred_around["blurred"]) < 0.4
-
-
-def test_the_focus_is_whole_inside_and_gone_outside():
-    mask = room._soft_ellipse(np.zeros((100, 200, 3), np.uint8), x=0.25, y=0.5, half_width=0.2, half_height=0.4)
-    assert mask.shape == (100, 200, 1)
-    assert mask[50, 50, 0] == pytest.approx(1, abs=1e-3)
-    assert mask[50, 90, 0] == pytest.approx(0.5, abs=0.02)
-    assert mask[:, 150:].max() < 1e-3
-
-
-def test_classic_draws_from_the_originals_lists(sharp_folder, tmp_path):
-    pytest.importorskip("blurgenerator", reason="needs the extra blurgenerator", exc_type=ImportError)
-    make_dataset(sharp_folder, tmp_path / "classic", recipe="classic")
-    drawn = {}
-    for row in read_manifest(tmp_path / "classic"):
-        for name, value in json.loads(row["parameters"])["blur"].items():
-            drawn.setdefault(f"{row['kind']} {name}", set()).add(value)
-    angles = drawn.pop("bg-motion angle")
-    assert angles < set(range(0, 360, 10))
-    assert drawn == {
-        "bg-motion size": {3, 5},
-        "bg-gaussian kernel": {3, 5},
-        "bg-gaussian sigma": {1, 3, 5, 7},
-        "bg-lens radius": {3, 5},
-        "bg-lens components": {1, 2, 3, 4, 5},
-        "bg-lens exposure_gamma": {2, 3, 4, 5, 6},
-    }
-    with Image.open(tmp_path / "classic" / read_manifest(tmp_path / "classic")[0]["path"]) as picture:
-        assert picture.size == (512, 512)
-
-
 def test_a_folder_can_be_a_scene(astronaut, tmp_path):
     for name in ("one/a", "one/b", "two/a"):
         (tmp_path / "sharp" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -228,15 +179,6 @@ def test_blurred_photos_are_not_taken_for_sharp_ones(few, tmp_path, name):
         make_dataset(few, tmp_path / "out")
 
 
-def test_of_a_large_photo_the_middle_is_taken(photographs, tmp_path):
-    (tmp_path / "sharp").mkdir()
-    wide = np.tile(photographs["astronaut"], (1, 6, 1))
-    Image.fromarray(wide).save(tmp_path / "sharp" / "wide.png")
-    made = make_dataset(tmp_path / "sharp", tmp_path / "out", per_photo=1)
-    with Image.open(tmp_path / "out" / made.rows[0].path) as picture:
-        assert picture.width <= 1536
-
-
 def test_names_of_any_bytes(few, tmp_path):
     photo = min(few.iterdir())
     photo.rename(os.fsdecode(os.fsencode(few) + b"/latin\xff.png"))
@@ -261,7 +203,7 @@ def test_a_failure_leaves_nothing_behind(few, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "_write_csv", fail)
+    monkeypatch.setattr(dataset, "_write_csv", fail)
     with pytest.raises(KeyboardInterrupt):
         make_dataset(few, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["few"]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate import blurs
 from blurgate.errors import PhotoError
-from blurgate.preview import draw_preview, write_preview
+from blurgate.making import blurs
+from blurgate.making.preview import draw_preview, write_preview
 
 OWN = ("defocus", "motion", "gaussian")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from blurgate.blurs import Linear, to_linear, to_rgb
 from blurgate.errors import needs_extra
+from blurgate.making.blurs import Linear, to_linear, to_rgb
 from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
 
 with needs_extra("train", "Making blurred photos"):

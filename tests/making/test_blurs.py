@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blurgate.blurs import (
+from blurgate.errors import MissingExtraError
+from blurgate.making.blurs import (
     BLURS,
     KernelBlur,
     LibraryBlur,
@@ -18,7 +19,6 @@ from blurgate.blurs import (
     to_linear,
     to_rgb,
 )
-from blurgate.errors import MissingExtraError
 
 OWN = [kind for kind, blur in BLURS.items() if isinstance(blur, KernelBlur)]
 LIBRARY = [kind for kind, blur in BLURS.items() if isinstance(blur, LibraryBlur)]

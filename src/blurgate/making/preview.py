@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from blurgate.blurs import BLURS, KernelBlur, LibraryBlur, Parameters, find_blur
 from blurgate.errors import MissingExtraError, needs_extra
 from blurgate.files import whole_file
+from blurgate.making.blurs import BLURS, KernelBlur, LibraryBlur, Parameters, find_blur
 from blurgate.photos.images import RGB, Photo, read_rgb
 
 with needs_extra("train", "Making blurred photos"):

@@ -1,0 +1,5 @@
+"""Sharp photos become labelled pictures.
+
+In: sharp photos. Out: pictures blurred by known kernels and taken by simulated cameras; datasets with their manifests.
+May import: measuring.laplacian, photos; errors, files, threads.
+"""
