@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from blurgate import FeatureTable, load_model
-from blurgate.boosters import predict_left_out
-from blurgate.evaluation import Numbers, measure_ranking
+from blurgate.learning.boosters import predict_left_out
+from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate.learning.splits import leave_sources_out
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.splits import leave_sources_out
 from default_model import build_tables
 
 WHOLE = FEATURE_SETS[DEFAULT_FEATURE_SET]

@@ -32,17 +32,17 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from blurgate import BlurModel, FeatureTable, build_table, calibrate, load_model
-from blurgate.boosters import fit_boosters, predict_left_out
-from blurgate.calibration import choose_threshold, fit_calibration
-from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.judging.model import to_probability
 from blurgate.judging.verdicts import Verdict
-from blurgate.labels import list_photos
+from blurgate.learning.boosters import fit_boosters, predict_left_out
+from blurgate.learning.calibration import choose_threshold, fit_calibration
+from blurgate.learning.evaluation import Numbers, measure_calibration
+from blurgate.learning.labels import list_photos
+from blurgate.learning.splits import leave_sources_out
 from blurgate.making.blurs import BLURS, defocus_kernel, kernel_strength
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray, read_rgb
-from blurgate.splits import leave_sources_out
 from blurgate.threads import run_in_order
 from default_model import build_tables
 

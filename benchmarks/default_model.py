@@ -23,11 +23,11 @@ import numpy as np
 from PIL import Image
 
 from blurgate import BlurModel, FeatureTable, build_table, make_dataset, train
-from blurgate.evaluation import Numbers, measure_ranking
+from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate.learning.table import join_tables
 from blurgate.making.camera import draw_camera
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.photos.images import read_gray, read_rgb
-from blurgate.table import join_tables
 
 MADE_FROM = ("sharp/bsds500", "sharp/sun_hays80", "sharp/unsplash")
 CAMERAS = 4  # for each sharp photo

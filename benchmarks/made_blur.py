@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from blurgate import BlurModel, FeatureTable, load_sources, read_gray, train
-from blurgate.evaluation import Numbers, measure_ranking
+from blurgate.learning.evaluation import Numbers, measure_ranking
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 

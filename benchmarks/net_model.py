@@ -18,13 +18,19 @@ from pathlib import Path
 import numpy as np
 
 from blurgate import BlurModel, FeatureTable, __version__, load_model
-from blurgate.calibration import choose_threshold
-from blurgate.evaluation import Numbers, measure_calibration, measure_decisions, measure_ranking, price_threshold
 from blurgate.judging.cards import Card
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
+from blurgate.learning.calibration import choose_threshold
+from blurgate.learning.evaluation import (
+    Numbers,
+    measure_calibration,
+    measure_decisions,
+    measure_ranking,
+    price_threshold,
+)
+from blurgate.learning.table import join_tables
 from blurgate.measuring.features import find_feature_set
-from blurgate.table import join_tables
 from default_model import LIMITS, TERMS
 from net_pictures import SHARD, SOURCES, draw_pictures
 from nets import (

@@ -26,15 +26,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from blurgate import BlurModel, FeatureTable, build_table, load_model
-from blurgate.boosters import predict_left_out
-from blurgate.calibration import choose_threshold, fit_calibration
-from blurgate.evaluation import Numbers, measure_calibration
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
+from blurgate.learning.boosters import predict_left_out
+from blurgate.learning.calibration import choose_threshold, fit_calibration
+from blurgate.learning.evaluation import Numbers, measure_calibration
+from blurgate.learning.splits import Split
+from blurgate.learning.table import join_tables
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.photos.images import read_gray
-from blurgate.splits import Split
-from blurgate.table import join_tables
 from blurgate.threads import run_in_order
 from default_model import build_tables, find_crops, find_exposed, find_made
 from net_pictures import SOURCES, draw_pictures

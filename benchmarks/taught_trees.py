@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from blurgate import FeatureTable, load_model
-from blurgate.boosters import tree_settings
-from blurgate.evaluation import Numbers
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
+from blurgate.learning.boosters import tree_settings
+from blurgate.learning.evaluation import Numbers
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, has_texture
 from blurgate.measuring.kernel import extract_features
 from blurgate.threads import run_in_order

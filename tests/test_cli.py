@@ -17,9 +17,9 @@ import pytest
 
 from blurgate import cli
 from blurgate.formats import WRITERS
+from blurgate.learning.table import write_table
 from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
-from blurgate.table import write_table
 
 
 @pytest.fixture
@@ -351,7 +351,7 @@ def test_an_ended_dataset_leaves_nothing_under_its_name(sharp_folder, tmp_path, 
 
 
 def test_a_killed_search_goes_on_from_its_study(table, tmp_path):
-    from blurgate.table import write_table
+    from blurgate.learning.table import write_table
 
     write_table(table, tmp_path / "t.csv")
     words = ("train", "t.csv", "--trials", 12, "--folds", 3, "--report", "r.html")

@@ -12,7 +12,7 @@ from PIL import Image
 from blurgate import gallery
 from blurgate.gallery import write_gallery
 from blurgate.judging.verdicts import Verdict
-from blurgate.labels import read_csv
+from blurgate.learning.labels import read_csv
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 QUIETLY = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")

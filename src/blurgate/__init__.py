@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from blurgate.calibration import calibrate
     from blurgate.demo import run_demo
     from blurgate.errors import (
         BlurgateError,
@@ -21,24 +20,25 @@ if TYPE_CHECKING:
         SmallPhotoError,
         StudyFileError,
     )
-    from blurgate.evaluation import evaluate
     from blurgate.gallery import write_gallery
     from blurgate.judging.model import BlurModel, load, load_model
     from blurgate.judging.verdicts import Verdict
+    from blurgate.learning.calibration import calibrate
+    from blurgate.learning.evaluation import evaluate
+    from blurgate.learning.report import write_report
+    from blurgate.learning.table import FeatureTable, build_table, read_table, write_table
+    from blurgate.learning.training import load_sources, train
     from blurgate.making.dataset import make_dataset
     from blurgate.making.preview import draw_preview
     from blurgate.measuring.features import extract_features
     from blurgate.measuring.transformer import BlurFeatures
     from blurgate.photos.images import read_gray
-    from blurgate.report import write_report
     from blurgate.scanning import scan
-    from blurgate.table import FeatureTable, build_table, read_table, write_table
-    from blurgate.training import load_sources, train
 
 __version__ = "0.1.0"
 
 _ROOMS = {
-    "calibration": ("calibrate",),
+    "learning.calibration": ("calibrate",),
     "making.dataset": ("make_dataset",),
     "demo": ("run_demo",),
     "errors": (
@@ -51,16 +51,16 @@ _ROOMS = {
         "SmallPhotoError",
         "StudyFileError",
     ),
-    "evaluation": ("evaluate",),
+    "learning.evaluation": ("evaluate",),
     "measuring.features": ("extract_features",),
     "gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
     "judging.model": ("BlurModel", "load", "load_model"),
     "making.preview": ("draw_preview",),
-    "report": ("write_report",),
+    "learning.report": ("write_report",),
     "scanning": ("scan",),
-    "table": ("FeatureTable", "build_table", "read_table", "write_table"),
-    "training": ("load_sources", "train"),
+    "learning.table": ("FeatureTable", "build_table", "read_table", "write_table"),
+    "learning.training": ("load_sources", "train"),
     "measuring.transformer": ("BlurFeatures",),
     "judging.verdicts": ("Verdict",),
 }

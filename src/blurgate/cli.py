@@ -169,7 +169,7 @@ def features(
     jobs: Jobs = None,
 ) -> None:
     """Measure photos: one row of features for each."""
-    from blurgate.table import find_table_writer
+    from blurgate.learning.table import find_table_writer
 
     check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
     find_table_writer(output)

@@ -10,11 +10,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from blurgate.errors import DatasetError
+from blurgate.learning.table import build_table, read_table, write_table
 from blurgate.making import dataset
 from blurgate.making.blurs import BLURS
 from blurgate.making.dataset import MANIFEST_COLUMNS, make_dataset, picture_seed
 from blurgate.making.recipes import MIN_STRENGTH
-from blurgate.table import build_table, read_table, write_table
 
 
 def read_manifest(folder):

@@ -4,8 +4,8 @@ import shutil
 import pytest
 
 from blurgate.errors import DatasetError
-from blurgate.labels import is_labelled, list_photos
-from blurgate.table import build_table
+from blurgate.learning.labels import is_labelled, list_photos
+from blurgate.learning.table import build_table
 
 
 def write_labels(folder, text):

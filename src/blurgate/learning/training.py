@@ -14,18 +14,18 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from blurgate.boosters import explain_trees, fit_boosters, rank_within_sources
-from blurgate.calibration import calibrate_left_out
 from blurgate.errors import DatasetError
-from blurgate.evaluation import Evaluation, Numbers, measure, price_threshold
 from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
-from blurgate.labels import is_labelled
+from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
+from blurgate.learning.calibration import calibrate_left_out
+from blurgate.learning.evaluation import Evaluation, Numbers, measure, price_threshold
+from blurgate.learning.labels import is_labelled
+from blurgate.learning.search import Search, search_parameters
+from blurgate.learning.splits import Plan, plan_validation
+from blurgate.learning.table import FeatureTable, build_table, join_tables
 from blurgate.making.dataset import make_dataset
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
-from blurgate.search import Search, search_parameters
-from blurgate.splits import Plan, plan_validation
-from blurgate.table import FeatureTable, build_table, join_tables
 from blurgate.threads import Track, no_track
 
 VALIDATIONS = ("leave-source-out", "scenes")

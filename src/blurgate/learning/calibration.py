@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.boosters import tree_settings
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.evaluation import (
+from blurgate.judging.model import BlurModel, to_probability
+from blurgate.learning.boosters import tree_settings
+from blurgate.learning.evaluation import (
     Floats,
     Labels,
     Numbers,
@@ -20,9 +21,8 @@ from blurgate.evaluation import (
     price_threshold,
     refuse_unfit,
 )
-from blurgate.judging.model import BlurModel, to_probability
-from blurgate.splits import Split, cut_folds
-from blurgate.table import FeatureTable
+from blurgate.learning.splits import Split, cut_folds
+from blurgate.learning.table import FeatureTable
 
 with needs_extra("train", "Calibrating"):
     import xgboost

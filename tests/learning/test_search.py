@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blurgate import boosters
-from blurgate.boosters import predict_left_out
 from blurgate.errors import StudyFileError
-from blurgate.search import DEFAULT_PARAMETERS, search_parameters
-from blurgate.splits import cut_folds
+from blurgate.learning import boosters
+from blurgate.learning.boosters import predict_left_out
+from blurgate.learning.search import DEFAULT_PARAMETERS, search_parameters
+from blurgate.learning.splits import cut_folds
 
 
 def search(table, path, trials, **options):

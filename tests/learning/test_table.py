@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import DatasetError, MissingExtraError
-from blurgate.labels import is_labelled
+from blurgate.learning.labels import is_labelled
+from blurgate.learning.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray
-from blurgate.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 
 
 def write_labels(folder, text):

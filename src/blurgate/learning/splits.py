@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.table import FeatureTable
+from blurgate.learning.table import FeatureTable
 
 with needs_extra("train", "Training or evaluating"):
     from sklearn.model_selection import StratifiedGroupKFold

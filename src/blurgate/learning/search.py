@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from blurgate.boosters import fit_folds, prepare_fold
 from blurgate.errors import StudyFileError, needs_extra
-from blurgate.evaluation import Floats, Numbers
-from blurgate.splits import Split
-from blurgate.table import FeatureTable
+from blurgate.learning.boosters import fit_folds, prepare_fold
+from blurgate.learning.evaluation import Floats, Numbers
+from blurgate.learning.splits import Split
+from blurgate.learning.table import FeatureTable
 from blurgate.threads import Track, no_track
 
 with needs_extra("train", "Training or evaluating"):

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from blurgate.evaluation import evaluate
-from blurgate.report import CHARTS, _column_words, render_report, write_report
+from blurgate.learning.evaluation import evaluate
+from blurgate.learning.report import CHARTS, _column_words, render_report, write_report
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_page_says_what_the_model_adds(trained, interval, sentence):
 
 
 def test_skipped_photos_are_listed(model, table):
-    from blurgate.table import SkippedPhoto
+    from blurgate.learning.table import SkippedPhoto
 
     skipped = (SkippedPhoto("a.jpg", "it is torn"), SkippedPhoto("b.jpg", "is too small", undecided=True))
     evaluation = evaluate(model, replace(table, skipped=skipped))

@@ -21,7 +21,7 @@ from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_ext
 from blurgate.files import whole_file
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import LABELS, TOO_LITTLE_TEXTURE
-from blurgate.labels import (
+from blurgate.learning.labels import (
     LabelledPhoto,
     is_label_list,
     list_photos,

@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blurgate.boosters import fit_boosters
 from blurgate.errors import DatasetError
+from blurgate.learning.boosters import fit_boosters
+from blurgate.learning.report import to_json
+from blurgate.learning.search import DEFAULT_PARAMETERS
+from blurgate.learning.splits import cut_folds, split_scenes
+from blurgate.learning.training import load_sources, train
 from blurgate.making.blurs import BLURS
-from blurgate.report import to_json
-from blurgate.search import DEFAULT_PARAMETERS
-from blurgate.splits import cut_folds, split_scenes
-from blurgate.training import load_sources, train
 
 
 def test_the_test_scenes_have_no_part_in_the_model(table):
@@ -53,7 +53,7 @@ def test_kinds_are_named_only_where_the_features_tell_them(table):
 
 
 def test_sources_of_every_sort_go_together(sharp_folder, made_folder, table, tmp_path):
-    from blurgate.table import write_table
+    from blurgate.learning.table import write_table
 
     write_table(table, tmp_path / "t.csv")
     joined = load_sources([sharp_folder, made_folder, tmp_path / "t.csv"], tmp_path, per_photo=1)

@@ -3,11 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from blurgate.calibration import calibrate, choose_threshold, fit_calibration, pick_threshold
 from blurgate.errors import DatasetError
-from blurgate.evaluation import evaluate
 from blurgate.judging.model import load_model, to_probability
-from blurgate.splits import split_scenes
+from blurgate.learning.calibration import calibrate, choose_threshold, fit_calibration, pick_threshold
+from blurgate.learning.evaluation import evaluate
+from blurgate.learning.splits import split_scenes
 
 
 def wrong_line(model, slope=1.0, shift=5.0):

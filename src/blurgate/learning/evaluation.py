@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.judging.verdicts import LABELS
+from blurgate.learning.table import FeatureTable
 from blurgate.measuring.laplacian import CUSTOMARY_CUTOFF
-from blurgate.table import FeatureTable
 
 with needs_extra("train", "Training or evaluating"):
     from sklearn import metrics

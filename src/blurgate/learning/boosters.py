@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
-from blurgate.evaluation import Floats, Labels, Numbers
 from blurgate.judging.model import STRENGTH_OFFSET, BlurModel, Predictions, to_strength
-from blurgate.splits import Split
-from blurgate.table import FeatureTable
+from blurgate.learning.evaluation import Floats, Labels, Numbers
+from blurgate.learning.splits import Split
+from blurgate.learning.table import FeatureTable
 from blurgate.threads import run_in_order
 
 with needs_extra("train", "Training or evaluating"):
@@ -109,7 +109,7 @@ def rank_within_sources(
     table : FeatureTable
         Labelled.
     within : mapping of str to sequence of Split
-        Folds of each source; see `blurgate.splits.cut_folds_within_sources`.
+        Folds of each source; see `blurgate.learning.splits.cut_folds_within_sources`.
     parameters : mapping
         Of the trees, ``n_estimators`` among them.
     seed : int

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import needs_extra
-from blurgate.evaluation import Evaluation, Numbers
 from blurgate.files import whole_file
+from blurgate.learning.evaluation import Evaluation, Numbers
 from blurgate.measuring.blocks import BANDS
 from blurgate.photos.images import thumbnail
 
@@ -87,7 +87,7 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
     with mpl.rc_context(_STYLE):
         charts = {name: _to_svg(draw(numbers)) for name, draw in CHARTS.items() if _has_data(name, numbers)}
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("blurgate"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("blurgate.learning"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"share": _share, "percent": _percent, "sig": _significant}
     page = environment.get_template("report.html.jinja")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from blurgate.errors import DatasetError
-from blurgate.splits import cut_folds, plan_validation, split_scenes
+from blurgate.learning.splits import cut_folds, plan_validation, split_scenes
 
 
 def test_no_scene_crosses_a_split(table):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurgate.errors import DatasetError
-from blurgate.evaluation import (
+from blurgate.learning.evaluation import (
     CUTOFFS,
     bootstrap_roc_auc,
     evaluate,
