@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from blurgate import cli
-from blurgate.formats import WRITERS
 from blurgate.learning.table import write_table
 from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
+from blurgate.scanning.formats import WRITERS
 
 
 @pytest.fixture

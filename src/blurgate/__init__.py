@@ -20,7 +20,6 @@ if TYPE_CHECKING:
         SmallPhotoError,
         StudyFileError,
     )
-    from blurgate.gallery import write_gallery
     from blurgate.judging.model import BlurModel, load, load_model
     from blurgate.judging.verdicts import Verdict
     from blurgate.learning.calibration import calibrate
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
     from blurgate.measuring.features import extract_features
     from blurgate.measuring.transformer import BlurFeatures
     from blurgate.photos.images import read_gray
-    from blurgate.scanning import scan
+    from blurgate.scanning.gallery import write_gallery
+    from blurgate.scanning.stream import scan
 
 __version__ = "0.1.0"
 
@@ -53,12 +53,12 @@ _ROOMS = {
     ),
     "learning.evaluation": ("evaluate",),
     "measuring.features": ("extract_features",),
-    "gallery": ("write_gallery",),
+    "scanning.gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
     "judging.model": ("BlurModel", "load", "load_model"),
     "making.preview": ("draw_preview",),
     "learning.report": ("write_report",),
-    "scanning": ("scan",),
+    "scanning.stream": ("scan",),
     "learning.table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "learning.training": ("load_sources", "train"),
     "measuring.transformer": ("BlurFeatures",),

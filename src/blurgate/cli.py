@@ -23,7 +23,7 @@ from blurgate.errors import BlurgateError
 from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
-    from blurgate.run import Show
+    from blurgate.scanning.run import Show
 
 T = TypeVar("T")
 
@@ -340,7 +340,7 @@ def scan(
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
     from blurgate.photos.images import leave_limit_to_us
-    from blurgate.run import ScanRequest, run_scan
+    from blurgate.scanning.run import ScanRequest, run_scan
 
     leave_limit_to_us()
     _silence_libraries()
@@ -411,7 +411,7 @@ def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[s
 
 def _choose_progress(output: Path | None) -> Show | None:
     """Show how far the scan is, unless its verdicts do so on the same screen."""
-    from blurgate.progress import show_progress
+    from blurgate.scanning.progress import show_progress
 
     if sys.stderr is None or (output is None and sys.stdout is not None and sys.stdout.isatty()):
         return None

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.files import whole_file
-from blurgate.formats import write_csv
 from blurgate.judging.model import load_model
 from blurgate.learning.table import build_table, write_table
 from blurgate.making.dataset import make_dataset
 from blurgate.making.preview import write_preview
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from blurgate.photos.images import RGB, encode_jpeg, read_rgb
-from blurgate.scanning import scan
+from blurgate.scanning.formats import write_csv
+from blurgate.scanning.stream import scan
 from blurgate.threads import Track, no_track
 
 PHOTOGRAPHS = {  # package -> its pictures that a camera took, in focus all over, and that are large enough to be cut

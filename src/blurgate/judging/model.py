@@ -27,7 +27,7 @@ from blurgate.judging.nets import Net
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import ANSWERS, extract_features, find_feature_set, has_texture
-from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, read_plane
+from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
 _SHIPPED = Path(__file__).parent / "shipped"
 SHIPPED = {name: _SHIPPED / f"{name}.blurgate" for name in ("trees", "net")}  # and "both" of them
@@ -127,8 +127,7 @@ class BlurModel:
         """
         max_pixels = find_feature_set(self.card.feature_set).max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
-        path = os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
-        evidence = Evidence(path, width=plane.width, height=plane.height)
+        evidence = Evidence(path_of(photo), width=plane.width, height=plane.height)
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
         measured = Measurement(evidence, extract(plane.gray, self.card.feature_set))

@@ -44,12 +44,7 @@ class Engine:
     def __init__(
         self, name: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
     ) -> None:
-        if name not in ENGINES:
-            raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
-        if device not in DEVICES:
-            raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
-        if device == "cuda" and name == "compiled":
-            raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
+        check_engine(name, device)
         self.name, self.device, self.count, self.feature_set = name, device, count, feature_set
         self._steps: Steps | None = None
         self._lock = Lock()
@@ -117,6 +112,27 @@ class Engine:
                 f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
                 f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
             ) from error
+
+
+def check_engine(name: str, device: str) -> None:
+    """Raise a ValueError unless there is such an engine for such a device; see `Engine`.
+
+    Parameters
+    ----------
+    name : {'auto', 'numpy', 'compiled'}
+    device : {'cpu', 'cuda'}
+
+    Raises
+    ------
+    ValueError
+        If there is not.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
+    if device not in DEVICES:
+        raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
+    if device == "cuda" and name == "compiled":
+        raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
 
 
 @dataclass(frozen=True)

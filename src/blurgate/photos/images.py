@@ -129,6 +129,11 @@ def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
     return np.asarray(_read(photo, "RGB", min_side, None, MAX_MEGAPIXELS)[0])
 
 
+def path_of(photo: Photo) -> str:
+    """Path of a photo as text; empty for a picture in memory."""
+    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+
+
 def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
     """Count how often a picture is halved: until it has `max_pixels`, but never to a side below `MIN_SIDE`.
 
@@ -219,7 +224,7 @@ def _read(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Read a picture, and the size that it has as it stands."""
     _check_type(photo)
-    name = os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else "the picture"
+    name = path_of(photo) or "the picture"
     try:
         with _opened(photo, max_megapixels) as opened:
             size = opened.size

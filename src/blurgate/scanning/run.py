@@ -13,16 +13,16 @@ from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError
 from blurgate.files import check_outputs, check_place, whole_file
-from blurgate.filing import Filing
-from blurgate.formats import ORDERS, Format, find_format, sort_verdicts
-from blurgate.gallery import write_gallery
 from blurgate.judging.model import SHIPPED, BlurModel, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS
-from blurgate.progress import Tally
-from blurgate.records import forget
-from blurgate.scanning import scan
+from blurgate.scanning.filing import Filing
+from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
+from blurgate.scanning.gallery import write_gallery
+from blurgate.scanning.progress import Tally
+from blurgate.scanning.records import forget
+from blurgate.scanning.stream import scan
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
@@ -37,7 +37,7 @@ class ScanRequest:
     Parameters
     ----------
     photos : path, photo, iterable of these, or table
-        As `blurgate.scanning.scan` takes them.
+        As `blurgate.scanning.stream.scan` takes them.
     roots : sequence of Path
         Files and folders that are named in advance: no output may replace one, and filed photos keep their place below
         the folder that they come from.
@@ -51,9 +51,9 @@ class ScanRequest:
     output : Path, optional
         The file for the verdicts.
     format : str, optional
-        A name out of `blurgate.formats.WRITERS`; by default the suffix of `output` decides.
+        A name out of `blurgate.scanning.formats.WRITERS`; by default the suffix of `output` decides.
     sort : str, optional
-        A name out of `blurgate.formats.ORDERS`; by default verdicts come as photos are found.
+        A name out of `blurgate.scanning.formats.ORDERS`; by default verdicts come as photos are found.
     resume : bool
         Continue an earlier scan with the same output; judge only what is new or changed.
     report : Path, optional

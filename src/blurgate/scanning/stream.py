@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import replace
+from itertools import islice
 from typing import Any
-
-import numpy as np
-from PIL import Image
 
 from blurgate.errors import PhotoError
 from blurgate.judging.model import BlurModel, Measurement, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
-from blurgate.measuring.engines import MANY, Engine
-from blurgate.photos.finding import AnyPath, refuse_missing, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS, Photo
-from blurgate.records import Records, open_records
+from blurgate.measuring.engines import MANY, Engine, check_engine
+from blurgate.photos.finding import AnyPath, Found, walk_photos
+from blurgate.photos.images import MAX_MEGAPIXELS, path_of
+from blurgate.scanning.items import Item, list_items, look_ahead
+from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
 
 _BATCH = 16  # photos that the trees are asked about at once
-_EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
-_COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A photo to judge, or what there is to say of it already."""
-
-    photo: Any = None
-    evidence: Evidence | None = None
-    status: os.stat_result | None = None  # of its file, before it is read
-    path: str = ""  # of a photo that is given as its bytes
 
 
 def scan(
@@ -104,6 +90,7 @@ def scan(
 
     Examples
     --------
+    >>> import numpy as np
     >>> gray = np.full((64, 64), 9, np.uint8)
     >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
     ['undecided', '']
@@ -113,17 +100,14 @@ def scan(
     judging = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
     threshold = judging.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
-    items, count = _list_items(photos, column, lambda paths: walk_photos(
-        paths, include=include, exclude=exclude, leave_out=leave_out
-    ))  # fmt: skip
+    check_engine(engine, device)
+
+    def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
+        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out)
+
+    items, count = list_items(photos, column, walk)
     if count is None:
-        first = list(islice(items, 1))
-        if first and not isinstance(first[0].photo, str | None):
-            count = MANY  # a stream of pictures: to look ahead would be to hold them
-        else:
-            first.extend(islice(items, MANY - 1))
-            count = len(first)
-        items = chain(first, items)
+        items, count = look_ahead(items, MANY)
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
@@ -138,17 +122,17 @@ def scan(
 def _judge(
     model: BlurModel,
     engine: Engine,
-    items: Iterator[_Item],
+    items: Iterator[Item],
     *,
     resume: AnyPath | None,
     jobs: int | None,
     max_megapixels: float,
 ) -> Iterator[Evidence]:
-    def known(item: _Item) -> tuple[_Item, Measurement] | None:
+    def known(item: Item) -> tuple[Item, Measurement] | None:
         return (item, Measurement(item.evidence)) if item.evidence else None
 
-    def begin(item: _Item) -> tuple[_Item, Measurement]:
-        path = item.path or _path_of(item.photo)
+    def begin(item: Item) -> tuple[Item, Measurement]:
+        path = item.path or path_of(item.photo)
         try:
             measured = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
@@ -175,7 +159,7 @@ def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[
     return batch
 
 
-def _look_up(items: Iterable[_Item], records: Records, engine: Engine) -> Iterator[_Item]:
+def _look_up(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
     for item in items:
         if not isinstance(item.photo, str):
             yield item
@@ -188,65 +172,7 @@ def _look_up(items: Iterable[_Item], records: Records, engine: Engine) -> Iterat
         known = records.find(item.photo, status)
         if not known:
             engine.prepare()  # here, on the main thread, where compiling can be interrupted
-        yield _Item(evidence=known) if known else _Item(item.photo, status=status)
-
-
-def _list_items(
-    photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Any]]
-) -> tuple[Iterator[_Item], int | None]:
-    """List what is to be judged, and say how much that is where it is known before."""
-    if photos is None or isinstance(photos, Mapping):
-        raise TypeError(
-            f"photos must be paths, photos or a table, got {type(photos).__name__}: name the part of photos"
-        )
-    if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
-        cells = _take_column(photos, column)
-        return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else MANY
-    if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
-        photos = [photos]
-    if isinstance(photos, Sequence):
-        refuse_missing(photo for photo in photos if isinstance(photo, str | os.PathLike))
-
-    def list_items() -> Iterator[_Item]:
-        for photo in photos:
-            if not isinstance(photo, str | os.PathLike):
-                yield _Item(photo)
-                continue
-            for found in walk([photo]):
-                evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
-                yield _Item(None if evidence else found.path, evidence)
-
-    paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
-    return list_items(), None if paths_only else len(photos)
-
-
-def _take_column(table: Any, column: str | None) -> Iterable[Any]:
-    named = getattr(table, "column_names", None)
-    names = list(table.columns if named is None else named)
-    if column is None:
-        column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
-    if column not in names:
-        wanted = f"named {column}" if column else "of photos"
-        raise ValueError(
-            f"a column {wanted} was needed, but the table has {', '.join(map(str, names)) or 'none'}: name one"
-        )
-    if hasattr(table, "features"):  # a Hugging Face dataset hands out rows; its columns would all be loaded at once
-        return (row[column] for row in table)
-    taken: Iterable[Any] = table[column]
-    return taken
-
-
-def _read_cell(cell: Any) -> _Item:
-    path = ""
-    if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
-        path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
-    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas has its own, and not a number
-        return _Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
-    return _Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
-
-
-def _path_of(photo: Photo) -> str:
-    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+        yield Item(evidence=known) if known else Item(item.photo, status=status)
 
 
 def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from blurgate import scan
 from blurgate.errors import OutputError
-from blurgate.run import ScanRequest, run_scan
+from blurgate.scanning.run import ScanRequest, run_scan
 
 
 @pytest.fixture

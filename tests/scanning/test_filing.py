@@ -1,9 +1,9 @@
 import pytest
 
-from blurgate import filing
 from blurgate.errors import OutputError
-from blurgate.filing import ACTIONS, Filing
 from blurgate.judging.verdicts import Verdict
+from blurgate.scanning import filing
+from blurgate.scanning.filing import ACTIONS, Filing
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from blurgate.formats import COLUMNS, WRITERS, find_format, sort_verdicts
 from blurgate.judging.verdicts import Verdict
+from blurgate.scanning.formats import COLUMNS, WRITERS, find_format, sort_verdicts
 
 VERDICTS = [
     Verdict("a, b.jpg", "blurred", 0.93, "motion", 4.2, width=640, height=480),

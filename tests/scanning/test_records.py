@@ -7,7 +7,7 @@ import pytest
 
 from blurgate.errors import OutputError
 from blurgate.judging.verdicts import Evidence
-from blurgate.records import forget, open_records
+from blurgate.scanning.records import forget, open_records
 
 EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480)
 

@@ -8,7 +8,7 @@ from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
 from blurgate.measuring import engines
 from blurgate.measuring.engines import load_torch
-from blurgate.scanning import scan
+from blurgate.scanning.stream import scan
 
 
 def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(sharp_folder, model, tmp_path):

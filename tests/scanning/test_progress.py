@@ -1,9 +1,9 @@
 import io
 import time
 
-from blurgate import progress
 from blurgate.judging.verdicts import Verdict
-from blurgate.progress import Tally, show_progress
+from blurgate.scanning import progress
+from blurgate.scanning.progress import Tally, show_progress
 
 VERDICTS = [
     Verdict("a", "blurred", 0.9, width=1000, height=1000),

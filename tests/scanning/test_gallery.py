@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from blurgate import gallery
-from blurgate.gallery import write_gallery
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.labels import read_csv
+from blurgate.scanning import gallery
+from blurgate.scanning.gallery import write_gallery
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 QUIETLY = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")

@@ -1,0 +1,141 @@
+"""Whatever holds photos -> the photos to judge, one by one: paths, pictures in memory, rows of tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from blurgate.judging.verdicts import Evidence
+from blurgate.photos.finding import AnyPath, Found, refuse_missing
+
+_EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
+_COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A photo to judge, or the evidence on it if that is known without judging.
+
+    Parameters
+    ----------
+    photo : path, bytes, ndarray, PIL image or None
+    evidence : Evidence or None
+        From an earlier scan, or an error.
+    status : os.stat_result or None
+        Of its file, before it is read.
+    path : str
+        Of a photo that is given as its bytes.
+    """
+
+    photo: Any = None
+    evidence: Evidence | None = None
+    status: os.stat_result | None = None
+    path: str = ""
+
+
+def list_items(
+    photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Found]]
+) -> tuple[Iterator[Item], int | None]:
+    """List the photos to judge, lazily.
+
+    Parameters
+    ----------
+    photos : path, photo, iterable of these, or table
+        See `blurgate.scanning.stream.scan`.
+    column : str, optional
+        Of a table; by default the first that there is of ``path``, ``file``, ``image``, ``photo`` and ``bytes``.
+    walk : callable
+        Finds the photos in and below some paths.
+
+    Returns
+    -------
+    items : iterator of Item
+    count : int or None
+        How many there will be; None if that is not known in advance.
+
+    Raises
+    ------
+    TypeError
+        If `photos` is nothing that holds photos.
+    ValueError
+        If the table has no such column, or it is not clear which column holds the photos.
+    PhotoError
+        If one of the paths does not exist.
+    """
+    if photos is None or isinstance(photos, Mapping):
+        raise TypeError(
+            f"photos must be paths, photos or a table, got {type(photos).__name__}: name the part of photos"
+        )
+    if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
+        cells = _take_column(photos, column)
+        return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
+    if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
+        photos = [photos]
+    if isinstance(photos, Sequence):
+        refuse_missing(photo for photo in photos if isinstance(photo, str | os.PathLike))
+
+    def find() -> Iterator[Item]:
+        for photo in photos:
+            if not isinstance(photo, str | os.PathLike):
+                yield Item(photo)
+                continue
+            for found in walk([photo]):
+                evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
+                yield Item(None if evidence else found.path, evidence)
+
+    paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
+    return find(), None if paths_only else len(photos)
+
+
+def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
+    """Count items, but no more of them than matter.
+
+    Parameters
+    ----------
+    items : iterator of Item
+    most : int
+        At least 1. Pictures in memory count as so many: to look ahead would be to hold them.
+
+    Returns
+    -------
+    items : iterator of Item
+        The same, from the first on.
+    count : int
+        0 to `most`.
+    """
+    first = list(islice(items, 1))
+    if first and not isinstance(first[0].photo, str | None):
+        return chain(first, items), most
+    first.extend(islice(items, most - 1))
+    return chain(first, items), len(first)
+
+
+def _take_column(table: Any, column: str | None) -> Iterable[Any]:
+    named = getattr(table, "column_names", None)
+    names = list(table.columns if named is None else named)
+    if column is None:
+        column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
+    if column not in names:
+        wanted = f"named {column}" if column else "of photos"
+        raise ValueError(
+            f"a column {wanted} was needed, but the table has {', '.join(map(str, names)) or 'none'}: name one"
+        )
+    if hasattr(table, "features"):  # a Hugging Face dataset hands out rows; its columns would all be loaded at once
+        return (row[column] for row in table)
+    taken: Iterable[Any] = table[column]
+    return taken
+
+
+def _read_cell(cell: Any) -> Item:
+    path = ""
+    if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
+        path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
+    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas has its own, and not a number
+        return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
+    return Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
