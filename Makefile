@@ -28,10 +28,10 @@ DATA ?= ../shared/data/train
 WORK ?= work
 
 model: .venv/test  ## make the model that ships anew, from the photos in DATA (half an hour on two cores)
-	$(BIN)/python benchmarks/default_model.py $(DATA) --output src/blurgate/judging/shipped/trees.blurgate
+	$(BIN)/python models/make_trees.py $(DATA) --output src/blurgate/judging/shipped/trees.blurgate
 
 model-net: .venv/net  ## make the net that ships anew, from the photos in DATA (under three hours on two cores)
-	$(BIN)/python benchmarks/net_model.py $(dir $(DATA:/=)) --work $(WORK) --output src/blurgate/judging/shipped/net.blurgate
+	$(BIN)/python models/make_net.py $(dir $(DATA:/=)) --work $(WORK) --output src/blurgate/judging/shipped/net.blurgate
 
 clean:  ## remove .venv and everything that was made
 	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -21,7 +21,7 @@ from blurgate.learning.boosters import predict_left_out
 from blurgate.learning.evaluation import Numbers, measure_ranking
 from blurgate.learning.splits import leave_sources_out
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from default_model import build_tables
+from models.sources import build_tables
 
 WHOLE = FEATURE_SETS[DEFAULT_FEATURE_SET]
 PARTS = {

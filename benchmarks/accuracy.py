@@ -44,7 +44,7 @@ from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray, read_rgb
 from blurgate.threads import run_in_order
-from default_model import build_tables
+from models.sources import build_tables
 
 CALIBRATION_PHOTOS, DRAWS = 50, 10
 SIZES = (1024, 768, 512)

@@ -40,14 +40,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import memory
+from benchmarks import memory
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
 from blurgate.photos.images import encode_jpeg
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-oddities: Any = import_module("oddities")
+oddities: Any = import_module("tests.oddities")
 
 Numbers = dict[str, Any]
 SLOW_S, HANG_S, LARGE_MIB = 2.0, 30, 1024

@@ -1,6 +1,6 @@
 """Teach trees by a net, and see how much of what the net adds they learn; print JSON.
 
-    python benchmarks/net_model.py ../shared/data --work work --output net.blurgate     # else the nets are trained now
+    python models/make_net.py ../shared/data --work work --output net.blurgate     # else the nets are trained now
     python benchmarks/taught_trees.py ../shared/data --work work
 
 The nets of each fold say of drawn pictures, of sources that they were trained on, how probably these are blurred; the
@@ -29,10 +29,10 @@ from blurgate.learning.evaluation import Numbers
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, has_texture
 from blurgate.measuring.kernel import extract_features
 from blurgate.threads import run_in_order
-from default_model import build_tables
-from net_model import KIND, SHARDS, STEPS, train_folds
-from net_pictures import SOURCES, draw_pictures
-from nets import FOLDS, JUDGED, Margins, Said, ask_folds, ask_trees, combine, open_judges
+from models.held_out import FOLDS, JUDGED, Margins, Said, ask_folds, ask_trees, combine, open_judges
+from models.make_net import KIND, SHARDS, STEPS, train_folds
+from models.pictures import SOURCES, draw_pictures
+from models.sources import build_tables
 
 TAUGHT_WEIGHTS = (1.0, 2.0, 4.0)  # of all drawn pictures together, against that of all labelled ones
 

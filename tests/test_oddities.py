@@ -11,13 +11,6 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
-
-import blurgate
-from blurgate.errors import PhotoError
-from blurgate.judging.model import load_model
-from blurgate.making.blurs import BLURS
-from blurgate.photos.images import read_gray
 from oddities import (
     DAMAGED,
     FORMATS,
@@ -32,6 +25,13 @@ from oddities import (
     rows_of,
     with_thumbnail,
 )
+from PIL import Image, ImageFilter
+
+import blurgate
+from blurgate.errors import PhotoError
+from blurgate.judging.model import load_model
+from blurgate.making.blurs import BLURS
+from blurgate.photos.images import read_gray
 
 FOR_ALL = {name: oddity for name, oddity in FORMATS.items() if oddity.any_photo}
 

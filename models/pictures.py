@@ -1,6 +1,6 @@
 """Draw the pictures that nets are trained on: small, gray, each blurred afresh, with a map of what in it is blurred.
 
-    python benchmarks/net_pictures.py ../shared/data/train --output pictures --shards 24
+    python models/pictures.py ../shared/data/train --output pictures --shards 24
 
 A shard is an ``.npz`` of `SHARD` pictures. Each picture has a seed of its own, so shards can be drawn in any order, by
 any number of processes, and a run that was ended goes on with the shards that are missing. A made picture is a window
@@ -24,7 +24,7 @@ from blurgate.making.recipes import MAX_SIDE, draw_blur
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import RGB, encode_jpeg, read_gray
-from workers import open_workers
+from models.workers import open_workers
 
 SIDE = 192  # pixels
 CELL = 8  # pixels on a side of the map's cells

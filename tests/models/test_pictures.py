@@ -1,17 +1,11 @@
 """The pictures that nets learn from, drawn of photographs that come with a dependency."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from blurgate.measuring.laplacian import variance_of_laplacian
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-from net_pictures import CELL, SIDE, draw_made, draw_real, draw_shard
+from models.pictures import CELL, SIDE, draw_made, draw_real, draw_shard
 
 
 @pytest.fixture

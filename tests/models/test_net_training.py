@@ -1,8 +1,5 @@
 """Nets are trained where torch is installed: see CONTRIBUTING.md."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,11 +7,9 @@ from blurgate.judging.nets import Net
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
-import net_training  # noqa: E402 only where torch is
-from net_kinds import KINDS  # noqa: E402
-from net_training import BATCH, Shard, batches, export_net, take_in_the_dark, train_net  # noqa: E402
+from models import net_training  # noqa: E402 only where torch is
+from models.net_kinds import KINDS  # noqa: E402
+from models.net_training import BATCH, Shard, batches, export_net, take_in_the_dark, train_net  # noqa: E402
 
 
 @pytest.fixture

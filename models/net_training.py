@@ -1,6 +1,6 @@
 """Train a net on drawn pictures, from scratch, on the CPU or a GPU; keep a checkpoint, go on from it; write ONNX.
 
-Used by ``nets.py``, which compares kinds, and by ``net_model.py``, which makes the net that ships.
+Used by ``nets.py``, which compares kinds, and by ``make_net.py``, which makes the net that ships.
 """
 
 import math
@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from blurgate.files import whole_file
 from blurgate.judging.model import STRENGTH_OFFSET
-from net_kinds import KINDS, MAPPED, PRECISE, Net
-from net_pictures import SOURCES
+from models.net_kinds import KINDS, MAPPED, PRECISE, Net
+from models.pictures import SOURCES
 
 BATCH = 64
 RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.1
@@ -34,7 +34,7 @@ GRAIN, GRAIN_PX = (2.0, 16.0), (0.8, 4.0)  # codes: the grain's standard deviati
 
 @dataclass(frozen=True)
 class Shard:
-    """Drawn pictures as arrays; see `net_pictures.Picture`."""
+    """Drawn pictures as arrays; see `models.pictures.Picture`."""
 
     gray: NDArray[np.uint8]
     label: NDArray[np.int8]

@@ -1,7 +1,7 @@
 """Make the net that ships, and weigh it against the trees that ship; print how it does, as JSON.
 
     pip install torch onnx onnxruntime
-    python benchmarks/net_model.py ../shared/data --work work --output src/blurgate/judging/shipped/net.blurgate
+    python models/make_net.py ../shared/data --work work --output src/blurgate/judging/shipped/net.blurgate
 
 The argument is a folder with ``train`` in it, and with ``bench`` and ``probe``, which judge in the end and choose
 nothing. The net is trained three times: without each of two groups of sources, so that what is calibrated and weighed
@@ -31,9 +31,7 @@ from blurgate.learning.evaluation import (
 )
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import find_feature_set
-from default_model import LIMITS, TERMS
-from net_pictures import SHARD, SOURCES, draw_pictures
-from nets import (
+from models.held_out import (
     CALIBRATED_ON,
     FOLDS,
     Said,
@@ -46,6 +44,8 @@ from nets import (
     train_all,
     weigh,
 )
+from models.pictures import SHARD, SOURCES, draw_pictures
+from models.sources import LIMITS, TERMS
 
 KIND = "partial"
 SHARDS = 36

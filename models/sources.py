@@ -1,29 +1,20 @@
-"""Make the model that ships; print how it does on each source left out of training, as JSON.
+"""The photographs that the models learn from, source by source: blurred, cropped, exposed again, and measured.
 
-    python benchmarks/default_model.py ../shared/data/train --output src/blurgate/judging/shipped/trees.blurgate
-
-The argument is a folder with ``sharp/bsds500``, ``sharp/sun_hays80``, ``sharp/unsplash``, ``defocus_patches``,
-``defocus_maps`` and ``eyes`` in it. The sharp photos are blurred by the recipe camera, each as four cameras would take
-it; the photos of ``defocus_maps`` are used whole, as sharp ones, and in crops that are out of focus, or in focus,
-throughout. What is really blurred or sharp is used as it is, and as two other cameras would have exposed it. The same
-photos make the same file, byte for byte. ``--work`` keeps what is made on the way, and goes on from there.
-
-``eyes`` is not trained on: half of its originals are soft themselves. It is judged like a source left out.
+Sharp photos are blurred by the recipe camera, each as four cameras would take it. The photos of ``defocus_maps`` are
+used whole, as sharp ones, and in crops that are out of focus, or in focus, throughout. What is really blurred or sharp
+is used as it is, and as two other cameras would have exposed it. All of it stays in a work folder, and is made again
+where it is missing.
 """
 
-import argparse
 import csv
-import json
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from blurgate import BlurModel, FeatureTable, build_table, make_dataset, train
-from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate import FeatureTable, build_table, make_dataset
 from blurgate.learning.table import join_tables
 from blurgate.making.camera import draw_camera
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
@@ -87,7 +78,7 @@ def expose_anew(folder: Path, out: Path) -> None:
 
 def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET) -> FeatureTable:
     """Measure all sources of the model that ships; pictures that are in `work` already are not made again."""
-    tables = [_make_table(data / folder, work, feature_set) for folder in MADE_FROM]
+    tables = [make_table(data / folder, work, feature_set) for folder in MADE_FROM]
     for real in (data / "defocus_patches", find_crops(data, work)):
         tables += [build_table(folder, feature_set=feature_set) for folder in (real, find_exposed(real, work))]
     return join_tables(tables)
@@ -118,16 +109,25 @@ def find_exposed(real: Path, work: Path) -> Path:
     return exposed
 
 
-def judge_eyes(model: BlurModel, data: Path, work: Path) -> Numbers:
-    """Rank what is made of photos that are often soft themselves."""
-    table = _make_table(data / "eyes", work, cameras=1).without_flat()
-    said = model.predict_features(table.features).probability
-    return {"n": len(table), **measure_ranking(table.labels, said)}
-
-
-def _make_table(
+def make_table(
     photos: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET, cameras: int = CAMERAS
 ) -> FeatureTable:
+    """Measure what cameras make of a folder of sharp photos.
+
+    Parameters
+    ----------
+    photos : Path
+        Its name becomes the source.
+    work : Path
+        Keeps the pictures.
+    feature_set : str
+    cameras : int
+        How many take each photo, at least 1.
+
+    Returns
+    -------
+    FeatureTable
+    """
     tables = []
     for seed in range(cameras):
         made = find_made(photos, work, seed)
@@ -155,36 +155,3 @@ def _cut_crops(
         if lowest <= mask[top : top + rows, left : left + columns].mean() <= highest:
             crops.append(rgb[top : top + rows, left : left + columns])
     return crops
-
-
-def main() -> None:
-    """Write the model; print the JSON; progress goes to stderr."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--trials", type=int, default=8)
-    parser.add_argument("--work", type=Path, help="a folder that keeps the pictures; by default a temporary one")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
-        table = build_tables(options.data, work)
-        print(f"training on {len(table)} pictures", file=sys.stderr)
-        model, evaluation = train(table, validate="leave-source-out", trials=options.trials)
-        model = BlurModel(replace(model.card, terms=TERMS, limits=LIMITS), model.boosters)
-        model.save(options.output)
-        numbers = evaluation.numbers
-        results = {
-            "sources_left_out": numbers["sources"],
-            "eyes": judge_eyes(model, options.data, work),
-            **{name: numbers[name] for name in ("n", "roc_auc", "accuracy", "ece", "kind", "strength")},
-            "at_threshold": model.card.at_threshold,
-            "threshold": model.card.threshold,
-            "kinds": model.card.kinds,
-            "parameters": model.card.parameters,
-            "bytes": options.output.stat().st_size,
-        }
-    print(json.dumps(results, indent=1))
-
-
-if __name__ == "__main__":
-    main()

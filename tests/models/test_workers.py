@@ -9,7 +9,7 @@ import pytest
 
 COMMAND = """
 import time
-from workers import open_workers
+from models.workers import open_workers
 if __name__ == "__main__":
     with open_workers() as pool:
         pool.submit(time.sleep, 0).result()
@@ -21,11 +21,11 @@ if __name__ == "__main__":
 @pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
 def test_a_command_that_is_killed_leaves_no_worker(tmp_path):
     (tmp_path / "command.py").write_text(COMMAND)
-    benchmarks = Path(__file__).parents[1] / "benchmarks"
+    root = Path(__file__).parents[2]
     command = subprocess.Popen(
         [sys.executable, tmp_path / "command.py"],
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(benchmarks)},
+        env={**os.environ, "PYTHONPATH": str(root)},
         text=True,
     )
     assert command.stdout.readline() == "at work\n"

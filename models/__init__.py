@@ -1,0 +1,6 @@
+"""Makes the models that ship, from photographs that do not.
+
+In: folders of photographs. Out: ``trees.blurgate`` and ``net.blurgate``. May import: blurgate.
+
+Each command runs from the root of the repository, in the environment that make builds.
+"""
