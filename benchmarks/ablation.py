@@ -18,11 +18,12 @@ import numpy as np
 
 from blurgate import FeatureTable, load_model
 from blurgate.learning.boosters import predict_left_out
-from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate.learning.metrics import score_ranking
 from blurgate.learning.splits import leave_sources_out
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from models.sources import build_tables
 
+Results = dict[str, Any]  # JSON holds it
 WHOLE = FEATURE_SETS[DEFAULT_FEATURE_SET]
 PARTS = {
     "the energies": "__log_energy__",
@@ -40,7 +41,7 @@ PARTS = {
 """What may be taken away -> what the names of its columns match."""
 
 
-def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) -> Numbers:
+def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) -> Results:
     """Rank each source by trees of the others that are shown these columns only."""
     places = [table.columns.index(column) for column in columns]
     reduced = replace(table, features=table.features[:, places])
@@ -48,7 +49,7 @@ def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) ->
     found = {}
     for source in sorted(set(table.sources)):
         rows = table.sources == source
-        found[str(source)] = measure_ranking(table.labels[rows], margins[rows])["roc_auc"]
+        found[str(source)] = score_ranking(table.labels[rows], margins[rows])["roc_auc"]
     return {**found, "mean": float(np.mean(list(found.values())))}
 
 

@@ -36,8 +36,8 @@ from blurgate.judging.model import to_probability
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.boosters import fit_boosters, predict_left_out
 from blurgate.learning.calibration import choose_threshold, fit_calibration
-from blurgate.learning.evaluation import Numbers, measure_calibration
 from blurgate.learning.labels import list_photos
+from blurgate.learning.metrics import score_calibration
 from blurgate.learning.splits import leave_sources_out
 from blurgate.making.blurs import BLURS, defocus_kernel, kernel_strength
 from blurgate.measuring.laplacian import variance_of_laplacian
@@ -46,6 +46,7 @@ from blurgate.photos.images import read_gray, read_rgb
 from blurgate.threads import run_in_order
 from models.sources import build_tables
 
+Results = dict[str, Any]  # JSON holds it
 CALIBRATION_PHOTOS, DRAWS = 50, 10
 SIZES = (1024, 768, 512)
 FULL_SIZE_STRENGTH = 6.0  # pixels
@@ -109,7 +110,7 @@ BY_OTHERS: dict[str, Tool] = {
 }
 
 
-def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
+def judge_labelled(tools: dict[str, Tool], folder: Path) -> Results:
     """Rank and decide on photos with labels; by tier, a tier's sharp photos are ranked against all blurred ones."""
     photos = [photo for photo in list_photos(folder) if photo.label]
     labels = np.asarray([photo.label == "blurred" for photo in photos])
@@ -117,7 +118,7 @@ def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
     results = {}
     for name, tool in tools.items():
         said = tool([folder / photo.path for photo in photos])
-        numbers: Numbers = {"n": len(photos), "roc_auc": float(roc_auc_score(labels, said.score))}
+        numbers: Results = {"n": len(photos), "roc_auc": float(roc_auc_score(labels, said.score))}
         for tier in sorted(set(tiers[~labels]) - {""}):
             rows = labels | (tiers == tier)
             numbers[f"roc_auc of {tier} against blurred"] = float(roc_auc_score(labels[rows], said.score[rows]))
@@ -130,12 +131,12 @@ def judge_labelled(tools: dict[str, Tool], folder: Path) -> Numbers:
             for tier in sorted(set(tiers[~labels]) - {""}):
                 numbers[f"false_alarm_rate of {tier}"] = float(said.flagged[~labels & (tiers == tier)].mean())
         if said.verdicts:
-            numbers["ece"] = measure_calibration(labels.astype(np.int8), said.score)["ece"]
+            numbers["ece"] = score_calibration(labels.astype(np.int8), said.score)["ece"]
         results[name] = numbers
     return results
 
 
-def judge_unlabelled(tools: dict[str, Tool], folder: Path) -> Numbers:
+def judge_unlabelled(tools: dict[str, Tool], folder: Path) -> Results:
     """Count the photos flagged where none should be, or where nobody knows."""
     photos = find_photos([folder])
     results = {}
@@ -147,13 +148,13 @@ def judge_unlabelled(tools: dict[str, Tool], folder: Path) -> Numbers:
     return results
 
 
-def judge_series(tools: dict[str, Tool], folder: Path) -> Numbers:
+def judge_series(tools: dict[str, Tool], folder: Path) -> Results:
     """Rank the pictures of each focus series: Spearman's correlation of the score with the distance from focus."""
     series: dict[str, list[tuple[int, Path]]] = {}
     for path in find_photos([folder]):
         name, step, exposure = SERIES.fullmatch(path.stem).groups()  # type: ignore[union-attr]
         series.setdefault(name + (exposure or ""), []).append((abs(int(step)), path))
-    results: dict[str, Numbers] = {}
+    results: dict[str, Results] = {}
     for name, tool in tools.items():
         results[name] = {}
         for one, members in sorted(series.items()):
@@ -165,7 +166,7 @@ def judge_series(tools: dict[str, Tool], folder: Path) -> Numbers:
     return results
 
 
-def judge_sizes(model: BlurModel, folder: Path) -> Numbers:
+def judge_sizes(model: BlurModel, folder: Path) -> Results:
     """See whether a photo, sharp or blurred, gets the same decision at every size.
 
     Blurred is a disk of at least `FULL_SIZE_STRENGTH` px at the photo's full size.
@@ -190,7 +191,7 @@ def judge_sizes(model: BlurModel, folder: Path) -> Numbers:
     }
 
 
-def judge_calibration(model: BlurModel, folder: Path) -> Numbers:
+def judge_calibration(model: BlurModel, folder: Path) -> Results:
     """Calibrate with few photos of half the scenes, and judge the other half; the mean of several draws."""
     table = build_table(folder, feature_set=model.card.feature_set, net=model.net)
     scenes = table.column("scene")
@@ -235,7 +236,7 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
     return BlurModel(card, boosters)
 
 
-def write_table(results: Numbers) -> str:
+def write_table(results: Results) -> str:
     """Lay the results out as Markdown: every tool on every set."""
     tools = list(results["phone"])
     names = [NAMES.get(tool, tool) for tool in tools]
@@ -306,7 +307,7 @@ def main() -> None:
         tools["dct18"] = judge_by(fit_like_the_default(table, default))
     tools = {name: tools[name] for name in TOOLS if name in chosen}
     bench, probe = options.data / "bench", options.data / "probe"
-    results: Numbers = {}
+    results: Results = {}
     for name in ("phone", "receipts"):
         _say(name)
         results[name] = judge_labelled(tools, bench / name)

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 
 from blurgate import BlurModel, FeatureTable, load_sources, read_gray, train
-from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate.learning.metrics import score_ranking
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 
+Results = dict[str, Any]  # JSON holds it
 RUNS = [("sharp/bsds500", "classic"), ("sharp/bsds500", "camera"), ("eyes", "classic"), ("eyes", "camera")]
 KEPT = ("n", "n_scenes", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece", "confusion_matrix")
 
 
-def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> list[Numbers]:
+def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> list[Results]:
     """Rank each third of the test scenes by itself, the softest originals first."""
     files = {path.relative_to(photos).with_suffix("").as_posix(): path for path in find_photos([photos])}
     scenes = test.column("scene")
@@ -37,7 +38,7 @@ def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> l
         found: dict[str, Any] = {
             "variance_of_laplacian_of_originals": [round(sharpness[part[0]], 1), round(sharpness[part[-1]], 1)],
             "n_scenes": len(part),
-            "roc_auc": measure_ranking(test.labels[rows], probabilities[rows])["roc_auc"],
+            "roc_auc": score_ranking(test.labels[rows], probabilities[rows])["roc_auc"],
         }
         thirds.append(found)
     return thirds
@@ -55,9 +56,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as work:
             table = load_sources([options.data / folder], Path(work), recipe=recipe)
             model, evaluation = train(table, trials=options.trials)
-            numbers = evaluation.numbers
+            numbers, figures = evaluation.numbers, dict[str, Any](evaluation.numbers)
             results[f"{folder} {recipe}"] = {
-                **{name: numbers[name] for name in KEPT},
+                **{name: figures[name] for name in KEPT},
                 "out_of_fold_roc_auc": numbers["training"]["out_of_fold_roc_auc"],
                 "variance_of_laplacian": {
                     name: value for name, value in numbers["variance_of_laplacian"].items() if name != "curves"

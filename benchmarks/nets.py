@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from blurgate.learning.evaluation import Numbers
 from models.held_out import FOLDS, JUDGED, ask_folds, ask_trees, combine, judge, open_judges, time_net, train_all
 from models.pictures import draw_pictures
 
+Results = dict[str, Any]  # JSON holds it
 
-def write_table(results: Numbers) -> str:
+
+def write_table(results: Results) -> str:
     """Lay the results out as Markdown."""
     columns = [
         "weights",
@@ -82,7 +83,7 @@ def main() -> None:
     shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
     tables = open_judges(options.data, options.work)
     trees = ask_trees(options.data, options.work, tables)
-    results: Numbers = {"trees": judge(trees, tables)}
+    results: Results = {"trees": judge(trees, tables)}
     from models.net_kinds import KINDS
 
     runs = [(kind, seed) for kind in options.kinds or KINDS for seed in options.seeds]

@@ -25,7 +25,6 @@ from blurgate import FeatureTable, load_model
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
 from blurgate.learning.boosters import tree_settings
-from blurgate.learning.evaluation import Numbers
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, has_texture
 from blurgate.measuring.kernel import extract_features
 from blurgate.threads import run_in_order
@@ -34,6 +33,7 @@ from models.make_net import KIND, SHARDS, STEPS, train_folds
 from models.pictures import SOURCES, draw_pictures
 from models.sources import build_tables
 
+Results = dict[str, Any]  # JSON holds it
 TAUGHT_WEIGHTS = (1.0, 2.0, 4.0)  # of all drawn pictures together, against that of all labelled ones
 
 
@@ -81,7 +81,7 @@ def teach(
     return xgboost.train(tree_settings(parameters, 0) | {"nthread": 0}, data, times * parameters["n_estimators"])
 
 
-def measure(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
+def measure(said: Said, tables: Mapping[str, FeatureTable]) -> Results:
     """Rank each source left out; and their mean."""
     ranks = {name: float(roc_auc_score(tables[name].labels, said[name])) for name in JUDGED}
     return ranks | {"mean": float(np.mean(list(ranks.values())))}
@@ -119,7 +119,7 @@ def main() -> None:
                 margins = booster.predict(xgboost.DMatrix(tables[source].features), output_margin=True)
                 said.setdefault(name, {})[source] = margins.astype(np.float64)
     both = combine(trees, net, tables)
-    results: Numbers = {name: measure(one, tables) for name, one in (("trees", trees), ("net", net), ("both", both))}
+    results: Results = {name: measure(one, tables) for name, one in (("trees", trees), ("net", net), ("both", both))}
     for name, margins in said.items():
         results[name] = measure(margins, tables)
         gap = results["both"]["mean"] - results["trees"]["mean"]

@@ -17,7 +17,7 @@ from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
 from blurgate.learning.boosters import predict_left_out
 from blurgate.learning.calibration import choose_threshold, fit_calibration
-from blurgate.learning.evaluation import Numbers, measure_calibration
+from blurgate.learning.metrics import score_calibration
 from blurgate.learning.splits import Split
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
@@ -27,6 +27,7 @@ from models.pictures import SOURCES
 from models.sources import build_tables, find_crops, find_exposed, find_made
 from models.workers import open_workers
 
+Results = dict[str, Any]  # JSON holds it
 FOLDS: dict[str, tuple[str, ...]] = {  # what is left out
     "real": ("bsds500", "defocus_maps", "defocus_patches", "defocus_maps_exposed", "defocus_patches_exposed"),
     "made": ("unsplash", "sun_hays80"),
@@ -144,7 +145,7 @@ def _margins(model: BlurModel, table: FeatureTable) -> Margins:
     return (model.log_odds(table.features) - model.card.intercept) / model.card.slope
 
 
-def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
+def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Results:
     """Measure margins: on the sources left out as they are, on ``bench`` and ``probe`` as those calibrate them."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     margins = np.concatenate([said[name] for name in CALIBRATED_ON])
@@ -152,14 +153,14 @@ def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
     families = np.asarray([source.split("_")[0] for source in left_out.sources])  # all of the CUHK set share scenes
     slope, intercept = fit_calibration(left_out.labels, margins, weights)
     threshold = choose_threshold(left_out.labels, to_probability(slope * margins + intercept), weights)
-    numbers: Numbers = {"left out": {}, "slope": slope, "intercept": intercept, "threshold": threshold}
+    numbers: Results = {"left out": {}, "slope": slope, "intercept": intercept, "threshold": threshold}
     for name in JUDGED:
         there = families != name.split("_")[0]
         line = fit_calibration(left_out.labels[there], margins[there], weights[there])
         probabilities = to_probability(line[0] * said[name] + line[1])
         numbers["left out"][name] = {
             "roc_auc": float(roc_auc_score(tables[name].labels, said[name])),
-            "ece": measure_calibration(tables[name].labels, probabilities)["ece"],
+            "ece": score_calibration(tables[name].labels, probabilities)["ece"],
         }
     numbers["mean"] = float(np.mean([one["roc_auc"] for one in numbers["left out"].values()]))
     whole = np.asarray([photo.path.endswith("_whole.png") for photo in tables["defocus_maps"].photos])
@@ -173,15 +174,15 @@ def judge(said: Said, tables: Mapping[str, FeatureTable]) -> Numbers:
 
 def _judge_bench(
     said: Said, tables: Mapping[str, FeatureTable], slope: float, intercept: float, threshold: float
-) -> Numbers:
-    numbers: Numbers = {}
+) -> Results:
+    numbers: Results = {}
     for name in ("phone", "receipts"):
         table, probabilities = tables[name], to_probability(slope * said[name] + intercept)
         labels, tiers = table.labels, table.column("tier")
         found = {
             "roc_auc": float(roc_auc_score(labels, said[name])),
             "accuracy": float(((probabilities >= threshold) == labels).mean()),
-            "ece": measure_calibration(labels, probabilities)["ece"],
+            "ece": score_calibration(labels, probabilities)["ece"],
         }
         hard = (labels == 1) | (tiers == "hard_exposure")
         if (tiers == "hard_exposure").any():

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,7 @@ from blurgate.judging.cards import Card
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
 from blurgate.learning.calibration import choose_threshold
-from blurgate.learning.evaluation import (
-    Numbers,
-    measure_calibration,
-    measure_decisions,
-    measure_ranking,
-    price_threshold,
-)
+from blurgate.learning.metrics import error_rates, score_calibration, score_decisions, score_ranking
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import find_feature_set
 from models.held_out import (
@@ -47,6 +42,7 @@ from models.held_out import (
 from models.pictures import SHARD, SOURCES, draw_pictures
 from models.sources import LIMITS, TERMS
 
+Results = dict[str, Any]  # JSON holds it
 KIND = "partial"
 SHARDS = 36
 STEPS = 3600
@@ -69,7 +65,7 @@ def main() -> None:
     net = ask_folds(files, tables)
     model = make_model(Net(files["all"].read_bytes()), shards, trees, net, tables)
     model.save(options.output)
-    results: Numbers = {
+    results: Results = {
         "kind": options.kind,
         "pictures": len(shards) * SHARD,
         "bytes": options.output.stat().st_size,
@@ -126,7 +122,7 @@ def count_pictures(shards: Sequence[Path]) -> dict[str, int]:
     return dict(zip(SOURCES, counts.tolist(), strict=True))
 
 
-def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Numbers:
+def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Results:
     """Weigh and calibrate margins on the sources left out; what a card says of that."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     weights = left_out.even_weights
@@ -135,17 +131,17 @@ def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Number
     odds = np.stack(columns, axis=1) @ slopes
     probabilities = to_probability(odds + intercept)
     threshold = choose_threshold(left_out.labels, probabilities, weights)
-    decisions = measure_decisions(left_out.labels, probabilities, threshold)
+    decisions = score_decisions(left_out.labels, probabilities, threshold)
     return {
         "slopes": slopes,
         "intercept": intercept,
         "threshold": threshold,
         "results": {
-            **measure_ranking(left_out.labels, probabilities),
-            **measure_calibration(left_out.labels, probabilities),
+            **score_ranking(left_out.labels, probabilities),
+            **score_calibration(left_out.labels, probabilities),
             "accuracy": decisions["accuracy"],
         },
-        "at_threshold": price_threshold(decisions, measured_on="sources left out of training"),
+        "at_threshold": {**error_rates(decisions["confusion_matrix"]), "measured_on": "sources left out of training"},
     }
 
 

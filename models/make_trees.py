@@ -15,17 +15,20 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from blurgate import BlurModel, train
-from blurgate.learning.evaluation import Numbers, measure_ranking
+from blurgate.learning.metrics import score_ranking
 from models.sources import LIMITS, TERMS, build_tables, make_table
 
+Results = dict[str, Any]  # JSON holds it
 
-def judge_eyes(model: BlurModel, data: Path, work: Path) -> Numbers:
+
+def judge_eyes(model: BlurModel, data: Path, work: Path) -> Results:
     """Rank what is made of photos that are often soft themselves."""
     table = make_table(data / "eyes", work, cameras=1).without_flat()
     said = model.predict_features(table.features).probability
-    return {"n": len(table), **measure_ranking(table.labels, said)}
+    return {"n": len(table), **score_ranking(table.labels, said)}
 
 
 def main() -> None:

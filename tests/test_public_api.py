@@ -17,8 +17,9 @@ def test_every_public_name_is_there_and_documented():
 
 
 def test_the_two_lists_of_names_agree():
-    listed = {name for names in blurgate._ROOMS.values() for name in names}
-    assert listed | {"__version__"} == set(blurgate.__all__)
+    listed = {name for names in blurgate._HOMES.values() for name in names}
+    assert listed | {"__version__", *blurgate._ALIASES} == set(blurgate.__all__)
+    assert blurgate.load is blurgate.load_model
     assert set(dir(blurgate)) > set(blurgate.__all__)
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from blurgate.version import __version__
+
 if TYPE_CHECKING:
     from blurgate.demo import run_demo
     from blurgate.errors import (
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
         SmallPhotoError,
         StudyFileError,
     )
-    from blurgate.judging.model import BlurModel, load, load_model
+    from blurgate.judging.model import BlurModel, load_model
+    from blurgate.judging.model import load_model as load
     from blurgate.judging.verdicts import Verdict
     from blurgate.learning.calibration import calibrate
     from blurgate.learning.evaluation import evaluate
@@ -35,9 +38,7 @@ if TYPE_CHECKING:
     from blurgate.scanning.gallery import write_gallery
     from blurgate.scanning.stream import scan
 
-__version__ = "0.1.0"
-
-_ROOMS = {
+_HOMES = {  # module -> its public names
     "learning.calibration": ("calibrate",),
     "making.dataset": ("make_dataset",),
     "demo": ("run_demo",),
@@ -55,7 +56,7 @@ _ROOMS = {
     "measuring.features": ("extract_features",),
     "scanning.gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
-    "judging.model": ("BlurModel", "load", "load_model"),
+    "judging.model": ("BlurModel", "load_model"),
     "making.preview": ("draw_preview",),
     "learning.report": ("write_report",),
     "scanning.stream": ("scan",),
@@ -99,10 +100,14 @@ __all__ = [
 ]
 
 
+_ALIASES = {"load": "load_model"}  # as in ``blurgate.load()``
+
+
 def __getattr__(name: str) -> Any:
-    for room, names in _ROOMS.items():
+    name = _ALIASES.get(name, name)
+    for module, names in _HOMES.items():
         if name in names:
-            return getattr(import_module(f"blurgate.{room}"), name)
+            return getattr(import_module(f"blurgate.{module}"), name)
     raise AttributeError(f"module 'blurgate' has no attribute {name!r}")
 
 

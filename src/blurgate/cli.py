@@ -23,6 +23,7 @@ from blurgate.errors import BlurgateError
 from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
+    from blurgate.learning.evaluation import Numbers
     from blurgate.scanning.run import Show
 
 T = TypeVar("T")
@@ -470,16 +471,14 @@ def options(
         print(f"blurgate {blurgate.__version__}")
 
 
-def _sum_up(numbers: dict[str, object], where: str) -> None:
-    interval = numbers["roc_auc_interval"]
-    between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if isinstance(interval, list) else ""
-    laplacian = numbers["variance_of_laplacian"]
-    assert isinstance(laplacian, dict)  # noqa: S101 by evaluation's own shape
-    few = "; so few that every figure is a first impression" if int(str(numbers["n_scenes"])) < 20 else ""
+def _sum_up(numbers: Numbers, where: str) -> None:
+    interval, laplacian = numbers["roc_auc_interval"], numbers["variance_of_laplacian"]
+    between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+    few = "; so few that every figure is a first impression" if numbers["n_scenes"] < 20 else ""
     print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
-    for name in ("accuracy", "precision", "recall", "f1"):
-        print(f"  {name:10} {numbers[name]:.3f}")
+    print(f"  accuracy   {numbers['accuracy']:.3f}\n  precision  {numbers['precision']:.3f}")
+    print(f"  recall     {numbers['recall']:.3f}\n  f1         {numbers['f1']:.3f}")
 
 
 def _list_sources(sources: Any) -> None:

@@ -126,7 +126,7 @@ def run_demo(
         write_csv(scan([out / "dataset"], model=model), stream)
     return DemoResult(
         roc_auc=numbers["roc_auc"],
-        roc_auc_interval=tuple(numbers["roc_auc_interval"]),
+        roc_auc_interval=tuple(numbers["roc_auc_interval"] or ()),
         roc_auc_of_laplacian=numbers["variance_of_laplacian"]["roc_auc"],
         accuracy=numbers["accuracy"],
         accuracy_of_laplacian=numbers["variance_of_laplacian"]["accuracy_at_customary_cutoff"],

@@ -7,15 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blurgate.errors import DatasetError
-from blurgate.learning.evaluation import (
-    CUTOFFS,
+from blurgate.learning.evaluation import CUTOFFS, evaluate
+from blurgate.learning.metrics import (
     bootstrap_roc_auc,
-    evaluate,
-    measure_calibration,
-    measure_decisions,
-    measure_groups,
-    measure_ranking,
     recall_by_strength,
+    score_calibration,
+    score_decisions,
+    score_groups,
+    score_ranking,
 )
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], np.int8)
@@ -23,23 +22,23 @@ PROBABILITIES = np.array([0.1, 0.2, 0.7, 0.3, 0.8, 0.9])
 
 
 def test_decisions_by_hand():
-    found = measure_decisions(LABELS, PROBABILITIES, 0.5)
+    found = score_decisions(LABELS, PROBABILITIES, 0.5)
     assert found["confusion_matrix"] == [[2, 1], [1, 2]]
     assert found["accuracy"] == found["precision"] == found["recall"] == found["f1"] == pytest.approx(2 / 3)
 
 
 def test_a_photo_at_the_threshold_is_blurred():
-    assert measure_decisions(LABELS, PROBABILITIES, 0.3)["confusion_matrix"] == [[2, 1], [0, 3]]
+    assert score_decisions(LABELS, PROBABILITIES, 0.3)["confusion_matrix"] == [[2, 1], [0, 3]]
 
 
 def test_nothing_called_blurred():
-    found = measure_decisions(LABELS, PROBABILITIES, 0.99)
+    found = score_decisions(LABELS, PROBABILITIES, 0.99)
     assert (found["precision"], found["recall"], found["f1"]) == (0.0, 0.0, 0.0)
 
 
 def test_ranking_by_hand():
     pairs = [(p > n) + 0.5 * (p == n) for p in PROBABILITIES[LABELS == 1] for n in PROBABILITIES[LABELS == 0]]
-    assert measure_ranking(LABELS, PROBABILITIES)["roc_auc"] == pytest.approx(np.mean(pairs))
+    assert score_ranking(LABELS, PROBABILITIES)["roc_auc"] == pytest.approx(np.mean(pairs))
 
 
 @given(st.integers(0, 2**32))
@@ -47,12 +46,12 @@ def test_calibration_of_honest_probabilities_is_good_and_of_boasting_ones_bad(se
     rng = np.random.default_rng(seed)
     honest = rng.uniform(0, 1, 4000)
     labels = (rng.uniform(0, 1, 4000) < honest).astype(np.int8)
-    assert measure_calibration(labels, honest)["ece"] < 0.06
-    assert measure_calibration(labels, np.round(honest))["ece"] > 0.2
+    assert score_calibration(labels, honest)["ece"] < 0.06
+    assert score_calibration(labels, np.round(honest))["ece"] > 0.2
 
 
 def test_calibration_by_hand():
-    found = measure_calibration(np.array([0, 1], np.int8), np.array([0.25, 0.75]))
+    found = score_calibration(np.array([0, 1], np.int8), np.array([0.25, 0.75]))
     assert found["ece"] == pytest.approx(0.25)
     assert found["brier"] == pytest.approx(0.0625)
     assert [entry["n"] for entry in found["calibration"]] == [1, 1]
@@ -62,7 +61,7 @@ def test_the_interval_holds_the_figure_and_widens_with_dependence():
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1], 200).astype(np.int8)
     scores = labels + rng.normal(0, 1, 400)
-    auc = measure_ranking(labels, scores)["roc_auc"]
+    auc = score_ranking(labels, scores)["roc_auc"]
     independent = bootstrap_roc_auc(labels, scores, np.arange(400), seed=0)
     assert independent[0] < auc < independent[1]
     twins = bootstrap_roc_auc(np.repeat(labels, 4), np.repeat(scores, 4), np.repeat(np.arange(400), 4), seed=0)
@@ -78,7 +77,7 @@ def test_the_interval_is_of_the_same_figure_as_the_ranking(seed):
     one_scene = bootstrap_roc_auc(
         labels, scores, np.zeros(32), seed=0, draws=2
     )  # so every draw is the photos as they are
-    assert one_scene == pytest.approx([measure_ranking(labels, scores)["roc_auc"]] * 2)
+    assert one_scene == pytest.approx([score_ranking(labels, scores)["roc_auc"]] * 2)
 
 
 def test_no_interval_without_both_classes_in_any_draw():
@@ -86,7 +85,7 @@ def test_no_interval_without_both_classes_in_any_draw():
 
 
 def test_groups_by_hand():
-    found = measure_groups(LABELS, PROBABILITIES, 0.5, np.array(["day", "day", "", "day", "night", "night"]))
+    found = score_groups(LABELS, PROBABILITIES, 0.5, np.array(["day", "day", "", "day", "night", "night"]))
     assert set(found) == {"day", "night"}
     assert found["day"] == {
         "n": 3,

@@ -66,6 +66,37 @@ def test_unreadable_and_small_photos_are_skipped_and_told_apart(labelled, tmp_pa
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_photos_without_texture_stay_undecided_in_a_file(table, tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    features = table.features.copy()
+    features[:3] = 0
+    found = replace(table, features=features).without_flat()
+    write_table(found, tmp_path / f"t{suffix}")
+    read = read_table(tmp_path / f"t{suffix}")
+    assert [photo.undecided for photo in read.skipped] == [True] * 3
+    assert_same(read, found)
+
+
+def test_tables_and_datasets_from_before_have_no_such_column(labelled, made_folder, tmp_path):
+    (labelled / "sharp" / "text.jpg").write_text("hello")
+    write_table(build_table(labelled), tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as handle:
+        rows = [{name: cell for name, cell in row.items() if name != "undecided"} for row in csv.DictReader(handle)]
+    with (tmp_path / "old.csv").open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    assert_same(read_table(tmp_path / "old.csv"), read_table(tmp_path / "t.csv"))
+    shutil.copytree(made_folder, tmp_path / "made")
+    (tmp_path / "made" / "skipped.csv").write_text("path,error\na.png,a.png is too small\n")
+    assert [photo.path for photo in build_table(tmp_path / "made").skipped] == ["a.png"]
+    (tmp_path / "made" / "skipped.csv").write_text("path,error,undecided\na.png,it is odd,maybe\n")
+    with pytest.raises(DatasetError, match="skipped.csv, line 2: undecided must be true or empty, got 'maybe'"):
+        build_table(tmp_path / "made")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_written_table_reads_back_to_the_last_bit(table, tmp_path, suffix):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow", reason="needs the extra parquet")

@@ -141,7 +141,8 @@ def test_photos_that_cannot_be_used_are_skipped_and_listed(few, tmp_path):
     assert len(made.rows) == 12
     assert dict(made.skipped)["tiny.png"].endswith("63 x 90 px, at least 64 on each side are needed")
     with (tmp_path / "out" / "skipped.csv").open(newline="") as handle:
-        assert [row["path"] for row in csv.DictReader(handle)] == ["text.jpg", "tiny.png"]
+        rows = list(csv.DictReader(handle))
+    assert [(row["path"], row["undecided"]) for row in rows] == [("text.jpg", ""), ("tiny.png", "true")]
 
 
 def test_an_existing_folder_is_refused_or_replaced(few, tmp_path):

@@ -291,9 +291,6 @@ def _join_shipped(trees: BlurModel, net: BlurModel) -> BlurModel:
     return BlurModel(replace(trees.card, feature_set=feature_set, columns=columns, **changes), trees.boosters, net.net)
 
 
-load = load_model  # as in ``blurgate.load()``
-
-
 def _complete(evidence: Evidence, predictions: Predictions, judgeable: NDArray[np.bool_], row: int) -> Evidence:
     if not judgeable[row]:
         return replace(evidence, reason=TOO_LITTLE_TEXTURE)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
 from blurgate.judging.model import STRENGTH_OFFSET, BlurModel, Predictions, to_strength
-from blurgate.learning.evaluation import Floats, Labels, Numbers
+from blurgate.learning.evaluation import ColumnUse
+from blurgate.learning.metrics import Floats, Labels
 from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
 from blurgate.threads import run_in_order
@@ -194,7 +195,7 @@ def fit_folds(
     return run_in_order(fit, data, jobs=jobs)
 
 
-def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
+def explain_trees(model: BlurModel, table: FeatureTable) -> list[ColumnUse]:
     """Tell what the trees use: for each column its gain and its mean absolute SHAP value on a table.
 
     Gain is the mean improvement of the splits on it, SHAP its share of the margin, both as XGBoost gives them; the
@@ -209,7 +210,7 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[Numbers]:
     booster = xgboost.Booster(model_file=bytearray(model.boosters["blurred"]))
     gains = booster.get_score(importance_type="gain")
     shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
-    rows = [
+    rows: list[ColumnUse] = [
         {"column": column, "gain": float(gains.get(f"f{index}", 0.0)), "mean_abs_shap": float(shares[index])}
         for index, column in enumerate(table.columns)
     ]

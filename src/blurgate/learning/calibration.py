@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,8 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.judging.model import BlurModel, to_probability
 from blurgate.learning.boosters import tree_settings
-from blurgate.learning.evaluation import (
-    Floats,
-    Labels,
-    Numbers,
-    measure_decisions,
-    measure_ranking,
-    price_threshold,
-    refuse_unfit,
-)
+from blurgate.learning.evaluation import refuse_unfit
+from blurgate.learning.metrics import Decisions, Floats, Labels, error_rates, score_decisions, score_ranking
 from blurgate.learning.splits import Split, cut_folds
 from blurgate.learning.table import FeatureTable
 
@@ -38,6 +31,28 @@ _SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0
 _FOLDS = 5
 
 
+class DecisionsAndLoss(Decisions):
+    """Decisions at a threshold, and the log loss of the probabilities."""
+
+    log_loss: float
+
+
+class CalibrationNumbers(TypedDict):
+    """What calibration changed on the same photos.
+
+    ``before``: judged by the model as it was. ``after``: each judged by a model calibrated on the other scenes.
+    ``refitted``: whether trees were added.
+    """
+
+    n: int
+    n_blurred: int
+    n_scenes: int
+    threshold: float
+    refitted: bool
+    before: DecisionsAndLoss
+    after: DecisionsAndLoss
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What `calibrate` made of a model.
@@ -45,14 +60,11 @@ class Calibration:
     Parameters
     ----------
     model : BlurModel
-    numbers : dict
-        ``before`` and ``after``: what `measure_decisions` and the log loss say of the same photos, judged by the model
-        as it was, and by one calibrated on the other scenes. ``refitted``: whether trees were added. ``n``,
-        ``n_blurred``, ``n_scenes``, ``threshold``.
+    numbers : CalibrationNumbers
     """
 
     model: BlurModel
-    numbers: Numbers
+    numbers: CalibrationNumbers
 
 
 @dataclass(frozen=True)
@@ -143,18 +155,27 @@ def calibrate(
         left_out = with_trees if refit else left_out
     # out-of-fold probabilities choose the threshold and say what it costs: the fitted ones flatter themselves
     threshold = pick_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
-    after = measure_decisions(labels, to_probability(left_out), threshold) | {"log_loss": _loss(labels, left_out)}
-    before = measure_decisions(labels, to_probability(odds), model.card.threshold) | {"log_loss": _loss(labels, odds)}
+    after = _score(labels, left_out, threshold)
     fitted = fit_own(model, table, seed, refit=refit)
-    summary = table.counts
     card = replace(
         fitted.card,
         threshold=threshold,
         base_rate=float(labels.mean()),
-        at_threshold=price_threshold(after, measured_on="the photos that it was calibrated on, by scenes left out"),
-        calibrated_on={**summary, "sources": table.source_counts, "digests": sorted(set(table.digests()))},
+        at_threshold={
+            **error_rates(after["confusion_matrix"]),
+            "measured_on": "the photos that it was calibrated on, by scenes left out",
+        },
+        calibrated_on={**table.counts, "sources": table.source_counts, "digests": sorted(set(table.digests()))},
     )
-    numbers = {**summary, "threshold": threshold, "refitted": refit, "before": before, "after": after}
+    numbers: CalibrationNumbers = {
+        "n": table.counts["n"],
+        "n_blurred": table.counts["n_blurred"],
+        "n_scenes": table.counts["n_scenes"],
+        "threshold": threshold,
+        "refitted": refit,
+        "before": _score(labels, odds, model.card.threshold),
+        "after": after,
+    }
     return Calibration(replace(fitted, card=card), numbers)
 
 
@@ -270,7 +291,7 @@ def _check_photos(labels: Labels, log_odds: Floats) -> None:
             f"at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them sharp and "
             f"{MIN_OF_A_CLASS} blurred, were needed, got {n_sharp} sharp and {n_blurred} blurred ones: label more"
         )
-    ranking = measure_ranking(labels, log_odds)["roc_auc"]
+    ranking = score_ranking(labels, log_odds)["roc_auc"]
     if ranking < 0.5:
         raise DatasetError(
             f"photos that the model ranks better than chance were needed, but its ROC AUC on them is {ranking:.2f}: "
@@ -321,6 +342,11 @@ def _fit_line(
 
     best = optimize.minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-7, 7), (None, None)])
     return float(np.exp(best.x[0])), float(best.x[1])
+
+
+def _score(labels: Labels, log_odds: Floats, threshold: float) -> DecisionsAndLoss:
+    decisions = score_decisions(labels, to_probability(log_odds), threshold)
+    return {**decisions, "log_loss": _loss(labels, log_odds)}
 
 
 def _loss(labels: Labels, log_odds: Floats) -> float:

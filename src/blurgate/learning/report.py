@@ -14,6 +14,7 @@ from typing import Any
 from blurgate.errors import needs_extra
 from blurgate.files import whole_file
 from blurgate.learning.evaluation import Evaluation, Numbers
+from blurgate.learning.metrics import LaplacianScores
 from blurgate.measuring.blocks import BANDS
 from blurgate.photos.images import thumbnail
 
@@ -24,7 +25,7 @@ with needs_extra("report", "A report"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-INK, FAINT, MODEL, OTHER, GOOD, BAD = "#1d2430", "#6b7280", "#1f5fbf", "#b4632a", "#2f7d4f", "#b3372f"
+INK, FAINT, MODEL, OTHER = "#1d2430", "#6b7280", "#1f5fbf", "#b4632a"
 
 _STYLE = {
     "font.family": "sans-serif",
@@ -83,7 +84,7 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
         HTML without references to anything outside of it: charts are inline SVG, thumbnails are data URLs.
     """
     numbers = evaluation.numbers
-    mistakes = [entry | {"picture": _data_url(evaluation, entry["row"])} for entry in numbers["mistakes"]]
+    mistakes = [{**entry, "picture": _data_url(evaluation, entry["row"])} for entry in numbers["mistakes"]]
     with mpl.rc_context(_STYLE):
         charts = {name: _to_svg(draw(numbers)) for name, draw in CHARTS.items() if _has_data(name, numbers)}
     environment = jinja2.Environment(
@@ -97,7 +98,9 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
 def draw_roc(numbers: Numbers) -> Figure:
     """Draw the ROC curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    _plot_both(axes, numbers, "roc", across="false_alarm_rate", up="recall", area="roc_auc")
+    for label, scores, colour in _contenders(numbers):
+        curve = scores["curves"]["roc"]
+        _plot_curve(axes, curve["false_alarm_rate"], curve["recall"], f"{label}, {scores['roc_auc']:.3f}", colour)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
     _finish(axes, "sharp photos called blurred", "blurred photos found")
     return figure
@@ -106,7 +109,9 @@ def draw_roc(numbers: Numbers) -> Figure:
 def draw_precision_recall(numbers: Numbers) -> Figure:
     """Draw the precision-recall curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    _plot_both(axes, numbers, "precision_recall", across="recall", up="precision", area="average_precision")
+    for label, scores, colour in _contenders(numbers):
+        curve, area = scores["curves"]["precision_recall"], scores["average_precision"]
+        _plot_curve(axes, curve["recall"], curve["precision"], f"{label}, {area:.3f}", colour)
     _finish(axes, "blurred photos found", "of those called blurred, really blurred")
     return figure
 
@@ -138,9 +143,13 @@ def draw_strength(numbers: Numbers) -> Figure:
 
 def draw_kinds(numbers: Numbers) -> Figure:
     """Draw the share of blurred photos that are found, by kind."""
-    groups = {name: entry for name, entry in numbers["by_kind"].items() if entry["recall"] is not None}
-    recalls = [entry["recall"] for entry in groups.values()]
-    return _bars(list(groups), recalls, [entry["n_blurred"] for entry in groups.values()], "blurred photos found")
+    found = [
+        (name, entry["recall"], entry["n_blurred"])
+        for name, entry in numbers["by_kind"].items()
+        if entry["recall"] is not None
+    ]
+    names, recalls, counts = zip(*found, strict=True)
+    return _bars(names, recalls, counts, "blurred photos found")
 
 
 def draw_search(numbers: Numbers) -> Figure:
@@ -176,11 +185,11 @@ def draw_features(numbers: Numbers) -> Figure:
     rows = numbers["features"][:18]
     figure, (left, right) = _figure(width=10.2, height=0.26 * len(rows) + 0.9, panels=2)
     places = range(len(rows), 0, -1)
-    for axes, key, colour, label in (
-        (left, "mean_abs_shap", MODEL, "mean |SHAP|, in log-odds"),
-        (right, "gain", FAINT, "gain of its splits"),
+    for axes, values, colour, label in (
+        (left, [row["mean_abs_shap"] for row in rows], MODEL, "mean |SHAP|, in log-odds"),
+        (right, [row["gain"] for row in rows], FAINT, "gain of its splits"),
     ):
-        axes.barh(list(places), [row[key] for row in rows], color=colour, height=0.66)
+        axes.barh(list(places), values, color=colour, height=0.66)
         axes.set_yticks(list(places), [_column_words(row["column"]) for row in rows] if axes is left else [])
         axes.set_xlabel(label)
         axes.grid(visible=False, axis="y")
@@ -188,14 +197,12 @@ def draw_features(numbers: Numbers) -> Figure:
     return figure
 
 
-def _plot_both(axes: Any, numbers: Numbers, name: str, *, across: str, up: str, area: str) -> None:
-    """Plot one sort of curve of the model and of the variance of the Laplacian, each with the area below it."""
-    for label, source, colour in (
-        ("blurgate", numbers, MODEL),
-        ("variance of Laplacian", numbers["variance_of_laplacian"], OTHER),
-    ):
-        curve = source["curves"][name]
-        axes.plot(curve[across], curve[up], color=colour, label=f"{label}, {source[area]:.3f}", linewidth=1.8)
+def _contenders(numbers: Numbers) -> list[tuple[str, Numbers | LaplacianScores, str]]:
+    return [("blurgate", numbers, MODEL), ("variance of Laplacian", numbers["variance_of_laplacian"], OTHER)]
+
+
+def _plot_curve(axes: Any, across: Sequence[float], up: Sequence[float], label: str, colour: str) -> None:
+    axes.plot(across, up, color=colour, label=label, linewidth=1.8)
 
 
 def _has_data(name: str, numbers: Numbers) -> bool:
@@ -203,7 +210,7 @@ def _has_data(name: str, numbers: Numbers) -> bool:
         "strength": bool(numbers["recall_by_strength"]),
         "kinds": any(entry["recall"] is not None for entry in numbers["by_kind"].values()),
         "search": "search" in numbers,
-        "importances": bool(numbers.get("search", {}).get("importances")),
+        "importances": "search" in numbers and bool(numbers["search"]["importances"]),
         "features": "features" in numbers,
     }.get(name, True)
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
 from blurgate.learning.boosters import fit_folds, prepare_fold
-from blurgate.learning.evaluation import Floats, Numbers
+from blurgate.learning.evaluation import SearchNumbers
+from blurgate.learning.metrics import Floats
 from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
 from blurgate.threads import Track, no_track
@@ -55,7 +56,7 @@ class Search:
 
     parameters: dict[str, Any]
     margins: Floats = field(compare=False)
-    numbers: Numbers
+    numbers: SearchNumbers
 
 
 def search_parameters(
@@ -134,10 +135,10 @@ def _run_trial(
     search.tell(trial, float(np.mean(scores)))
 
 
-def _sum_up(search: Any, seed: int) -> tuple[dict[str, Any], Numbers]:
+def _sum_up(search: Any, seed: int) -> tuple[dict[str, Any], SearchNumbers]:
     ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
-    numbers = {  # what a pruned trial had reached is of its first folds only, so it compares with nothing
+    numbers: SearchNumbers = {  # a pruned trial has scores of its first folds only, which compare with nothing
         "best": float(search.best_value),
         "trials": [{"roc_auc": None if trial.state.name == "PRUNED" else trial.value} for trial in ended],
         "parameters": dict(search.best_params),

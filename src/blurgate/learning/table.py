@@ -40,19 +40,11 @@ from blurgate.measuring.features import (
     has_texture,
 )
 from blurgate.measuring.laplacian import variance_of_laplacian
-from blurgate.photos.images import read_gray
+from blurgate.photos.images import SkippedPhoto, read_gray
 from blurgate.threads import Track, no_track, run_in_order
 
-ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "variance_of_laplacian")
-
-
-@dataclass(frozen=True)
-class SkippedPhoto:
-    """A photo that is in no figure: the error says why; undecided if it can be read, but shows too little to judge."""
-
-    path: str
-    error: str
-    undecided: bool = False
+ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "undecided", "variance_of_laplacian")
+_UNDECIDED = "true"  # in its column; else it is empty
 
 
 @dataclass(frozen=True)
@@ -339,10 +331,13 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     write = find_table_writer(path)
     rows = [
-        [photo.path, photo.label, photo.scene, photo.kind, _number(photo.strength_px), photo.tier, "", laplacian]
+        [photo.path, photo.label, photo.scene, photo.kind, _number(photo.strength_px), photo.tier, "", "", laplacian]
         for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
     ]
-    rows += [[photo.path, "", "", "", None, "", photo.error, None] for photo in table.skipped]
+    rows += [
+        [photo.path, "", "", "", None, "", photo.error, _UNDECIDED if photo.undecided else "", None]
+        for photo in table.skipped
+    ]
     with whole_file(path) as partial:
         write(partial, table, rows)
 
@@ -384,7 +379,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
     photos, features, laplacians, skipped = [], [], [], []
     for number, row in enumerate(rows, start=2):
         if row.get("error"):
-            skipped.append(SkippedPhoto(str(row["path"]), str(row["error"]), "is too small" in str(row["error"])))
+            skipped.append(_parse_skipped(row, path, number))
             continue
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
@@ -421,7 +416,16 @@ def _read_skipped(folder: Path) -> list[SkippedPhoto]:
     path = folder / "skipped.csv"
     if not (path.exists() and (folder / "manifest.csv").exists()):
         return []
-    return [SkippedPhoto(row["path"], row["error"], "is too small" in row["error"]) for row in read_csv(path)[1]]
+    return [_parse_skipped(row, path, number) for number, row in enumerate(read_csv(path)[1], start=2)]
+
+
+def _parse_skipped(row: Mapping[str, Any], path: Path, number: int) -> SkippedPhoto:
+    undecided = row.get("undecided") or ""  # files of before have no such column
+    if undecided not in ("", _UNDECIDED):
+        raise DatasetError(
+            f"{path}, line {number}: undecided must be {_UNDECIDED} or empty, got {undecided!r}: mend it"
+        )
+    return SkippedPhoto(str(row["path"]), str(row["error"]), bool(undecided))
 
 
 def _match_columns(columns: Sequence[str], path: Path) -> str:
@@ -430,7 +434,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     nets = {name.removesuffix(f"__{answer}") for name in present for answer in ANSWERS if name.startswith("net-")}
     feature_set = f"{feature_set}+{min(nets, key=len)}" if nets else feature_set
     needed = (*ROW_COLUMNS, *find_feature_set(feature_set).columns)
-    missing = [name for name in needed if name not in columns]
+    missing = [name for name in needed if name not in columns and name != "undecided"]  # tables of before have none
     foreign = [name for name in columns if name not in needed]
     if missing or foreign:
         found = [

@@ -9,9 +9,8 @@ the test scenes are looked at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from blurgate.errors import DatasetError
@@ -19,14 +18,16 @@ from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
-from blurgate.learning.evaluation import Evaluation, Numbers, measure, price_threshold
+from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
 from blurgate.learning.labels import is_labelled
+from blurgate.learning.metrics import error_rates
 from blurgate.learning.search import Search, search_parameters
 from blurgate.learning.splits import Plan, plan_validation
 from blurgate.learning.table import FeatureTable, build_table, join_tables
 from blurgate.making.dataset import make_dataset
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.threads import Track, no_track
+from blurgate.version import __version__
 
 VALIDATIONS = ("leave-source-out", "scenes")
 RESULTS = ("n", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece")
@@ -151,7 +152,7 @@ def train(
     else:
         predictions = left_out
         within = rank_within_sources(plan.training, plan.within, search.parameters, seed=seed, jobs=jobs)
-    evaluation = measure(
+    evaluation = evaluate_predictions(
         plan.test,
         predictions,
         threshold=model.card.threshold,
@@ -186,30 +187,32 @@ def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions,
         base_rate=0.5,
         kinds=kinds,
         parameters=search.parameters,
-        trained_on=_describe(training),
-        made_by=f"blurgate {version('blurgate')}",
+        trained_on={**training.counts, "sources": training.source_counts, "feature_set": training.feature_set},
+        made_by=f"blurgate {__version__}",
     )
     left_out = replace(left_out.take(plan.left_out), probability=calibration.probabilities)
     return BlurModel(card, boosters), left_out, calibration.laplacian_cutoff
 
 
 def _assemble(
-    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, used: list[Numbers]
+    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, used: list[ColumnUse]
 ) -> tuple[BlurModel, Evaluation]:
     """Put the figures on the model's card, and what is known of the training beside the figures."""
     numbers = evaluation.numbers
     left_out, validate = ("sources", "leave-source-out") if plan.by_source else ("scenes", "scenes")
-    costs = price_threshold(numbers, measured_on=f"{left_out} left out of training")
-    results = {name: numbers[name] for name in RESULTS}
-    training = _describe(plan.training) | {
+    costs = {**error_rates(numbers["confusion_matrix"]), "measured_on": f"{left_out} left out of training"}
+    figures: Mapping[str, object] = numbers
+    results = {name: figures[name] for name in RESULTS}
+    training: TrainingNumbers = {
+        "n": plan.training.counts["n"],
+        "n_blurred": plan.training.counts["n_blurred"],
+        "n_scenes": plan.training.counts["n_scenes"],
+        "sources": plan.training.source_counts,
+        "feature_set": plan.training.feature_set,
         "validate": validate,
         "folds": len(plan.folds),
         "out_of_fold_roc_auc": search.numbers["best"],
     }
     model = replace(model, card=replace(model.card, results=results, at_threshold=costs))
-    more = {"training": training, "search": search.numbers, "features": used}
-    return model, Evaluation({**numbers, **more}, evaluation.table)
-
-
-def _describe(table: FeatureTable) -> Numbers:
-    return {**table.counts, "sources": table.source_counts, "feature_set": table.feature_set}
+    numbers = {**numbers, "training": training, "search": search.numbers, "features": used}
+    return model, Evaluation(numbers, evaluation.table)

@@ -1,7 +1,7 @@
 """Sharp photos -> a folder of sharp and blurred pictures, and the manifest that says what was done to each.
 
 The folder holds ``sharp/``, ``blurred/``, ``manifest.csv`` with the columns of `MANIFEST_COLUMNS`, and, where photos
-could not be used, ``skipped.csv`` with the columns ``path`` and ``error``.
+could not be used, ``skipped.csv`` with the columns of `SKIPPED_COLUMNS`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from blurgate.errors import DatasetError, PhotoError
+from blurgate.errors import DatasetError, PhotoError, SmallPhotoError
 from blurgate.files import whole_folder
 from blurgate.making.recipes import RECIPES, MadePicture
 from blurgate.photos.finding import find_photos
-from blurgate.photos.images import read_rgb
+from blurgate.photos.images import SkippedPhoto, read_rgb
 from blurgate.threads import Track, no_track, run_in_order
 
 
@@ -134,28 +134,30 @@ def make_dataset(
 
     with whole_folder(out, replace=overwrite) as partial:
 
-        def make(photo: Path) -> list[ManifestRow] | tuple[str, str]:
+        def make(photo: Path) -> list[ManifestRow] | SkippedPhoto:
             name = names[photo]
             scene = name if scenes == "photo" else photo.parent.relative_to(sharp).as_posix()
             seeds = [picture_seed(seed, name, version) for version in range(per_photo + 1)]
             try:
                 return _write_pictures(partial, name, scene, RECIPES[recipe](read_rgb(photo), seeds), seeds)
             except PhotoError as error:
-                return photo.relative_to(sharp).as_posix(), str(error)
+                path = photo.relative_to(sharp).as_posix()
+                return SkippedPhoto(path, str(error), isinstance(error, SmallPhotoError))
 
         making = run_in_order(make, photos, jobs=jobs)
         made = list(track(making, total=len(photos), doing="making pictures"))
         rows = tuple(row for result in made if isinstance(result, list) for row in result)
-        skipped = tuple(result for result in made if isinstance(result, tuple))
+        skipped = [result for result in made if isinstance(result, SkippedPhoto)]
         if not rows:
             raise DatasetError(
                 f"a photo that can be used was needed, but none of the {len(skipped)} in {sharp} is one; "
-                f"the first failed because {skipped[0][1]}"
+                f"the first failed because {skipped[0].error}"
             )
         _write_csv(partial / "manifest.csv", MANIFEST_COLUMNS, map(astuple, rows))
         if skipped:
-            _write_csv(partial / "skipped.csv", ("path", "error"), skipped)
-    return Dataset(out, rows, skipped)
+            undecided = [(photo.path, photo.error, "true" if photo.undecided else "") for photo in skipped]
+            _write_csv(partial / "skipped.csv", SKIPPED_COLUMNS, undecided)
+    return Dataset(out, rows, tuple((photo.path, photo.error) for photo in skipped))
 
 
 def picture_seed(seed: int, name: str, version: int) -> int:
@@ -240,3 +242,4 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 MANIFEST_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+SKIPPED_COLUMNS = ("path", "error", "undecided")

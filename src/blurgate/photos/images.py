@@ -65,6 +65,24 @@ class Plane:
     height: int
 
 
+@dataclass(frozen=True)
+class SkippedPhoto:
+    """A photo that no figure includes.
+
+    Parameters
+    ----------
+    path : str
+    error : str
+        Why it was skipped.
+    undecided : bool
+        True if it can be read but shows too little to judge, False if it cannot be read.
+    """
+
+    path: str
+    error: str
+    undecided: bool = False
+
+
 def read_gray(
     photo: Photo,
     *,

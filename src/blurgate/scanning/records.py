@@ -10,7 +10,6 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from blurgate import __version__
 from blurgate.errors import OutputError
 from blurgate.judging.verdicts import Evidence
 
@@ -28,11 +27,11 @@ class Records:
     ----------
     database : sqlite3.Connection
     judge : str
-        Says by which model, and how, the photos are judged: see `blurgate.judging.model.BlurModel.fingerprint`.
+        Names what the evidence depends on beside the photo: the version of the program and the model's fingerprint.
     """
 
     def __init__(self, database: sqlite3.Connection, judge: str) -> None:
-        self._database, self._judge = database, f"{__version__} {judge}"
+        self._database, self._judge = database, judge
 
     def find(self, path: str, status: os.stat_result) -> Evidence | None:
         """Look up the evidence on a photo, if the file has not changed since."""

@@ -18,6 +18,7 @@ from blurgate.photos.images import MAX_MEGAPIXELS, path_of
 from blurgate.scanning.items import Item, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
+from blurgate.version import __version__
 
 _BATCH = 16  # photos that the trees are asked about at once
 
@@ -139,7 +140,7 @@ def _judge(
             return item, Measurement(Evidence(path, error=str(error)))
         return item, replace(measured, evidence=replace(measured.evidence, path=path))
 
-    with open_records(resume, model.fingerprint) if resume else nullcontext() as records:
+    with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
         begun = run_in_order(begin, _look_up(items, records, engine) if records else items, jobs=jobs, known=known)
         while batch := list(islice(begun, _BATCH)):
             found = model.judge(_finish([measured for _, measured in batch], engine, model.card.feature_set))

@@ -1,0 +1,478 @@
+"""Labels and predictions -> figures. Arrays in; plain numbers, lists and dicts out, ready for JSON.
+
+Every function takes ``labels`` of shape (n,), 0 sharp and 1 blurred: blurred is the positive class.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import NotRequired, TypeAlias, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import needs_extra
+from blurgate.measuring.laplacian import CUSTOMARY_CUTOFF
+
+with needs_extra("train", "Training or evaluating"):
+    from sklearn import metrics
+
+Labels: TypeAlias = NDArray[np.int8]
+Floats: TypeAlias = NDArray[np.float64]
+
+STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
+
+
+class Ranking(TypedDict):
+    """What holds at any threshold, 0 to 1."""
+
+    roc_auc: float
+    average_precision: float
+
+
+class CalibrationBin(TypedDict):
+    """The mean probability of a tenth of the photos, and the share of them that is blurred."""
+
+    probability: float
+    share_blurred: float
+    n: int
+
+
+class CalibrationScores(TypedDict):
+    """Mean squared error, expected calibration error, and the bins that it comes from."""
+
+    brier: float
+    ece: float
+    calibration: list[CalibrationBin]
+
+
+class Decisions(TypedDict):
+    """Decisions at a threshold; the matrix is [[tn, fp], [fn, tp]]."""
+
+    threshold: float
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    confusion_matrix: list[list[int]]
+
+
+class Curves(TypedDict):
+    """The ROC curve and the precision-recall curve, each as two lists of coordinates."""
+
+    roc: dict[str, list[float]]
+    precision_recall: dict[str, list[float]]
+
+
+class GroupScores(TypedDict):
+    """Figures of one group of photos; None where it lacks the class that a figure needs."""
+
+    n: int
+    n_blurred: int
+    accuracy: float
+    recall: float | None
+    false_alarm_rate: float | None
+    roc_auc: float | None
+
+
+class StrengthBin(TypedDict):
+    """The recall of blurred photos with a strength in a range of pixels; ``to_px`` is None for the last."""
+
+    from_px: float
+    to_px: float | None
+    n: int
+    recall: float
+
+
+class LaplacianScores(Ranking):
+    """What the variance of the Laplacian does on the same photos."""
+
+    gain_interval: list[float] | None
+    roc_auc_interval: list[float] | None
+    curves: Curves
+    customary_cutoff: float
+    accuracy_at_customary_cutoff: float
+    chosen_cutoff: NotRequired[float]
+    accuracy_at_chosen_cutoff: NotRequired[float]
+
+
+class KindScores(TypedDict):
+    """How often the kind is right, and how often the most frequent kind would be."""
+
+    n: int
+    accuracy: float
+    accuracy_of_guessing: float
+
+
+class StrengthScores(TypedDict):
+    """How far the strength is off."""
+
+    n: int
+    median_relative_error: float
+
+
+class ErrorRates(TypedDict):
+    """Shares of the sharp photos called blurred and of the blurred ones called sharp, 0 to 1."""
+
+    false_alarm_rate: float
+    miss_rate: float
+
+
+def score_ranking(labels: Labels, scores: Floats) -> Ranking:
+    """Score how well photos are ranked: ROC AUC and average precision.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+        Both classes.
+    scores : ndarray of shape (n,), float64
+        Higher is more blurred.
+
+    Returns
+    -------
+    Ranking
+    """
+    return {
+        "roc_auc": float(metrics.roc_auc_score(labels, scores)),
+        "average_precision": float(metrics.average_precision_score(labels, scores)),
+    }
+
+
+def score_calibration(labels: Labels, probabilities: Floats) -> CalibrationScores:
+    """Score how far probabilities mean what they say.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    probabilities : ndarray of shape (n,), float64
+        0 to 1.
+
+    Returns
+    -------
+    CalibrationScores
+        The expected calibration error is the mean distance between probability and share of blurred photos over ten
+        bins of equal count.
+
+    References
+    ----------
+    .. [1] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining well calibrated probabilities using Bayesian binning",
+           AAAI 2015. :doi:`10.1609/aaai.v29i1.9602`
+    """
+    order = np.argsort(probabilities, kind="stable")
+    bins: list[CalibrationBin] = [
+        {
+            "probability": float(probabilities[rows].mean()),
+            "share_blurred": float(labels[rows].mean()),
+            "n": len(rows),
+        }
+        for rows in np.array_split(order, min(10, len(order)))
+    ]
+    gaps = [abs(entry["probability"] - entry["share_blurred"]) * entry["n"] for entry in bins]
+    return {
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "ece": float(sum(gaps) / len(labels)),
+        "calibration": bins,
+    }
+
+
+def score_decisions(labels: Labels, probabilities: Floats, threshold: float) -> Decisions:
+    """Score the decisions at a threshold.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    probabilities : ndarray of shape (n,), float64
+    threshold : float
+        Blurred from this probability on.
+
+    Returns
+    -------
+    Decisions
+        Precision is 0 if nothing is called blurred.
+
+    Examples
+    --------
+    >>> score_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)["confusion_matrix"]
+    [[1, 1], [1, 1]]
+    """
+    called = probabilities >= threshold
+    matrix = metrics.confusion_matrix(labels, called, labels=[0, 1])
+    (_, false_alarms), (missed, found) = matrix.tolist()
+    precision = found / (found + false_alarms) if found + false_alarms else 0.0
+    recall = found / (found + missed) if found + missed else 0.0
+    return {
+        "threshold": float(threshold),
+        "accuracy": float((called == labels).mean()),
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "confusion_matrix": matrix.tolist(),
+    }
+
+
+def error_rates(confusion_matrix: list[list[int]]) -> ErrorRates:
+    """Compute what a threshold costs.
+
+    Examples
+    --------
+    >>> error_rates([[8, 2], [1, 4]])
+    {'false_alarm_rate': 0.2, 'miss_rate': 0.2}
+    """
+    (kept, false_alarms), (missed, found) = confusion_matrix
+    return {
+        "false_alarm_rate": false_alarms / max(1, kept + false_alarms),
+        "miss_rate": missed / max(1, missed + found),
+    }
+
+
+def bootstrap_roc_auc(
+    labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, seed: int, draws: int = 1000
+) -> list[float] | None:
+    """Estimate a 95 % interval of the ROC AUC by drawing scenes, not photos, with replacement.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    scores : ndarray of shape (n,), float64
+        Higher is more blurred.
+    scenes : ndarray of shape (n,)
+        Photos of one scene are not independent, so they are drawn together.
+    seed : int
+    draws : int
+        At least 1.
+
+    Returns
+    -------
+    list of two floats, or None
+        The 2.5 and 97.5 percentiles; None where no draw has both classes.
+    """
+    return _interval(draw_roc_auc(labels, scores, scenes, seed=seed, draws=draws))
+
+
+def draw_roc_auc(labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, seed: int, draws: int = 1000) -> Floats:
+    """Compute the ROC AUC of each draw of scenes; the same seed draws the same scenes for other scores.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    scores : ndarray of shape (n,), float64
+        Higher is more blurred.
+    scenes : ndarray of shape (n,)
+    seed : int
+    draws : int
+        At least 1.
+
+    Returns
+    -------
+    ndarray of shape (draws,), float64
+        NaN where a draw has one class only.
+    """
+    rng = np.random.default_rng(seed)
+    names, scene = np.unique(scenes, return_inverse=True)
+    levels, level = np.unique(scores, return_inverse=True)
+    found = np.full(draws, np.nan)
+    for number, times in enumerate(rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)):
+        weight = times[scene]
+        blurred = np.bincount(level, weight * labels, len(levels))
+        sharp = np.bincount(level, weight * (1 - labels), len(levels))
+        pairs = blurred.sum() * sharp.sum()
+        if pairs:  # counted by hand, level by level: scikit-learn's weighted one takes milliseconds a draw
+            below = np.cumsum(sharp) - sharp
+            found[number] = float(blurred @ (below + sharp / 2)) / pairs
+    return found
+
+
+def trace_curves(labels: Labels, scores: Floats) -> Curves:
+    """Trace the ROC and the precision-recall curve.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+        Both classes.
+    scores : ndarray of shape (n,), float64
+        Higher is more blurred.
+
+    Returns
+    -------
+    Curves
+    """
+    false_alarms, hits, _ = metrics.roc_curve(labels, scores)
+    precision, recall, _ = metrics.precision_recall_curve(labels, scores)
+    return {
+        "roc": {"false_alarm_rate": _rounded(false_alarms), "recall": _rounded(hits)},
+        "precision_recall": {"recall": _rounded(recall), "precision": _rounded(precision)},
+    }
+
+
+def score_groups(
+    labels: Labels, probabilities: Floats, threshold: float, groups: NDArray[np.str_]
+) -> dict[str, GroupScores]:
+    """Score each group of photos by itself.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    probabilities : ndarray of shape (n,), float64
+    threshold : float
+        Blurred from this probability on.
+    groups : ndarray of shape (n,), str
+        Empty for photos that are in no group.
+
+    Returns
+    -------
+    dict of str to GroupScores
+        In alphabetical order.
+    """
+    scored: dict[str, GroupScores] = {}
+    for group in sorted(set(groups) - {""}):
+        rows = groups == group
+        blurred, called = labels[rows] == 1, probabilities[rows] >= threshold
+        both = blurred.any() and not blurred.all()
+        scored[str(group)] = {
+            "n": int(rows.sum()),
+            "n_blurred": int(blurred.sum()),
+            "accuracy": float((called == blurred).mean()),
+            "recall": float(called[blurred].mean()) if blurred.any() else None,
+            "false_alarm_rate": float(called[~blurred].mean()) if not blurred.all() else None,
+            "roc_auc": float(metrics.roc_auc_score(labels[rows], probabilities[rows])) if both else None,
+        }
+    return scored
+
+
+def recall_by_strength(labels: Labels, probabilities: Floats, threshold: float, strengths: Floats) -> list[StrengthBin]:
+    """Compute the recall of blurred photos by their true strength.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    probabilities : ndarray of shape (n,), float64
+    threshold : float
+        Blurred from this probability on.
+    strengths : ndarray of shape (n,), float64
+        In pixels; NaN where unknown.
+
+    Returns
+    -------
+    list of StrengthBin
+        Between `STRENGTH_EDGES`; bins without photos are left out.
+    """
+    rows = (labels == 1) & np.isfinite(strengths)
+    bins: list[StrengthBin] = []
+    for low, high in pairwise(STRENGTH_EDGES):
+        within = rows & (strengths >= low) & (strengths < high)
+        if within.any():
+            recall = float((probabilities[within] >= threshold).mean())
+            upper = None if math.isinf(high) else high
+            bins.append({"from_px": low, "to_px": upper, "n": int(within.sum()), "recall": recall})
+    return bins
+
+
+def score_laplacian(
+    labels: Labels,
+    probabilities: Floats,
+    variances: Floats,
+    scenes: NDArray[np.str_],
+    *,
+    seed: int,
+    cutoff: float | None = None,
+) -> LaplacianScores:
+    """Score the variance of the Laplacian on the same photos, as it is customarily used.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+        Both classes.
+    probabilities : ndarray of shape (n,), float64
+        The model's, to compare with.
+    variances : ndarray of shape (n,), float64
+        Of the Laplacian; higher is sharper.
+    scenes : ndarray of shape (n,)
+    seed : int
+        Of the bootstrap.
+    cutoff : float, optional
+        A better cutoff than the customary one: blurred up to it.
+
+    Returns
+    -------
+    LaplacianScores
+        ``gain_interval`` is the 95 % interval of the model's ROC AUC less that of the variance, by drawing scenes.
+    """
+    gain = draw_roc_auc(labels, probabilities, scenes, seed=seed) - draw_roc_auc(labels, -variances, scenes, seed=seed)
+    ranking = score_ranking(labels, -variances)
+    scores: LaplacianScores = {
+        "gain_interval": _interval(gain),
+        "roc_auc": ranking["roc_auc"],
+        "average_precision": ranking["average_precision"],
+        "roc_auc_interval": bootstrap_roc_auc(labels, -variances, scenes, seed=seed),
+        "curves": trace_curves(labels, -variances),
+        "customary_cutoff": CUSTOMARY_CUTOFF,
+        "accuracy_at_customary_cutoff": float(((variances < CUSTOMARY_CUTOFF) == labels).mean()),
+    }
+    if cutoff is not None:
+        scores["chosen_cutoff"] = cutoff
+        scores["accuracy_at_chosen_cutoff"] = float(((variances <= cutoff) == labels).mean())
+    return scores
+
+
+def score_kinds(labels: Labels, families: NDArray[np.str_], predicted: NDArray[np.str_] | None) -> KindScores | None:
+    """Score the predicted kinds of the blurred photos whose kind is known.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    families : ndarray of shape (n,), str
+        ``defocus``, ``motion`` or ``gaussian``; empty where unknown.
+    predicted : ndarray of shape (n,), str, optional
+        Empty where nothing is predicted.
+
+    Returns
+    -------
+    KindScores or None
+        None where the model or the labels do not tell.
+    """
+    if predicted is None:
+        return None
+    rows = (labels == 1) & (families != "") & (predicted != "")
+    if not rows.any():
+        return None
+    frequent = max(int((families[rows] == family).sum()) for family in set(families[rows]))
+    return {
+        "n": int(rows.sum()),
+        "accuracy": float((predicted[rows] == families[rows]).mean()),
+        "accuracy_of_guessing": frequent / int(rows.sum()),
+    }
+
+
+def score_strengths(labels: Labels, strengths: Floats, predicted: Floats | None) -> StrengthScores | None:
+    """Score the predicted strengths of the blurred photos whose strength is known.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    strengths : ndarray of shape (n,), float64
+        In pixels; NaN where unknown.
+    predicted : ndarray of shape (n,), float64, optional
+        In pixels; NaN where nothing is predicted.
+
+    Returns
+    -------
+    StrengthScores or None
+        None where the model or the labels do not tell.
+    """
+    if predicted is None:
+        return None
+    rows = (labels == 1) & (strengths > 0) & np.isfinite(predicted)
+    if not rows.any():
+        return None
+    error = np.abs(predicted[rows] - strengths[rows]) / strengths[rows]
+    return {"n": int(rows.sum()), "median_relative_error": float(np.median(error))}
+
+
+def _interval(values: Floats) -> list[float] | None:
+    values = values[np.isfinite(values)]
+    return [float(value) for value in np.percentile(values, [2.5, 97.5])] if values.size else None
+
+
+def _rounded(values: Floats) -> list[float]:
+    return [round(float(value), 6) for value in values]
