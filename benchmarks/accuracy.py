@@ -236,7 +236,7 @@ def fit_like_the_default(table: FeatureTable, default: BlurModel) -> BlurModel:
     return BlurModel(card, boosters)
 
 
-def write_table(results: Results) -> str:
+def to_markdown(results: Results) -> str:
     """Lay the results out as Markdown: every tool on every set."""
     tools = list(results["phone"])
     names = [NAMES.get(tool, tool) for tool in tools]
@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
     options = parser.parse_args()
     if options.table:
-        print(write_table(json.loads(options.table.read_text())))
+        print(to_markdown(json.loads(options.table.read_text())))
         return
     default = load_model(options.model) if options.model else load_model()
     options.work.mkdir(parents=True, exist_ok=True)

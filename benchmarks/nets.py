@@ -25,7 +25,7 @@ from models.pictures import draw_pictures
 Results = dict[str, Any]  # JSON holds it
 
 
-def write_table(results: Results) -> str:
+def to_markdown(results: Results) -> str:
     """Lay the results out as Markdown."""
     columns = [
         "weights",
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
     options = parser.parse_args()
     if options.table:
-        print(write_table(json.loads(options.table.read_text())))
+        print(to_markdown(json.loads(options.table.read_text())))
         return
     nets = options.work / "nets"
     nets.mkdir(parents=True, exist_ok=True)

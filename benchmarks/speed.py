@@ -298,7 +298,7 @@ def find_tiles(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
     yield from load_photographs().values()
 
 
-def write_table(results: Numbers) -> str:
+def to_markdown(results: Numbers) -> str:
     """Lay the results out as Markdown."""
     sizes = list(results["speeds"])
     lines = [
@@ -331,7 +331,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
     options = parser.parse_args()
     if options.table:
-        print(write_table(json.loads(options.table.read_text())))
+        print(to_markdown(json.loads(options.table.read_text())))
         return
     tiles = list(find_tiles(options.photos))
     results: Numbers = {

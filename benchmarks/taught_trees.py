@@ -61,7 +61,7 @@ def ask_teacher(onnx: Path, shards: Sequence[Path], sources: Sequence[str]) -> M
             with np.load(path) as content:
                 known = np.isin(content["source"], [SOURCES.index(source) for source in sources])
                 said = np.full(len(known), np.nan)
-                said[known] = [answer[0] for answer in run_in_order(net.answer, list(content["gray"][known]))]
+                said[known] = [answer[0] for answer in run_in_order(net.predict, list(content["gray"][known]))]
                 parts.append(said)
         np.save(kept, np.concatenate(parts))
     answers: Margins = np.load(kept)

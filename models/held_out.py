@@ -98,7 +98,7 @@ def ask_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]
             table = tables[name]
             photos = [table.picture(row) for row in range(len(table))]
             said[name] = np.stack(
-                list(run_in_order(lambda path: net.answer(read_gray(path, max_pixels=MAX_PIXELS)), photos))
+                list(run_in_order(lambda path: net.predict(read_gray(path, max_pixels=MAX_PIXELS)), photos))
             )
         np.savez(kept, **said)
     with np.load(kept) as content:
@@ -219,6 +219,6 @@ def time_net(onnx: Path, *, rounds: int = 7) -> float:
     laps = []
     for _ in range(rounds):
         began = time.perf_counter()
-        net.answer(read_gray(gray, max_pixels=MAX_PIXELS))
+        net.predict(read_gray(gray, max_pixels=MAX_PIXELS))
         laps.append(time.perf_counter() - began)
     return gray.size / 1e6 / float(np.median(laps))

@@ -20,12 +20,12 @@ import numpy as np
 
 from blurgate import BlurModel, FeatureTable, __version__, load_model
 from blurgate.judging.cards import Card
+from blurgate.judging.inputs import find_inputs
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
 from blurgate.learning.calibration import choose_threshold
 from blurgate.learning.metrics import error_rates, score_calibration, score_decisions, score_ranking
 from blurgate.learning.table import join_tables
-from blurgate.measuring.features import find_feature_set
 from models.held_out import (
     CALIBRATED_ON,
     FOLDS,
@@ -94,7 +94,7 @@ def make_model(
     default = load_model("trees")
     card = Card(
         feature_set=name,
-        columns=find_feature_set(name).columns,
+        columns=find_inputs(name).columns,
         slope=1.0,
         intercept=0.0,
         threshold=0.5,

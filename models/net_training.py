@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from blurgate.files import whole_file
+from blurgate.files import atomic_file
 from blurgate.judging.model import STRENGTH_OFFSET
 from models.net_kinds import KINDS, MAPPED, PRECISE, Net
 from models.pictures import SOURCES
@@ -174,7 +174,7 @@ def train_net(
             print(f"{kind} {step} of {steps}, loss {np.mean(losses[-EVERY:]):.3f}, {spent:.0f} s", file=sys.stderr)
             if checkpoint:
                 state = {name: part.state_dict() for name, part in parts.items()}
-                with whole_file(checkpoint) as partial:
+                with atomic_file(checkpoint) as partial:
                     torch.save({**state, "step": step, "seconds": spent}, partial)
     return net.eval(), {"seconds": spent, "weights": sum(weight.numel() for weight in optimizer.state)}
 
@@ -182,7 +182,7 @@ def train_net(
 def export_net(net: Net, path: Path) -> None:
     """Write a net as ONNX, for one photo of any size; sides are multiples of 8."""
     net = net.to("cpu", memory_format=torch.contiguous_format).eval()
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         torch.onnx.export(
             net,
             (torch.zeros(1, 1, 256, 192),),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from blurgate.files import whole_file
+from blurgate.files import atomic_file
 from blurgate.making.camera import Camera, draw_camera
 from blurgate.making.recipes import MAX_SIDE, draw_blur
 from blurgate.measuring.laplacian import variance_of_laplacian
@@ -120,7 +120,7 @@ def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
         )
         sources.append(SOURCES.index(source))
         scenes.append(scene)
-    with whole_file(path) as partial, partial.open("wb") as stream:
+    with atomic_file(path) as partial, partial.open("wb") as stream:
         np.savez(
             stream,
             gray=np.stack([picture.gray for picture in pictures]),

@@ -12,8 +12,8 @@ from PIL import Image
 from blurgate import BlurModel, build_table, make_dataset, train
 from blurgate.demo import load_photographs
 from blurgate.judging.cards import Card
+from blurgate.judging.inputs import find_inputs
 from blurgate.judging.nets import Net
-from blurgate.measuring.features import find_feature_set
 
 settings.register_profile("untimed", deadline=None)  # no test asserts on time
 settings.load_profile("untimed")
@@ -143,7 +143,7 @@ def net():
 def net_model(net):
     """A model that is that net."""
     name = f"texture1+{net.name}"
-    card = Card(name, find_feature_set(name).columns, 1.0, 0.0, 0.5, 0.5, net_slope=1.0)
+    card = Card(name, find_inputs(name).columns, 1.0, 0.0, 0.5, 0.5, net_slope=1.0)
     return BlurModel(card, {}, net)
 
 
@@ -151,5 +151,5 @@ def net_model(net):
 def joint_model(net, model):
     """The trees and that net together."""
     name = f"{model.card.feature_set}+{net.name}"
-    card = replace(model.card, feature_set=name, columns=find_feature_set(name).columns, net_slope=0.5)
+    card = replace(model.card, feature_set=name, columns=find_inputs(name).columns, net_slope=0.5)
     return BlurModel(card, model.boosters, net)

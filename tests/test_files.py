@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from blurgate.errors import OutputError
-from blurgate.files import check_outputs, check_place, whole_file, whole_folder
+from blurgate.files import atomic_file, atomic_folder, check_outputs, check_writable
 
 
 def test_file_appears_whole_and_alone(tmp_path):
-    with whole_file(tmp_path / "deep" / "a.txt") as partial:
+    with atomic_file(tmp_path / "deep" / "a.txt") as partial:
         partial.write_text("new")
         assert not (tmp_path / "deep" / "a.txt").exists()
     assert (tmp_path / "deep" / "a.txt").read_text() == "new"
@@ -20,7 +20,7 @@ def test_file_appears_whole_and_alone(tmp_path):
 def test_failed_file_leaves_the_old_one(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="disk"), whole_file(path) as partial:
+    with pytest.raises(RuntimeError, match="disk"), atomic_file(path) as partial:
         partial.write_text("half")
         raise RuntimeError("disk")
     assert path.read_text() == "old"
@@ -31,23 +31,23 @@ def test_folder_is_replaced_only_when_complete_and_asked_for(tmp_path):
     path = tmp_path / "out"
     path.mkdir()
     (path / "old").touch()
-    with pytest.raises(RuntimeError, match="power"), whole_folder(path, replace=True) as partial:
+    with pytest.raises(RuntimeError, match="power"), atomic_folder(path, replace=True) as partial:
         (partial / "half").touch()
         raise RuntimeError("power")
     with pytest.raises(OutputError, match="out has appeared in the meantime: choose another folder"):
-        with whole_folder(path, replace=False):
+        with atomic_folder(path, replace=False):
             pass
     assert [entry.name for entry in path.iterdir()] == ["old"]
-    with whole_folder(path, replace=True) as partial:
+    with atomic_folder(path, replace=True) as partial:
         (partial / "new").touch()
     assert [entry.name for entry in path.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_two_runs_into_one_folder_keep_out_of_each_others_way(tmp_path):
-    with pytest.raises(OutputError, match="has appeared"), whole_folder(tmp_path / "out", replace=False) as first:
+    with pytest.raises(OutputError, match="has appeared"), atomic_folder(tmp_path / "out", replace=False) as first:
         (first / "first").touch()
-        with whole_folder(tmp_path / "out", replace=False) as second:
+        with atomic_folder(tmp_path / "out", replace=False) as second:
             (second / "second").touch()
         assert (first / "first").exists()
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["second"]
@@ -61,7 +61,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     left = tmp_path / f".out.{killed.stdout.strip()}.abcd.partial"
     left.mkdir()
     (left / "junk").touch()
-    with whole_folder(tmp_path / "out", replace=False) as partial:
+    with atomic_folder(tmp_path / "out", replace=False) as partial:
         (partial / "new").touch()
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
@@ -69,7 +69,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
 def test_a_link_keeps_leading_where_it_led(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
-    with whole_folder(tmp_path / "link", replace=True) as partial:
+    with atomic_folder(tmp_path / "link", replace=True) as partial:
         (partial / "new").touch()
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real" / "new").exists()
@@ -106,15 +106,15 @@ def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"b.jpg cannot be written: you have no permission to write into"):
         check_outputs(photo.with_name("b.jpg"))
     with pytest.raises(OutputError, match=r"kept cannot be written: you have no permission to write into"):
-        check_place(photo.parent)
-    check_place(tmp_path / "new" / "folder")
+        check_writable(photo.parent)
+    check_writable(tmp_path / "new" / "folder")
 
 
 def test_a_link_to_a_file_keeps_leading_where_it_led(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "v.csv")
     for text in ("old", "new"):
-        with whole_file(tmp_path / "link.csv") as partial:
+        with atomic_file(tmp_path / "link.csv") as partial:
             partial.write_text(text)
         assert (tmp_path / "real" / "v.csv").read_text() == text
     assert (tmp_path / "link.csv").is_symlink()

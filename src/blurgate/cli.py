@@ -19,7 +19,7 @@ import typer
 import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError
+from blurgate.errors import BlurgateError, require_extra
 from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
@@ -202,7 +202,8 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    write_report = _check_report(report, output, study, inputs=sources)
+    require_extra("train", "Training")
+    _check_report(report, output, study, inputs=sources)
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         table = blurgate.load_sources(
             sources,
@@ -228,7 +229,7 @@ def train(
         model.save(output)
         _say(f"wrote {output}")
         if report:
-            write_report(evaluation, report, title=f"Blur model {output.stem}")
+            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _sum_up(evaluation.numbers, "scenes that it has not seen")
     if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
@@ -246,16 +247,14 @@ def evaluate(
     jobs: Jobs = None,
 ) -> None:
     """Judge a model on labelled photos."""
-    write_report, judge = (
-        _check_report(report, inputs=[_file_of(model), source]),
-        blurgate.evaluate,
-    )  # loads what they need, first
+    require_extra("train", "Evaluating")
+    _check_report(report, inputs=[_file_of(model), source])
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
-    evaluation = judge(loaded, table)
+    evaluation = blurgate.evaluate(loaded, table)
     if report:
         name = _SHIPPED.get(model, Path(model).stem)
-        write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
+        blurgate.write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
@@ -285,10 +284,10 @@ def calibrate(
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("one of --max-false-alarms and --min-recall was needed, got both: one follows from the other")
     check_outputs(output, inputs=[_file_of(model), source])
-    fit = blurgate.calibrate  # loads what it needs, first
+    require_extra("train", "Calibrating")
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
-    calibration = fit(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
+    calibration = blurgate.calibrate(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")
     if str(output) in _SHIPPED:
@@ -340,10 +339,10 @@ def scan(
     jobs: Jobs = None,
 ) -> None:
     """Judge photos: sharp or blurred, and how probably."""
-    from blurgate.photos.images import leave_limit_to_us
+    from blurgate.photos.images import disable_pillow_size_limit
     from blurgate.scanning.run import ScanRequest, run_scan
 
-    leave_limit_to_us()
+    disable_pillow_size_limit()
     _silence_libraries()
     if "" in paths:
         raise ValueError("a path was needed, got an empty one: . is the folder that you are in")
@@ -503,14 +502,14 @@ def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
         _say(f"  and {len(listed) - 10} more")
 
 
-def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> Any:
-    """See that the report can be written, and has what it needs, before the long job that it is about."""
+def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> None:
+    """See that the report can be made and written, before the long job that it is about."""
     if report is None:
         check_outputs(*outputs, inputs=inputs)
-        return None
+        return
     check_outputs(report, suffixes=(".html",))
     check_outputs(report, report.with_suffix(".json"), *outputs, inputs=inputs)
-    return blurgate.write_report
+    require_extra("report", "A report")
 
 
 def _plural(count: int, thing: str) -> str:

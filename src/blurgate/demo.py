@@ -6,12 +6,11 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
-from blurgate.errors import DatasetError, needs_extra
-from blurgate.files import whole_file
+from blurgate.errors import DatasetError, needs_extra, require_extra
+from blurgate.files import atomic_file
 from blurgate.judging.model import load_model
 from blurgate.learning.table import build_table, write_table
 from blurgate.making.dataset import make_dataset
@@ -102,9 +101,7 @@ def run_demo(
     MissingExtraError
         If an extra is missing that the demo needs.
     """
-    with needs_extra("demo", "The demo"):
-        for package in ("jinja2", "optuna", "skimage"):  # before the work that needs them
-            import_module(package)
+    require_extra("demo", "The demo")
     from blurgate.learning.evaluation import evaluate
     from blurgate.learning.report import write_report
     from blurgate.learning.training import train
@@ -122,7 +119,7 @@ def run_demo(
     write_report(evaluation, out / "report.html", title="The demo's model")
     model = load_model(out / "demo.blurgate")
     numbers = evaluate(model, evaluation.table).numbers
-    with whole_file(out / "verdicts.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_file(out / "verdicts.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         write_csv(scan([out / "dataset"], model=model), stream)
     return DemoResult(
         roc_auc=numbers["roc_auc"],

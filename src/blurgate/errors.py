@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 
 class BlurgateError(Exception):
@@ -94,3 +95,31 @@ install it with pip install 'blurgate[parquet]'
             "install the system library that it names",
             extra,
         ) from error
+
+
+def require_extra(extra: str, purpose: str) -> None:
+    """Import what an extra brings, so that a long job does not fail for it at the end.
+
+    Parameters
+    ----------
+    extra : str
+        A name out of `EXTRAS`.
+    purpose : str
+        What it is needed for: the start of the message.
+
+    Raises
+    ------
+    MissingExtraError
+        If a module of the extra is not installed or cannot be loaded.
+    """
+    with needs_extra(extra, purpose):
+        for module in EXTRAS[extra]:
+            import_module(module)
+
+
+EXTRAS = {  # extra -> modules that it brings
+    "train": ("sklearn", "scipy", "xgboost", "optuna"),
+    "report": ("matplotlib", "jinja2"),
+    "parquet": ("pyarrow",),
+    "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "matplotlib", "jinja2"),
+}

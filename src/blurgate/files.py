@@ -14,7 +14,7 @@ from blurgate.errors import OutputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Write a file beside its place and rename it into it when the block ends well.
 
     Parameters
@@ -31,7 +31,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     --------
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> with whole_file(folder / "notes.txt") as partial:
+    >>> with atomic_file(folder / "notes.txt") as partial:
     ...     _ = partial.write_text("all of it")
     >>> [entry.name for entry in folder.iterdir()]
     ['notes.txt']
@@ -50,7 +50,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: Path, *, replace: bool) -> Iterator[Path]:
+def atomic_folder(path: Path, *, replace: bool) -> Iterator[Path]:
     """Fill a folder beside its place and rename it into it when the block ends well.
 
     Parameters
@@ -129,10 +129,10 @@ def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffi
                 f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
             )
         seen.add(os.path.realpath(path))
-        check_place(path)
+        check_writable(path)
 
 
-def check_place(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Refuse a file or folder that cannot be made, or written into where it is a folder that is there.
 
     Raises

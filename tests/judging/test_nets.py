@@ -30,25 +30,25 @@ def measure(model, source, **rest):
 @pytest.mark.parametrize("shape", [(192, 192), (193, 207), (64, 64), (64, 700), (1000, 8)])
 def test_a_photo_of_any_size_is_looked_at(net, astronaut, shape):
     gray = np.resize(read_gray(astronaut), shape)
-    answers = net.answer(gray)
+    answers = net.predict(gray)
     assert answers.dtype == np.float32
     assert np.isfinite(answers).all()
     assert answers.shape == (2,)
     rows, columns = (max(side, FIELD) // 8 for side in shape)
-    assert net.draw_map(gray).shape == (rows, columns)
+    assert net.predict_map(gray).shape == (rows, columns)
 
 
 def test_blurred_is_told_from_sharp(net, astronaut):
     gray = read_gray(astronaut)
     picture = Image.fromarray(gray)
     blurred = np.asarray(picture.resize((64, 64)).resize(picture.size))
-    assert net.answer(blurred)[0] > net.answer(gray)[0]
+    assert net.predict(blurred)[0] > net.predict(gray)[0]
 
 
 def test_a_small_photo_is_continued_by_its_mirror_image(net, astronaut):
     gray = read_gray(astronaut)[:100, :150]
     mirrored = np.pad(gray, ((0, FIELD - 100), (0, FIELD - 150)), mode="symmetric")
-    np.testing.assert_array_equal(net.answer(gray), net.answer(mirrored))
+    np.testing.assert_array_equal(net.predict(gray), net.predict(mirrored))
 
 
 @pytest.mark.parametrize("shape", [(70, 200_000), (200_000, 70), (10_000, 10_000)])
@@ -60,7 +60,7 @@ def test_of_a_panorama_no_more_is_looked_at_than_memory_should_hold(net, shape, 
         "_session",
         type("", (), {"run": lambda _, names, given: seen.append(given) or session.run(names, given)})(),
     )
-    net.answer(np.zeros(shape, np.uint8))
+    net.predict(np.zeros(shape, np.uint8))
     (planes,) = seen
     assert planes["gray"].size <= max(MOST_PIXELS, 3 * FIELD * max(shape) if min(shape) >= FIELD else MOST_PIXELS)
     assert min(planes["gray"].shape[2:]) >= FIELD
@@ -73,7 +73,7 @@ def test_a_net_is_named_by_its_content(net):
 
 def test_what_is_no_plane_is_refused(net):
     with pytest.raises(ValueError, match=r"gray must be 2-D \(height, width\), got shape \(8, 8, 3\)"):
-        net.answer(np.zeros((8, 8, 3), np.uint8))
+        net.predict(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize("content", [b"", b"no net"])

@@ -35,14 +35,14 @@ def test_the_answers_are_xgboosts_to_the_bit(objective, seed):
     trees = read_trees(bytes(booster.save_raw("ubj")))
     bounds = rng.choice(trees.bound, size=(200, features.shape[1])).astype(np.float32)  # where < and <= part
     for rows in (features, bounds, features[:1]):
-        np.testing.assert_array_equal(trees.answer(rows), ask_xgboost(booster, rows))
+        np.testing.assert_array_equal(trees.predict_margins(rows), ask_xgboost(booster, rows))
 
 
 def test_a_tree_of_one_leaf_and_a_booster_without_trees():
     rng = np.random.default_rng(0)
     for booster, features in (fit("binary:logistic", rng, gamma=1e9), fit("reg:squarederror", rng, max_depth=1)):
         trees = read_trees(bytes(booster.save_raw("ubj")))
-        np.testing.assert_array_equal(trees.answer(features), ask_xgboost(booster, features))
+        np.testing.assert_array_equal(trees.predict_margins(features), ask_xgboost(booster, features))
     data = xgboost.DMatrix(features, np.zeros(300))
     empty = xgboost.train({"objective": "binary:logistic"}, data, 0)
     with pytest.raises(ValueError, match="it has no tree in it"):
@@ -79,7 +79,7 @@ def test_damage_is_refused_or_still_gives_answers(small, data):
     except ValueError:
         return
     if trees.n_features == features.shape[1]:
-        assert trees.answer(features).shape == (3, len(trees.base))
+        assert trees.predict_margins(features).shape == (3, len(trees.base))
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,10 @@ def mend(path, change):
         (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of a photo was needed, but it is empty"),
         (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, got 'big'"),
         (lambda rows: rows[3].__setitem__(1, "Blurred"), "line 4: the label must be sharp or blurred, got 'Blurred'"),
-        (lambda rows: rows[3].__setitem__(10, "1e300"), "line 4: 1__low__log_energy__p75 must be a number, got '1e300'"),
+        (
+            lambda rows: rows[3].__setitem__(10, "1e300"),
+            "line 4: 1__low__log_energy__p75 must be a number",
+        ),
         (lambda rows: rows.append(rows[1]), "lists .* 2 times: leave it there once"),
         (
             lambda rows: [row.__delitem__(slice(9, None)) for row in rows],

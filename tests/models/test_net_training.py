@@ -67,8 +67,8 @@ def test_what_is_written_says_what_the_net_says_at_any_size(kind, tmp_path):
         with torch.no_grad():
             answers, places = net(torch.from_numpy(gray)[None, None].float())
         written = Net((tmp_path / "n.onnx").read_bytes())
-        np.testing.assert_allclose(written.answer(gray), answers[0], atol=1e-4)
-        np.testing.assert_allclose(written.draw_map(gray), places[0], atol=1e-4)
+        np.testing.assert_allclose(written.predict(gray), answers[0], atol=1e-4)
+        np.testing.assert_allclose(written.predict_map(gray), places[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["plain", "dct", "blocks", "partial"])

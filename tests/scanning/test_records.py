@@ -7,7 +7,7 @@ import pytest
 
 from blurgate.errors import OutputError
 from blurgate.judging.verdicts import Evidence
-from blurgate.scanning.records import forget, open_records
+from blurgate.scanning.records import delete_records, open_records
 
 EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480)
 
@@ -76,7 +76,7 @@ def test_a_file_that_is_none_is_refused_and_forgotten(tmp_path, photo):
         OutputError, match=r"r is damaged, or no such file .file is not a database.: delete it and begin anew"
     ):
         keep(tmp_path / "r", photo)
-    forget(tmp_path / "r")
+    delete_records(tmp_path / "r")
     keep(tmp_path / "r", photo)
     with pytest.raises(OutputError, match="cannot keep what has been judged"):
         keep(tmp_path / "nowhere" / "r", photo)

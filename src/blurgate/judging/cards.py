@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import ModelFileError
-from blurgate.measuring.features import find_feature_set
+from blurgate.judging.inputs import find_inputs
 
 FILE_FORMAT = 1
 
@@ -21,7 +21,7 @@ class Card:
     Parameters
     ----------
     feature_set : str
-        As `blurgate.measuring.features.find_feature_set` takes it.
+        As `blurgate.judging.inputs.find_inputs` takes it.
     columns : tuple of str
         The feature columns it was trained on.
     slope, intercept : float
@@ -110,7 +110,7 @@ def read_card(content: Any, path: Path) -> Card:
     if not 0 <= card.threshold <= 1:
         raise ModelFileError(f"{path} has a damaged card (its threshold is no probability): train or copy it anew")
     try:
-        made = find_feature_set(card.feature_set).columns
+        made = find_inputs(card.feature_set).columns
     except ValueError:
         made = ()
     if made != card.columns:

@@ -21,17 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.files import whole_file
+from blurgate.files import atomic_file
 from blurgate.judging.cards import FILE_FORMAT, Card, read_card
+from blurgate.judging.inputs import Inputs, find_inputs
 from blurgate.judging.nets import Net
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
-from blurgate.measuring.features import ANSWERS, extract_features, find_feature_set, has_texture
+from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
 _SHIPPED = Path(__file__).parent / "shipped"
 SHIPPED = {name: _SHIPPED / f"{name}.blurgate" for name in ("trees", "net")}  # and "both" of them
 _NET_FILE = "net.onnx"
+
+BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
 STRENGTH_OFFSET = 0.5  # pixels; the strength booster predicts log2(strength + offset)
 
 
@@ -48,13 +51,13 @@ class Measurement:
         What is known so far: path and size, and a reason or an error if the photo cannot be judged.
     features : ndarray of shape (n_features,), float32, or None
         What is measured; None if the photo cannot be judged.
-    answers : ndarray of shape (n_answers,), float32
-        What the net answers, where the model has one.
+    outputs : ndarray of shape (n_outputs,), float32
+        Of the net, where the model has one.
     """
 
     evidence: Evidence
     features: NDArray[np.float32] | None = None
-    answers: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    outputs: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,11 @@ class BlurModel:
     boosters: Mapping[str, bytes] = field(repr=False)
     net: Net | None = None
 
+    @property
+    def inputs(self) -> Inputs:
+        """What the model reads of a photo."""
+        return find_inputs(self.card.feature_set)
+
     def predict(self, photo: Photo) -> Verdict:
         """Judge one photo.
 
@@ -125,13 +133,13 @@ class BlurModel:
         PhotoError
             If it cannot be read.
         """
-        max_pixels = find_feature_set(self.card.feature_set).max_pixels
+        max_pixels = self.inputs.measured.max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
         evidence = Evidence(path_of(photo), width=plane.width, height=plane.height)
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
-        measured = Measurement(evidence, extract(plane.gray, self.card.feature_set))
-        return replace(measured, answers=self.net.answer(plane.gray)) if self.net else measured
+        measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set))
+        return replace(measured, outputs=self.net.predict(plane.gray)) if self.net else measured
 
     def judge(self, photos: Sequence[Measurement]) -> list[Evidence]:
         """Judge photos that `measure` has measured, all at once; `decide` then decides on each.
@@ -145,11 +153,11 @@ class BlurModel:
         list of Evidence
             In the order of `photos`.
         """
-        known = [np.concatenate([photo.features, photo.answers]) for photo in photos if photo.features is not None]
+        known = [np.concatenate([photo.features, photo.outputs]) for photo in photos if photo.features is not None]
         if not known:
             return [photo.evidence for photo in photos]
         features = np.stack(known)
-        predictions, judgeable = self.predict_features(features), has_texture(features, self.card.feature_set)
+        predictions, judgeable = self.predict_features(features), self.inputs.has_texture(features)
         rows = iter(range(len(known)))
         return [
             photo.evidence if photo.features is None else _complete(photo.evidence, predictions, judgeable, next(rows))
@@ -173,22 +181,22 @@ class BlurModel:
             needed = f"(n_photos, {len(self.card.columns)})"
             raise ValueError(f"features must be of shape {needed}, got shape {features.shape}")
         kind = strength = None
-        if "kind" in self.boosters:
-            kind = np.asarray(self.card.kinds)[self._answer("kind", features).argmax(axis=1)]
-        if "strength" in self.boosters:
-            strength = to_strength(self._answer("strength", features)[:, 0])
+        if KIND in self.boosters:
+            kind = np.asarray(self.card.kinds)[self._predict(KIND, features).argmax(axis=1)]
+        if STRENGTH in self.boosters:
+            strength = to_strength(self._predict(STRENGTH, features)[:, 0])
         elif self.net:
-            strength = to_strength(features[:, self._net_column("strength")].astype(np.float64))
+            strength = to_strength(self.inputs.net_output(features, "strength"))
         return Predictions(to_probability(self.log_odds(features)), kind, strength)
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Say the log-odds of blurred, of shape (n_photos,)."""
         odds = np.full(len(features), self.card.intercept)
-        if "blurred" in self.boosters:
-            odds += self.card.slope * self._answer("blurred", features)[:, 0]
+        if BLURRED in self.boosters:
+            odds += self.card.slope * self._predict(BLURRED, features)[:, 0]
         if self.net:
-            odds += self.card.net_slope * features[:, self._net_column("blurred")]
-        return odds + self._answer("own", features)[:, 0] if "own" in self.boosters else odds
+            odds += self.card.net_slope * self.inputs.net_output(features, "blurred")
+        return odds + self._predict(OWN, features)[:, 0] if OWN in self.boosters else odds
 
     def with_threshold(self, threshold: float) -> BlurModel:
         """Decide at another threshold.
@@ -209,7 +217,7 @@ class BlurModel:
         members.update((f"{name}.ubj", content) for name, content in self.boosters.items())
         if self.net:
             members[_NET_FILE] = self.net.onnx
-        with whole_file(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        with atomic_file(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in members.items():
                 archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
 
@@ -228,13 +236,10 @@ class BlurModel:
     def _trees(self) -> dict[str, Trees]:
         return {name: read_trees(content) for name, content in self.boosters.items()}
 
-    def _answer(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Ask a booster: -> (n_photos, n_answers)."""
+    def _predict(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Margins of a booster, of shape (n_photos, n_outputs)."""
         trees = self._trees[name]
-        return trees.answer(features[:, : trees.n_features]).astype(np.float64)
-
-    def _net_column(self, answer: str) -> int:
-        return ANSWERS.index(answer) - len(ANSWERS)
+        return trees.predict_margins(features[:, : trees.n_features]).astype(np.float64)
 
 
 def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
@@ -286,9 +291,9 @@ def _join_shipped(trees: BlurModel, net: BlurModel) -> BlurModel:
     if changes.pop("trees", None) != trees.fingerprint:
         raise ModelFileError("the net that ships was weighed against other trees than these: install blurgate anew")
     assert net.net  # noqa: S101 by the check of the file
-    feature_set = f"{trees.card.feature_set}+{net.net.name}"
-    columns = find_feature_set(feature_set).columns
-    return BlurModel(replace(trees.card, feature_set=feature_set, columns=columns, **changes), trees.boosters, net.net)
+    inputs = Inputs(trees.card.feature_set, net.net.name)
+    card = replace(trees.card, feature_set=str(inputs), columns=inputs.columns, **changes)
+    return BlurModel(card, trees.boosters, net.net)
 
 
 def _complete(evidence: Evidence, predictions: Predictions, judgeable: NDArray[np.bool_], row: int) -> Evidence:
@@ -314,26 +319,26 @@ def to_strength(answer: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _check_boosters(model: BlurModel, path: Path) -> None:
-    chosen = find_feature_set(model.card.feature_set)
-    if "blurred" not in model.boosters and not (model.net and chosen.for_nets):
+    inputs = model.inputs
+    if BLURRED not in model.boosters and not (model.net and inputs.texture_only):
         raise ModelFileError(f"{path} has no booster named blurred in it: train or copy it anew")
     try:
         boosters = model._trees
     except ValueError as error:
         raise ModelFileError(f"{path} has a damaged booster in it ({error}): train or copy it anew") from error
     for name, trees in boosters.items():
-        given = len(chosen.columns) - (0 if name == "own" else len(chosen.answers))
+        given = len(inputs.columns if name == OWN else inputs.measured.columns)
         if trees.n_features != given:
             raise ModelFileError(
                 f"{path} has a booster named {name} for {trees.n_features} features, but {given} columns: "
                 "train or copy it anew"
             )
-        if len(trees.base) != (len(model.card.kinds) if name == "kind" else 1):
+        if len(trees.base) != (len(model.card.kinds) if name == KIND else 1):
             raise ModelFileError(f"{path} has a booster of other kinds than its card: train or copy it anew")
 
 
 def _check_net(model: BlurModel, path: Path) -> None:
-    named = model.card.feature_set.partition("+")[2]
+    named = model.inputs.net
     if named and not model.net:
         raise ModelFileError(f"{path} has no net in it, though its card names one: train or copy it anew")
     if model.net and named != model.net.name:

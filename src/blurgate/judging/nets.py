@@ -25,8 +25,9 @@ class Net:
     Parameters
     ----------
     onnx : bytes
-        The file: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of 8, -> ``answers`` of
-        shape (1, 2), see `ANSWERS`, and ``map`` of shape (1, rows, columns), the log-odds of blurred place by place.
+        The file. Input: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of 8. Outputs:
+        ``answers`` of shape (1, 2), see `blurgate.judging.inputs.NET_OUTPUTS`, and ``map`` of shape (1, rows, columns),
+        the log-odds of blurred place by place.
 
     References
     ----------
@@ -40,7 +41,7 @@ class Net:
         """Tell this net from others: ``net-`` and eight digits of its bytes' SHA-256."""
         return f"net-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
 
-    def answer(self, gray: Gray) -> NDArray[np.float32]:
+    def predict(self, gray: Gray) -> NDArray[np.float32]:
         """Look at a photo.
 
         A photo with a side shorter than `FIELD` is continued by its mirror image; of one with more than `MOST_PIXELS`
@@ -53,7 +54,7 @@ class Net:
         Returns
         -------
         ndarray of shape (2,), float32
-            `blurgate.measuring.features.ANSWERS`.
+            `blurgate.judging.inputs.NET_OUTPUTS`.
 
         Raises
         ------
@@ -64,13 +65,13 @@ class Net:
         """
         return np.asarray(self._run("answers", gray)[0], dtype=np.float32)
 
-    def draw_map(self, gray: Gray) -> NDArray[np.float32]:
-        """Say the log-odds of blurred for every place of a photo: -> (rows, columns); see `answer`."""
+    def predict_map(self, gray: Gray) -> NDArray[np.float32]:
+        """Say the log-odds of blurred for every place of a photo: -> (rows, columns); see `predict`."""
         return np.asarray(self._run("map", gray)[0], dtype=np.float32)
 
     def check(self) -> None:
-        """Raise the errors of `answer` that are the net's."""
-        if not np.isfinite(self.answer(np.zeros((FIELD, FIELD), np.uint8))).all():
+        """Raise the errors of `predict` that are the net's."""
+        if not np.isfinite(self.predict(np.zeros((FIELD, FIELD), np.uint8))).all():
             raise ValueError("the net answers what is no number")
 
     def __reduce__(self) -> tuple[type[Net], tuple[bytes]]:

@@ -57,7 +57,7 @@ class Trees:
     output: NDArray[np.intp]
     base: NDArray[np.float32]
 
-    def answer(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict_margins(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Say the margin of each output.
 
         Parameters

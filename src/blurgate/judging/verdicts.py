@@ -115,6 +115,11 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
     )
 
 
+def worst_first(verdict: Verdict) -> tuple[bool, bool, float]:
+    """Key that sorts verdicts: the most probably blurred first, then those without a probability, then errors."""
+    return bool(verdict.error), verdict.probability is None, -(verdict.probability or 0.0)
+
+
 def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
     if evidence.error:
         return "", evidence.reason

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
-from blurgate.judging.model import STRENGTH_OFFSET, BlurModel, Predictions, to_strength
+from blurgate.judging.model import BLURRED, KIND, STRENGTH, STRENGTH_OFFSET, BlurModel, Predictions, to_strength
 from blurgate.learning.evaluation import ColumnUse
 from blurgate.learning.metrics import Floats, Labels
 from blurgate.learning.splits import Split
@@ -43,7 +43,7 @@ def fit_boosters(
         Its probabilities are NaN.
     """
     labels, features, weights = table.labels, table.features, table.weights
-    boosters = {"blurred": _fit_trees(features, labels, parameters, seed, weights)}
+    boosters = {BLURRED: _fit_trees(features, labels, parameters, seed, weights)}
     left_out = Predictions(np.full(len(table), np.nan))
     families, strengths = table.families, table.strengths
     kinds = tuple(sorted(set(families[labels == 1]) - {""}))
@@ -54,16 +54,16 @@ def fit_boosters(
         votes = _predict_folds(features, classes, classes >= 0, folds, settings=settings, seed=seed)
         told = np.asarray([kinds[vote] if known else "" for vote, known in zip(*_vote(votes), strict=True)])
         if _tells_kinds_apart(told, families, classes >= 0):
-            boosters["kind"] = _fit_trees(features[classes >= 0], classes[classes >= 0], settings, seed)
+            boosters[KIND] = _fit_trees(features[classes >= 0], classes[classes >= 0], settings, seed)
             left_out = replace(left_out, kind=told)
     rows = np.isfinite(strengths)
     if (rows & (labels == 1)).sum() >= MIN_ROWS:
         target = np.log2(np.where(rows, strengths, 0) + STRENGTH_OFFSET)
         settings = {**parameters, "objective": "reg:squarederror"}
-        boosters["strength"] = _fit_trees(features[rows], target[rows], settings, seed)
+        boosters[STRENGTH] = _fit_trees(features[rows], target[rows], settings, seed)
         answer = _predict_folds(features, target, rows, folds, settings=settings, seed=seed)
         left_out = replace(left_out, strength_px=to_strength(answer[:, 0]))
-    return boosters, kinds if "kind" in boosters else (), left_out
+    return boosters, kinds if KIND in boosters else (), left_out
 
 
 def predict_left_out(
@@ -207,7 +207,7 @@ def explain_trees(model: BlurModel, table: FeatureTable) -> list[ColumnUse]:
            Nature Machine Intelligence 2 (2020) 56-67. :doi:`10.1038/s42256-019-0138-9`
     """
     some = table.features[:: max(1, len(table) // EXPLAINED)]  # it takes minutes on ten thousand
-    booster = xgboost.Booster(model_file=bytearray(model.boosters["blurred"]))
+    booster = xgboost.Booster(model_file=bytearray(model.boosters[BLURRED]))
     gains = booster.get_score(importance_type="gain")
     shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
     rows: list[ColumnUse] = [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
-from blurgate.judging.model import BlurModel, to_probability
+from blurgate.judging.model import OWN, BlurModel, to_probability
 from blurgate.learning.boosters import tree_settings
 from blurgate.learning.evaluation import refuse_unfit
 from blurgate.learning.metrics import Decisions, Floats, Labels, error_rates, score_decisions, score_ranking
@@ -138,7 +138,7 @@ def calibrate(
             raise ValueError(f"{name} must be between 0 and 1, got {share}")
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("one of max_false_alarms and min_recall was needed, got both: one follows from the other")
-    if "own" in model.boosters:  # what an earlier calibration added cannot be scaled by the line
+    if OWN in model.boosters:  # what an earlier calibration added cannot be scaled by the line
         raise DatasetError(
             "a model as it was trained was needed, but this one was refitted to somebody's photos: start from that one"
         )
@@ -194,7 +194,7 @@ def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) ->
     data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * odds + shift, nthread=1)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
-    return replace(model, card=card, boosters={**model.boosters, "own": bytes(own.save_raw("ubj"))})
+    return replace(model, card=card, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
 
 
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import needs_extra
-from blurgate.files import whole_file
+from blurgate.files import atomic_file
 from blurgate.learning.evaluation import Evaluation, Numbers
 from blurgate.learning.metrics import LaplacianScores
 from blurgate.measuring.blocks import BANDS
@@ -62,10 +62,10 @@ def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title:
     """
     path = Path(path)
     page = render_report(evaluation, title=title)
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     beside = path.with_suffix(".json")
-    with whole_file(beside) as partial:
+    with atomic_file(beside) as partial:
         partial.write_text(to_json(evaluation.numbers), encoding="utf-8")
     return beside
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra
-from blurgate.files import whole_file
+from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra, require_extra
+from blurgate.files import atomic_file
+from blurgate.judging.inputs import Inputs, find_inputs, find_net_name
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import LABELS, TOO_LITTLE_TEXTURE
 from blurgate.learning.labels import (
@@ -31,14 +31,7 @@ from blurgate.learning.labels import (
     refuse_repeats,
 )
 from blurgate.making.blurs import BLURS
-from blurgate.measuring.features import (
-    ANSWERS,
-    DEFAULT_FEATURE_SET,
-    FEATURE_SETS,
-    extract_features,
-    find_feature_set,
-    has_texture,
-)
+from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS, extract_features
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.images import SkippedPhoto, read_gray
 from blurgate.threads import Track, no_track, run_in_order
@@ -57,7 +50,7 @@ class FeatureTable:
         One for each row.
     features : ndarray of shape (n_photos, n_features), float32
     feature_set : str
-        As `blurgate.measuring.features.find_feature_set` takes it; its columns name the columns of `features`.
+        As `blurgate.judging.inputs.find_inputs` takes it; its columns name the columns of `features`.
     variance_of_laplacian : ndarray of shape (n_photos,), float64
         The customary measure, to compare with, of the photo at the size at which it is looked at.
     skipped : tuple of SkippedPhoto
@@ -82,7 +75,7 @@ class FeatureTable:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of `features`."""
-        return find_feature_set(self.feature_set).columns
+        return find_inputs(self.feature_set).columns
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -122,7 +115,7 @@ class FeatureTable:
 
     def without_flat(self) -> FeatureTable:
         """Skip the photos with too little texture to judge."""
-        textured = has_texture(self.features, self.feature_set)
+        textured = find_inputs(self.feature_set).has_texture(self.features)
         flat = [SkippedPhoto(self.photos[row].path, TOO_LITTLE_TEXTURE, True) for row in np.flatnonzero(~textured)]
         return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
 
@@ -191,8 +184,8 @@ class FeatureTable:
         ValueError
             If the table holds what a net needs or answers: trees learn from measured features only.
         """
-        chosen = find_feature_set(self.feature_set)
-        if chosen.for_nets or chosen.answers:
+        inputs = find_inputs(self.feature_set)
+        if inputs.texture_only or inputs.net:
             raise ValueError(
                 f"trees learn from what is measured on photos, but the table is of {self.feature_set}, which a net "
                 f"needs or answers: make it of {DEFAULT_FEATURE_SET}"
@@ -248,24 +241,24 @@ def build_table(
         If there is no such feature set, or it names another net.
     """
     source = Path(source)
-    if feature_set.partition("+")[2] != (net.name if net else ""):
+    inputs = find_inputs(feature_set)
+    if inputs.net != (net.name if net else ""):
         raise ValueError(f"the feature set {feature_set} needs the net that it names, got {net and net.name}")
     if source.is_file() and not is_label_list(source):
         return _check_feature_set(read_table(source), source, feature_set)
-    chosen = find_feature_set(feature_set)
     photos = list_photos(source)
     folder = source if source.is_dir() else source.parent
 
-    def measure(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
+    def read(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
         try:
-            gray = read_gray(folder / photo.path, max_pixels=chosen.max_pixels)
+            gray = read_gray(folder / photo.path, max_pixels=inputs.measured.max_pixels)
         except PhotoError as error:
             return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
-        measured = extract_features(gray, feature_set)
-        return np.concatenate([measured, net.answer(gray)]) if net else measured, variance_of_laplacian(gray)
+        measured = extract_features(gray, inputs.feature_set)
+        return np.concatenate([measured, net.predict(gray)]) if net else measured, variance_of_laplacian(gray)
 
-    measuring = run_in_order(measure, photos, jobs=jobs)
-    results = list(track(measuring, total=len(photos), doing="measuring photos"))
+    reading = run_in_order(read, photos, jobs=jobs)
+    results = list(track(reading, total=len(photos), doing="measuring photos"))
     done = [(photo, result) for photo, result in zip(photos, results, strict=True) if isinstance(result, tuple)]
     skipped = [result for result in results if isinstance(result, SkippedPhoto)]
     if not done:
@@ -273,7 +266,7 @@ def build_table(
     return _named(
         FeatureTable(
             photos=tuple(photo for photo, _ in done),
-            features=np.stack([result[0] for _, result in done]).reshape(-1, len(chosen.columns)),
+            features=np.stack([result[0] for _, result in done]).reshape(-1, len(inputs.columns)),
             feature_set=feature_set,
             variance_of_laplacian=np.asarray([result[1] for _, result in done]),
             skipped=(*_read_skipped(source), *skipped),
@@ -338,7 +331,7 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
         [photo.path, "", "", "", None, "", photo.error, _UNDECIDED if photo.undecided else "", None]
         for photo in table.skipped
     ]
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         write(partial, table, rows)
 
 
@@ -351,8 +344,7 @@ def find_table_writer(path: Path) -> Callable[[Path, FeatureTable, Sequence[list
         As `write_table` does: to be told before a long job instead of after it.
     """
     if path.suffix.lower() == ".parquet":
-        with needs_extra("parquet", "Writing Parquet"):
-            import_module("pyarrow")
+        require_extra("parquet", "Writing Parquet")
         return _write_parquet
     if path.suffix.lower() == ".csv":
         return _write_csv
@@ -375,7 +367,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         raise DatasetError(f"a folder of photos, or a .csv or .parquet table, was needed, but {path} is none: check it")
     columns, rows = read(path)
     feature_set = _match_columns(columns, path)
-    wanted = find_feature_set(feature_set).columns
+    wanted = find_inputs(feature_set).columns
     photos, features, laplacians, skipped = [], [], [], []
     for number, row in enumerate(rows, start=2):
         if row.get("error"):
@@ -407,7 +399,7 @@ def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> F
     if table.feature_set != feature_set:
         raise DatasetError(
             f"{source} holds the feature set {table.feature_set}, but {feature_set} was needed: "
-            f"{'give the photos themselves' if '+' in feature_set else 'make it anew'}"
+            f"{'give the photos themselves' if find_inputs(feature_set).net else 'make it anew'}"
         )
     return table
 
@@ -431,9 +423,8 @@ def _parse_skipped(row: Mapping[str, Any], path: Path, number: int) -> SkippedPh
 def _match_columns(columns: Sequence[str], path: Path) -> str:
     present = set(columns) - set(ROW_COLUMNS)
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
-    nets = {name.removesuffix(f"__{answer}") for name in present for answer in ANSWERS if name.startswith("net-")}
-    feature_set = f"{feature_set}+{min(nets, key=len)}" if nets else feature_set
-    needed = (*ROW_COLUMNS, *find_feature_set(feature_set).columns)
+    inputs = Inputs(feature_set, find_net_name(present))
+    needed = (*ROW_COLUMNS, *inputs.columns)
     missing = [name for name in needed if name not in columns and name != "undecided"]  # tables of before have none
     foreign = [name for name in columns if name not in needed]
     if missing or foreign:
@@ -441,9 +432,9 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
             f"{word}: {_name_some(names)}" for word, names in (("missing", missing), ("foreign", foreign)) if names
         ]
         raise DatasetError(
-            f"{path} is no table of the feature set {feature_set} ({'; '.join(found)}): make it with blurgate features"
+            f"{path} is no table of the feature set {inputs} ({'; '.join(found)}): make it with blurgate features"
         )
-    return feature_set
+    return str(inputs)
 
 
 def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError
-from blurgate.files import whole_folder
+from blurgate.files import atomic_folder
 from blurgate.making.recipes import RECIPES, MadePicture
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import SkippedPhoto, read_rgb
@@ -132,7 +132,7 @@ def make_dataset(
     _check_free(sharp, out, overwrite=overwrite)
     names = _name_photos(photos, sharp)
 
-    with whole_folder(out, replace=overwrite) as partial:
+    with atomic_folder(out, replace=overwrite) as partial:
 
         def make(photo: Path) -> list[ManifestRow] | SkippedPhoto:
             name = names[photo]

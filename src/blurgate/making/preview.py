@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.errors import MissingExtraError, needs_extra
-from blurgate.files import whole_file
+from blurgate.files import atomic_file
 from blurgate.making.blurs import BLURS, KernelBlur, LibraryBlur, Parameters, find_blur
 from blurgate.photos.images import RGB, Photo, read_rgb
 
@@ -76,7 +76,7 @@ def draw_preview(photo: Photo, *, kinds: Sequence[str] = tuple(BLURS)) -> Image.
 def write_preview(photo: Photo, output: Path, *, kinds: Sequence[str] = tuple(BLURS)) -> None:
     """Draw a contact sheet and write it as PNG; see `draw_preview`."""
     sheet = draw_preview(photo, kinds=kinds)
-    with whole_file(output) as partial:
+    with atomic_file(output) as partial:
         sheet.save(partial, "PNG")
 
 

@@ -167,10 +167,10 @@ def load_torch(device: str) -> Steps:
     def send(gray: Gray, _: str) -> Any:
         return torch.asarray(np.array(gray), device=device)
 
-    def measure(planes: list[Any], feature_set: str) -> list[NDArray[np.float32]]:
+    def extract(planes: list[Any], feature_set: str) -> list[NDArray[np.float32]]:
         return list(torch.stack(extract_many(planes, feature_set)).cpu().numpy()) if planes else []
 
-    return Steps(send, measure)
+    return Steps(send, extract)
 
 
 def _load_compiled(feature_set: str) -> Steps:

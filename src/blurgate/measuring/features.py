@@ -6,8 +6,8 @@ Written on the Python array API standard, like `blurgate.measuring.blocks` and `
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate, pairwise, product
 from typing import TypeAlias
 
@@ -21,7 +21,6 @@ from blurgate.measuring.statistics import STATISTICS
 from blurgate.photos.images import count_halvings
 
 DEFAULT_FEATURE_SET = "block99"
-ANSWERS = ("blurred", "strength")  # of a net: log-odds before calibration; log2 of the strength in pixels and a bit
 
 # blocks at a time: on a CPU few enough to stay in the cache, many enough to keep threads out of each other's way; on a
 # GPU as many as several photos have, since each step costs its start
@@ -48,14 +47,14 @@ class BandGroup:
         """Column names, each of the form ``scale__band__statistic__pool``."""
         return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
 
-    def measure(self, blocks: Array, coefficients: Array) -> Array:
+    def compute(self, blocks: Array, coefficients: Array) -> Array:
         """Measure blocks: -> (n_blocks, n_bands * n_statistics), float32; statistics in the inner order."""
         bands = [take_band(coefficients, band) for band in self.bands]
         columns = [STATISTICS[statistic](band) for band in bands for statistic in self.statistics]
         return array_namespace(blocks).stack(columns, axis=1)
 
     def pool(self, measured: Array) -> Array:
-        """Sum up what `measure` gave: -> (n_columns,) of one scale, float32."""
+        """Sum up what `compute` gave: -> (n_columns,) of one scale, float32."""
         xp = array_namespace(measured)
         ordered = xp.sort(measured, axis=0)
         return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in self.pools], axis=1), (-1,))
@@ -87,7 +86,7 @@ class EdgeGroup:
         pools = [f"w{percent}" for percent in self.percents]
         return tuple("__".join(parts) for parts in product(self.scales, self.directions, self.statistics, pools))
 
-    def measure(self, blocks: Array, coefficients: Array) -> Array:  # noqa: ARG002 as in BandGroup
+    def compute(self, blocks: Array, coefficients: Array) -> Array:  # noqa: ARG002 as in BandGroup
         """Measure blocks: -> (n_blocks, n_directions * n_statistics), int32.
 
         Each holds the statistic in its upper bits and the block's weight in its lower sixteen, so that one sort brings
@@ -104,7 +103,7 @@ class EdgeGroup:
         return xp.stack([share * 2**16 + weight for share in shares], axis=1)
 
     def pool(self, measured: Array) -> Array:
-        """Sum up what `measure` gave: -> (n_columns,) of one scale, float32."""
+        """Sum up what `compute` gave: -> (n_columns,) of one scale, float32."""
         xp = array_namespace(measured)
         ordered = xp.sort(measured, axis=0)
         share, reached = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=0)
@@ -132,25 +131,17 @@ class FeatureSet:
         Below it there is too little.
     max_pixels : int, optional
         A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
-    answers : tuple of str
-        Columns after those of the groups: what a net answers, see `blurgate.judging.nets`.
     """
 
     groups: tuple[FeatureGroup, ...]
     texture: str
     least_texture: float
     max_pixels: int | None = None
-    answers: tuple[str, ...] = ()
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Column names, group by group, and the answers."""
-        return (*(column for group in self.groups for column in group.columns), *self.answers)
-
-    @property
-    def for_nets(self) -> bool:
-        """Whether it says no more than if there is anything to judge: a net has to."""
-        return len(self.columns) - len(self.answers) == 1
+        """Column names, group by group."""
+        return tuple(column for group in self.groups for column in group.columns)
 
 
 def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
@@ -165,9 +156,9 @@ def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
     Returns
     -------
     list of arrays of shape (n_blocks, n)
-        One for each group: what its ``measure`` gives.
+        One for each group: what its ``compute`` gives.
     """
-    return _measure_blocks(split_blocks(gray), groups)
+    return _compute_blocks(split_blocks(gray), groups)
 
 
 def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Array:
@@ -178,7 +169,7 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
     gray : array of shape (height, width), uint8
         Luma; a NumPy array or a torch tensor on any device.
     feature_set : str
-        A name out of `FEATURE_SETS`; what a net answers is not measured here.
+        A name out of `FEATURE_SETS`.
 
     Returns
     -------
@@ -264,14 +255,14 @@ def _pool_groups(planes: Sequence[Array], groups: Sequence[FeatureGroup]) -> lis
     xp = array_namespace(planes[0])
     blocks = [split_blocks(gray) for gray in planes]
     ends = list(accumulate((some.shape[0] for some in blocks), initial=0))
-    measured = _measure_blocks(blocks[0] if len(blocks) == 1 else xp.concat(blocks), groups)
+    measured = _compute_blocks(blocks[0] if len(blocks) == 1 else xp.concat(blocks), groups)
     return [
         [group.pool(columns[start:end, :]) for start, end in pairwise(ends)]
         for group, columns in zip(groups, measured, strict=True)
     ]
 
 
-def _measure_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
+def _compute_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
     """Measure blocks for several groups; each is transformed once, and few at a time."""
     xp = array_namespace(blocks)
     count, step = blocks.shape[0], _CHUNK if "cpu" in str(blocks.device).lower() else _CHUNK_OF_A_GPU
@@ -279,7 +270,7 @@ def _measure_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array
     for start in range(0, count, step):
         some = blocks[start : min(start + step, count), :, :]
         coefficients = transform_blocks(some)
-        chunks.append([group.measure(some, coefficients) for group in groups])
+        chunks.append([group.compute(some, coefficients) for group in groups])
     return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
 
 
@@ -288,7 +279,8 @@ def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.b
 
     Parameters
     ----------
-    features : ndarray of shape (n_photos, n_features), float32
+    features : ndarray of shape (n_photos, n_columns), float32
+        The columns of the feature set; others may follow.
     feature_set : str
         A name out of `FEATURE_SETS`.
 
@@ -314,22 +306,17 @@ def halve(gray: Array) -> Array:
     return xp.astype((total + 2) // 4, xp.uint8)
 
 
-@lru_cache
 def find_feature_set(name: str) -> FeatureSet:
-    """Look up a feature set; a ValueError that lists them if there is none of that name.
+    """Look up a feature set.
 
-    A net's name after a plus adds what that net answers.
-
-    Examples
-    --------
-    >>> find_feature_set("texture1+net-1a2b3c4d").columns
-    ('1/4__low__log_energy__p97', 'net-1a2b3c4d__blurred', 'net-1a2b3c4d__strength')
+    Raises
+    ------
+    ValueError
+        If there is none of that name; the message lists them.
     """
-    measured, _, net = name.partition("+")
-    if measured not in FEATURE_SETS:
+    if name not in FEATURE_SETS:
         raise ValueError(f"feature set must be one of {', '.join(FEATURE_SETS)}, got {name!r}")
-    chosen = FEATURE_SETS[measured]
-    return replace(chosen, answers=tuple(f"{net}__{answer}" for answer in ANSWERS)) if net else chosen
+    return FEATURE_SETS[name]
 
 
 def mean_over_blocks(ordered: Array) -> Array:

@@ -100,7 +100,7 @@ class _Plane:
         """
         energies = np.empty((len(_ORDER), self.count), np.float32)
         weights = np.zeros((len(_SHARES), 256), np.int64)
-        _measure_blocks(self.gray, energies, weights)
+        _compute_blocks(self.gray, energies, weights)
         return energies, weights
 
 
@@ -207,7 +207,7 @@ def _sum_statistics(gray: Lanes, totals: Lanes) -> None:
 
 
 @_compiled
-def _measure_blocks(gray: Lanes, energies: Lanes, weights: Lanes) -> None:
+def _compute_blocks(gray: Lanes, energies: Lanes, weights: Lanes) -> None:
     pixels = np.empty((_PIXEL_ROWS, _LANES), np.int16)
     work = np.empty((_WORK_ROWS, _LANES), np.float32)
     shares = np.empty((6, _LANES), np.int32)

@@ -62,11 +62,11 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """
         chosen = find_feature_set(self.feature_set)
 
-        def measure(photo: Photo) -> NDArray[np.float32]:
+        def extract(photo: Photo) -> NDArray[np.float32]:
             gray = read_gray(photo, max_pixels=chosen.max_pixels)
             return np.asarray(extract_features(gray, self.feature_set))
 
-        return np.asarray(list(run_in_order(measure, X, jobs=self.jobs)), np.float32).reshape(-1, len(chosen.columns))
+        return np.asarray(list(run_in_order(extract, X, jobs=self.jobs)), np.float32).reshape(-1, len(chosen.columns))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
         """Name the columns of what `transform` gives."""

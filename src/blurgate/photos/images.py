@@ -185,7 +185,7 @@ def is_picture(head: bytes) -> bool:
     return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS
 
 
-def leave_limit_to_us() -> None:
+def disable_pillow_size_limit() -> None:
     """Switch off Pillow's own limit of a picture's size, and its warnings, in a process that is ours alone."""
     Image.MAX_IMAGE_PIXELS = None
 

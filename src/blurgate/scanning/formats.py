@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from blurgate.errors import needs_extra
-from blurgate.judging.verdicts import Verdict
+from blurgate.errors import needs_extra, require_extra
+from blurgate.judging.verdicts import Verdict, worst_first
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
 
@@ -38,7 +38,7 @@ class Format:
     binary: bool = False
 
 
-def write_table(verdicts: Iterable[Verdict], stream: TextIO) -> None:
+def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     """Write aligned columns for a person to read; in colours on a terminal."""
     show = _colour_lines(stream) if stream.isatty() else lambda line, _: stream.write(line + "\n")
     show(f"{'decision':9}  {'P':>5}  {'strength':>8}  {'size':>11}  photo", "")
@@ -103,8 +103,7 @@ def find_format(name: str | None, output: Path | None) -> Format:
     if WRITERS[name].binary:
         if output is None:
             raise ValueError(f"format {name} needs a file to be written to: name it with --output")
-        with needs_extra("parquet", "Writing Parquet"):
-            import pyarrow  # noqa: F401 to be told before a long scan instead of after it
+        require_extra("parquet", "Writing Parquet")
     return WRITERS[name]
 
 
@@ -113,10 +112,6 @@ def sort_verdicts(verdicts: Iterable[Verdict], order: str) -> list[Verdict]:
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
     return sorted(verdicts, key=ORDERS[order])
-
-
-def _badness(verdict: Verdict) -> tuple[bool, bool, float]:
-    return bool(verdict.error), verdict.probability is None, -(verdict.probability or 0.0)
 
 
 def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:
@@ -133,10 +128,10 @@ def _visible(text: str) -> str:
 
 
 WRITERS = {
-    "table": Format(write_table, ".txt"),
+    "table": Format(write_text, ".txt"),
     "csv": Format(write_csv, ".csv"),
     "jsonl": Format(write_jsonl, ".jsonl"),
     "parquet": Format(write_parquet, ".parquet", binary=True),
 }
 
-ORDERS: dict[str, Callable[[Verdict], Any]] = {"worst": _badness, "path": lambda verdict: verdict.path}
+ORDERS: dict[str, Callable[[Verdict], Any]] = {"worst": worst_first, "path": lambda verdict: verdict.path}

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-from blurgate.files import whole_file
-from blurgate.judging.verdicts import Verdict
+from blurgate.files import atomic_file
+from blurgate.judging.verdicts import Verdict, worst_first
 from blurgate.photos.images import thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -63,12 +63,12 @@ def write_gallery(
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
-    path, photos = Path(path), sorted(verdicts, key=_worst_first)
+    path, photos = Path(path), sorted(verdicts, key=lambda verdict: (*worst_first(verdict), verdict.path))
     if any(not verdict.path for verdict in photos):
         raise ValueError("photos on disk were needed, got a verdict without a path")
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
-        whole_file(path) as partial,
+        atomic_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as page,  # a CR would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", _hash_script(head))
@@ -77,11 +77,6 @@ def write_gallery(
         for line in track(thumbnails, total=len(photos), doing="making thumbnails"):
             page.write(line)
         page.write(tail)
-
-
-def _worst_first(verdict: Verdict) -> tuple[bool, bool, float, str]:
-    """Order by probability; then what has none, and last what could not be read."""
-    return bool(verdict.error), verdict.probability is None, -(verdict.probability or 0.0), verdict.path
 
 
 def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:

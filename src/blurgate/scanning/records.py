@@ -84,7 +84,7 @@ def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
         raise OutputError(f"{path} is damaged, or no such file ({error}): delete it and begin anew") from error
 
 
-def forget(path: str | os.PathLike[str]) -> None:
+def delete_records(path: str | os.PathLike[str]) -> None:
     """Delete the file that keeps records, if there is one."""
     for name in (f"{os.fspath(path)}{end}" for end in ("", "-wal", "-shm", "-journal")):
         Path(name).unlink(missing_ok=True)

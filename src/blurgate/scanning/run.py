@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError
-from blurgate.files import check_outputs, check_place, whole_file
+from blurgate.files import atomic_file, check_outputs, check_writable
 from blurgate.judging.model import SHIPPED, BlurModel, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
@@ -21,7 +21,7 @@ from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.progress import Tally
-from blurgate.scanning.records import forget
+from blurgate.scanning.records import delete_records
 from blurgate.scanning.stream import scan
 from blurgate.threads import Track, no_track
 
@@ -173,7 +173,7 @@ def run_scan(
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     if request.records and not request.resume:
-        forget(request.records)
+        delete_records(request.records)
     filing, tally = request.filing, Tally()
     for folder in _find_filed(filing, request.roots):
         say(f"photos in {folder} are left out: they have been sorted")
@@ -184,7 +184,7 @@ def run_scan(
     with _open_output(request.output, stream, binary=chosen.binary) as target:
         chosen.write(sort_verdicts(done, request.sort) if request.sort else done, target)
     if request.records and not request.resume:
-        forget(request.records)
+        delete_records(request.records)
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
@@ -213,7 +213,7 @@ def check_request(request: ScanRequest) -> Format:
                 "choose another name"
             )
         if not request.dry_run:
-            check_place(request.folder)
+            check_writable(request.folder)
     if request.resume and request.output is None:
         raise ValueError("resume needs an output: what has been judged is kept beside it")
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
@@ -289,5 +289,5 @@ def _open_output(path: Path | None, stream: IO[Any] | None, *, binary: bool) -> 
         yield stream
         return
     text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-    with whole_file(path) as partial, partial.open("wb" if binary else "w", **text) as target:
+    with atomic_file(path) as partial, partial.open("wb" if binary else "w", **text) as target:
         yield target

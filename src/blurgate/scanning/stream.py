@@ -113,7 +113,7 @@ def scan(
         return iter(())
     if not count:
         raise PhotoError("photos were needed, but the folders given have none in them: check the path")
-    measuring = Engine(engine, device, count=count, feature_set=judging.card.feature_set)
+    measuring = Engine(engine, device, count=count, feature_set=judging.inputs.feature_set)
     if not resume:
         measuring.prepare()  # else not before there is a photo that has not been judged
     found = _judge(judging, measuring, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
@@ -143,7 +143,7 @@ def _judge(
     with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
         begun = run_in_order(begin, _look_up(items, records, engine) if records else items, jobs=jobs, known=known)
         while batch := list(islice(begun, _BATCH)):
-            found = model.judge(_finish([measured for _, measured in batch], engine, model.card.feature_set))
+            found = model.judge(_finish([measured for _, measured in batch], engine, model.inputs.feature_set))
             if records:
                 judged = zip((item.status for item, _ in batch), found, strict=True)
                 records.add((status, evidence) for status, evidence in judged if status and not evidence.error)
