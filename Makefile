@@ -1,4 +1,4 @@
-# On a machine with Python 3.11 or newer, make and a package index, every word here works in a fresh clone, and again.
+# With Python 3.11 or newer, make and a package index, every target works in a fresh clone, any number of times.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -8,7 +8,7 @@ BIN := .venv/bin
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .venv/demo  ## make .venv, install, and do all of it on photographs that come with a dependency: see demo/report.html
+demo: .venv/demo  ## make .venv, install, and run every step on photographs that come with dependencies: see demo/report.html
 	$(BIN)/blurgate demo --output demo --overwrite
 
 test: .venv/test  ## make .venv, install, and run format check, lint, types, tests and doctests
@@ -17,23 +17,23 @@ test: .venv/test  ## make .venv, install, and run format check, lint, types, tes
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-format: .venv/test  ## format the code and mend what lint can mend
+format: .venv/test  ## format the code and fix what lint can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: .venv/test  ## write docs/commands.md anew from --help
+docs: .venv/test  ## regenerate docs/commands.md from --help
 	$(BIN)/python docs/write_commands.py
 
 DATA ?= ../shared/data/train
 WORK ?= work
 
-model: .venv/test  ## make the model that ships anew, from the photos in DATA (half an hour on two cores)
+model: .venv/test  ## make the shipped trees again from the photos in DATA (half an hour on two cores)
 	$(BIN)/python models/make_trees.py $(DATA) --output src/blurgate/judging/shipped/trees.blurgate
 
-model-net: .venv/net  ## make the net that ships anew, from the photos in DATA (under three hours on two cores)
+model-net: .venv/net  ## make the shipped net again from the photos in DATA (under three hours on two cores)
 	$(BIN)/python models/make_net.py $(dir $(DATA:/=)) --work $(WORK) --output src/blurgate/judging/shipped/net.blurgate
 
-clean:  ## remove .venv and everything that was made
+clean:  ## remove .venv and all that was made in it
 	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/pip:

@@ -1,9 +1,9 @@
-"""Leave each source out with a part of the features taken away; print the ROC AUC on each as JSON.
+"""Leave each source out, with part of the features removed; print the ROC AUC on each source as JSON.
 
     python benchmarks/ablation.py ../shared/data/train --work work > ablation.json
 
-A part stays in the default feature set only if the sources left out miss it. The trees have the settings of the model
-that ships. Pictures are kept in ``--work`` and made again where they are missing.
+A part stays in the default feature set only if the results on the sources left out are worse without it. The trees have
+the settings of the shipped model. Pictures are kept in ``--work``; missing ones are made again.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from blurgate.learning.splits import leave_sources_out
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from models.sources import build_tables
 
-Results = dict[str, Any]  # JSON holds it
 WHOLE = FEATURE_SETS[DEFAULT_FEATURE_SET]
 PARTS = {
     "the energies": "__log_energy__",
@@ -38,19 +37,33 @@ PARTS = {
     "the median of the edges": "__w50$",
     "the 99th percentile of the edges": "__w99$",
 }
-"""What may be taken away -> what the names of its columns match."""
+"""Part of the features -> a pattern of its columns."""
 
 
-def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) -> Results:
-    """Rank each source by trees of the others that are shown these columns only."""
+def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) -> dict[str, float]:
+    """Rank each source with trees of the other sources, fitted to some columns only.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    columns : list of str
+        The columns to use.
+    parameters : dict
+        Of the trees.
+
+    Returns
+    -------
+    dict of str to float
+        ROC AUC by source, and their ``mean``.
+    """
     places = [table.columns.index(column) for column in columns]
     reduced = replace(table, features=table.features[:, places])
     margins = predict_left_out(reduced, leave_sources_out(table), parameters, seed=0)
-    found = {}
+    ranks = {}
     for source in sorted(set(table.sources)):
         rows = table.sources == source
-        found[str(source)] = score_ranking(table.labels[rows], margins[rows])["roc_auc"]
-    return {**found, "mean": float(np.mean(list(found.values())))}
+        ranks[str(source)] = score_ranking(table.labels[rows], margins[rows])["roc_auc"]
+    return {**ranks, "mean": float(np.mean(list(ranks.values())))}
 
 
 def main() -> None:
@@ -62,11 +75,11 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     parameters = dict(load_model().card.parameters)
     table = build_tables(options.data, options.work).without_flat()
-    shown = {DEFAULT_FEATURE_SET: list(WHOLE.columns)}
-    for name, gone in PARTS.items():
-        shown[f"without {name}"] = [column for column in WHOLE.columns if not re.search(gone, column)]
+    column_sets = {DEFAULT_FEATURE_SET: list(WHOLE.columns)}
+    for name, removed in PARTS.items():
+        column_sets[f"without {name}"] = [column for column in WHOLE.columns if not re.search(removed, column)]
     results = {}
-    for name, columns in shown.items():
+    for name, columns in column_sets.items():
         results[name] = {"columns": len(columns), **rank(table, columns, parameters)}
         print(name, results[name], file=sys.stderr, flush=True)
     print(json.dumps(results, indent=1))

@@ -1,10 +1,10 @@
-"""Train on each folder of sharp photos with each recipe, as ``blurgate train`` does; print how it went as JSON.
+"""Train on each folder of sharp photos with each recipe, as ``blurgate train`` does; print the results as JSON.
 
     python benchmarks/made_blur.py ../shared/data/train > made_blur.json
 
-The argument is a folder with ``sharp/bsds500`` and ``eyes`` in it. For each third of the test scenes, from the softest
-originals to the sharpest (by the variance of the Laplacian of the original file), it also gives the ROC AUC among the
-pictures made from them: where an original is soft itself, its label ``sharp`` says little.
+The argument is a folder with ``sharp/bsds500`` and ``eyes``. The results include the ROC AUC for each third of the test
+scenes, from the softest originals to the sharpest (by the variance of the Laplacian of the original file): the label
+``sharp`` means little if the original is soft itself.
 """
 
 import argparse
@@ -21,13 +21,25 @@ from blurgate.learning.metrics import score_ranking
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 
-Results = dict[str, Any]  # JSON holds it
 RUNS = [("sharp/bsds500", "classic"), ("sharp/bsds500", "camera"), ("eyes", "classic"), ("eyes", "camera")]
 KEPT = ("n", "n_scenes", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece", "confusion_matrix")
 
 
-def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> list[Results]:
-    """Rank each third of the test scenes by itself, the softest originals first."""
+def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> list[dict[str, Any]]:
+    """Rank each third of the test scenes separately, the softest originals first.
+
+    Parameters
+    ----------
+    model : BlurModel
+    test : FeatureTable
+        Pictures of the test scenes.
+    photos : Path
+        Folder of the originals.
+
+    Returns
+    -------
+    list of dict
+    """
     files = {path.relative_to(photos).with_suffix("").as_posix(): path for path in find_photos([photos])}
     scenes = test.column("scene")
     sharpness = {scene: variance_of_laplacian(read_gray(files[scene])) for scene in sorted(set(scenes))}
@@ -35,12 +47,12 @@ def measure_by_softness(model: BlurModel, test: FeatureTable, photos: Path) -> l
     thirds = []
     for part in np.array_split(sorted(sharpness, key=lambda scene: sharpness[scene]), 3):
         rows = np.isin(scenes, part)
-        found: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "variance_of_laplacian_of_originals": [round(sharpness[part[0]], 1), round(sharpness[part[-1]], 1)],
             "n_scenes": len(part),
             "roc_auc": score_ranking(test.labels[rows], probabilities[rows])["roc_auc"],
         }
-        thirds.append(found)
+        thirds.append(figures)
     return thirds
 
 

@@ -1,9 +1,9 @@
-"""Run the command line, and keep how much memory it had at the most.
+"""Run the command line and record its peak memory.
 
     python benchmarks/memory.py peak.txt scan photos --output verdicts.csv
 
-The first file has the peak in MiB. It is the kernel's own, of this process alone: that of getrusage counts the parent
-before it became another process. Needs Linux.
+The first argument is the file for the peak in MiB. The peak is the kernel's, of this process alone; that of getrusage
+includes the parent before exec. Needs Linux.
 """
 
 import atexit
@@ -13,17 +13,19 @@ from pathlib import Path
 
 
 def peak_mib() -> float:
-    """Say how much memory this process has had at the most."""
+    """Read the peak memory of this process so far, in MiB."""
     (kib,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
     return int(kib) / 1024
 
 
 def main() -> None:
-    """Run what the words after the file's name say."""
-    kept = Path(sys.argv.pop(1))
-    atexit.register(lambda: kept.write_text(str(peak_mib())))
+    """Run the command line with the arguments after the file name."""
+    if len(sys.argv) < 3 or sys.argv[1].startswith("-"):
+        sys.exit(__doc__)
+    output = Path(sys.argv.pop(1))
+    atexit.register(lambda: output.write_text(str(peak_mib())))
 
-    from blurgate import cli  # what is measured is to have no more in it than a scan needs
+    from blurgate import cli  # imported late, so that memory holds only what a scan needs
 
     cli.main()
 

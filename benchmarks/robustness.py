@@ -1,4 +1,4 @@
-"""Bad files, mutated files, kills and very many files: see that nothing is lost; print what was found as JSON.
+"""Bad files, mutated files, kills and very many files: check that nothing is lost; print the results as JSON.
 
     python benchmarks/robustness.py corpus
     python benchmarks/robustness.py fuzz --count 20000 --minutes 20 --keep suspects
@@ -6,15 +6,15 @@
     python benchmarks/robustness.py many --files 100000
     python benchmarks/robustness.py large
 
-corpus: every oddity of ``tests/oddities.py`` through ``scan`` of the command line. fuzz: mutated JPEG, PNG, TIFF and
-WebP files through ``predict``, in a process of their own, so that a crash is noticed; what crashes, takes longer than
-2 s or more than 1 GiB, raises anything but PhotoError, or is judged though Pillow by itself cannot decode it, is kept
-in a folder. kills: a scan is killed (SIGKILL) at random moments and resumed, again and again, with each kind of output;
-in the end the output must be that of a run undisturbed. many: time and memory of a scan of so many small photos, and of
-a tenth of them, and of resuming it when it is done. large: time and memory of a scan of one photo of 108 megapixels, by
-each model that ships; no net may take more than 64 MiB on top of the trees.
+corpus: runs ``blurgate scan`` on every oddity of ``tests/oddities.py``. fuzz: runs ``predict`` on mutated JPEG, PNG,
+TIFF and WebP files, in a separate process, so that a crash is noticed; files that crash it, take longer than 2 s or
+more than 1 GiB, raise anything but PhotoError, or get a verdict although Pillow alone cannot decode them, are kept in a
+folder. kills: kills (SIGKILL) and resumes a scan at random moments, repeatedly, with each kind of output; the final
+output must equal that of an undisturbed run. many: measures time and memory of a scan of ``--files`` small photos and
+of a tenth of them, and of resuming each when it is done. large: measures time and memory of a scan of one photo of 108
+megapixels with each shipped model; a net may take at most 64 MiB more than the trees.
 
-Exit code 1 if anything is not as it should be. Needs Linux and the extra ``all``.
+Exit code 1 if any check fails. Needs Linux and the extra ``all``.
 """
 
 import argparse
@@ -50,17 +50,17 @@ oddities: Any = import_module("tests.oddities")
 
 Numbers = dict[str, Any]
 SLOW_S, HANG_S, LARGE_MIB = 2.0, 30, 1024
-CHUNK = 500  # mutations that one process is given
+CHUNK = 500  # mutations per process
 OUTPUTS = ("csv", "jsonl", "parquet")
 TILE = 128  # pixels
 FOLDER = 500  # files
 KILLS_IN_A_CHAIN = 5
 LARGE_SHAPES = {"panorama": (3_000, 36_000), "square": (10_400, 10_400)}  # 108 megapixels
-NET_MIB = 64  # that a net may take on top of the trees
+NET_MIB = 64  # that a net may take more than the trees
 
 
 def run_corpus(options: argparse.Namespace) -> Numbers:
-    """Judge every oddity, and compare with what its table says."""
+    """Scan every oddity, and compare its verdict with the expected one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "corpus"
         skipped = oddities.make_corpus(folder, oddities.load_photo(), oddities.ODDITIES)
@@ -80,25 +80,25 @@ def run_corpus(options: argparse.Namespace) -> Numbers:
             for name, oddity in oddities.ODDITIES.items()
             if name not in skipped
         }
-    said = oddities.beside_the_summary(ended.stderr)
-    found = {name: fault for name, fault in faults.items() if fault}
+    unexpected = oddities.beside_the_summary(ended.stderr)
+    failed = {name: fault for name, fault in faults.items() if fault}
     return {
-        "ok": not found and not said and ended.returncode == 0,
+        "ok": not failed and not unexpected and ended.returncode == 0,
         "kinds": len(faults),
-        "as_expected": len(faults) - len(found),
+        "as_expected": len(faults) - len(failed),
         "expected": dict(Counter(oddities.ODDITIES[name].expected for name in faults)),
-        "faults": found,
+        "faults": failed,
         "skipped": skipped,
         "exit_code": ended.returncode,
-        "stderr_beside_the_summary": said,
+        "stderr_beside_the_summary": unexpected,
         "seconds": round(seconds, 1),
     }
 
 
 def run_fuzz(options: argparse.Namespace) -> Numbers:
-    """Have processes judge chunk after chunk of mutations, until there are enough or time is up."""
+    """Judge mutations chunk by chunk, each in a process, until there are enough or time is up."""
     deadline = time.monotonic() + options.minutes * 60
-    kept = options.keep.resolve()
+    folder = options.keep.resolve()
     suspects: list[Numbers] = []
     outcomes: Counter[str] = Counter()
     warned: Counter[str] = Counter()
@@ -108,8 +108,8 @@ def run_fuzz(options: argparse.Namespace) -> Numbers:
     seeds = oddities.make_seeds(oddities.load_photo())
     while done < options.count and time.monotonic() < deadline:
         count = min(CHUNK, options.count - done)
-        reports, ended, said = judge_chunk(options.seed, done, count)
-        lines_of_stderr += said
+        reports, exit_code, lines = judge_chunk(options.seed, done, count)
+        lines_of_stderr += lines
         for report in reports:
             seconds.append(report["seconds"])
             outcomes[report["outcome"]] += 1
@@ -118,12 +118,12 @@ def run_fuzz(options: argparse.Namespace) -> Numbers:
             at_start = at_start or report["peak_before_mib"]
             grown = report["peak_mib"] > LARGE_MIB >= report["peak_before_mib"]
             if report["seconds"] > SLOW_S or report["outcome"] not in ("verdict", "PhotoError") or grown:
-                suspects.append({**report, "file": keep(kept, seeds, options.seed, report["number"])})
+                suspects.append({**report, "file": keep(folder, seeds, options.seed, report["number"])})
         done += len(reports)
-        if len(reports) < count:  # the next one is what ended the process
-            how = signal.Signals(-ended).name if ended < 0 else f"exit code {ended}, such as of a hang"
+        if len(reports) < count:  # the next mutation ended the process
+            how = signal.Signals(-exit_code).name if exit_code < 0 else f"exit code {exit_code}, such as of a hang"
             outcomes[how] += 1
-            suspects.append({"outcome": how, "number": done, "file": keep(kept, seeds, options.seed, done)})
+            suspects.append({"outcome": how, "number": done, "file": keep(folder, seeds, options.seed, done)})
             done += 1
     return {
         "ok": not suspects and done == options.count,
@@ -142,7 +142,26 @@ def run_fuzz(options: argparse.Namespace) -> Numbers:
 
 
 def judge_chunk(seed: int, first: int, count: int) -> tuple[list[Numbers], int, int]:
-    """Have a process judge some mutations: -> a report of each that it got through, exit code, lines on stderr."""
+    """Judge some mutations in a process.
+
+    Parameters
+    ----------
+    seed : int
+        Of all mutations.
+    first : int
+        Number of the first mutation.
+    count : int
+        How many.
+
+    Returns
+    -------
+    reports : list of dict
+        One per finished mutation.
+    exit_code : int
+        Negative if a signal ended the process.
+    lines : int
+        Number of lines on stderr.
+    """
     words = [sys.executable, __file__, "chunk", "--seed", str(seed), "--first", str(first), "--count", str(count)]
     ended = subprocess.run(words, capture_output=True, check=False)
     reports = [json.loads(line) for line in ended.stdout.splitlines() if line.endswith(b"}")]
@@ -150,11 +169,11 @@ def judge_chunk(seed: int, first: int, count: int) -> tuple[list[Numbers], int, 
 
 
 def run_chunk(options: argparse.Namespace) -> None:
-    """Judge some mutations, and print a line of JSON on each as soon as it is done."""
+    """Judge some mutations; print a line of JSON for each as soon as it is finished."""
     seeds, model = oddities.make_seeds(oddities.load_photo()), load_model()
     for content in seeds.values():
         model.predict(content)
-    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)  # not the machine's memory, in the worst case
+    resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)  # spares the machine's memory in the worst case
     for number in range(options.first, options.first + options.count):
         content = oddities.mutate(seeds, number, seed=options.seed)[1]
         before = memory.peak_mib()
@@ -167,7 +186,7 @@ def run_chunk(options: argparse.Namespace) -> None:
                 outcome = "verdict" if decision in ("sharp", "blurred", "undecided") else f"decision {decision!r}"
             except PhotoError:
                 outcome = "PhotoError"
-            except Exception as error:  # whatever it is, it is what is looked for
+            except Exception as error:  # any other exception is a finding
                 outcome = f"{type(error).__name__}: {str(error)[:100]}"
             seconds = time.perf_counter() - began
             after = memory.peak_mib()
@@ -186,17 +205,32 @@ def run_chunk(options: argparse.Namespace) -> None:
 
 
 def is_whole(content: bytes) -> bool:
-    """Say whether Pillow by itself decodes a picture without an error."""
+    """Check whether Pillow alone decodes a picture without an error."""
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
-    except Exception:  # its plugins raise all kinds
+    except Exception:  # plugins raise all kinds of exceptions
         return False
     return True
 
 
 def keep(folder: Path, seeds: Mapping[str, bytes], seed: int, number: int) -> str:
-    """Write a mutation to a folder, to be looked at."""
+    """Write a mutation to a folder for inspection.
+
+    Parameters
+    ----------
+    folder : Path
+    seeds : mapping of str to bytes
+        The whole files that mutations are made from.
+    seed : int
+    number : int
+        Which mutation.
+
+    Returns
+    -------
+    str
+        Path of the file.
+    """
     name, content = oddities.mutate(seeds, number, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
@@ -212,20 +246,35 @@ def run_kills(options: argparse.Namespace) -> Numbers:
         lay_photos(work / "photos", options.photos, distinct=options.photos)
         for suffix in OUTPUTS:
             print(suffix, file=sys.stderr, flush=True)
-            found = kill_scans(work, suffix, options.kills, rng)
-            results[suffix] = found
-            results["ok"] &= not (found["torn"] or found["failed"] or found["different"] or found["left_over"])
+            results[suffix] = kill_scans(work, suffix, options.kills, rng)
+            results["ok"] &= not any(results[suffix][fault] for fault in ("torn", "failed", "different", "left_over"))
     return results
 
 
 def kill_scans(work: Path, suffix: str, kills: int, rng: np.random.Generator) -> Numbers:
-    """Kill a scan and resume it until it ends, and again from the start, until there were enough kills."""
+    """Kill and resume a scan until it ends, and start over until there were enough kills.
+
+    Parameters
+    ----------
+    work : Path
+        Folder with ``photos``.
+    suffix : str
+        Of the output; one of `OUTPUTS`.
+    kills : int
+        How many.
+    rng : numpy.random.Generator
+        Draws the moments.
+
+    Returns
+    -------
+    dict
+    """
     folder = work / suffix
     undisturbed = folder / "undisturbed" / f"v.{suffix}"
     undisturbed.parent.mkdir(parents=True)
     lasts = time_scan(work / "photos", undisturbed)
     wanted = read_rows(undisturbed)
-    idle = time_scan(work / "photos", undisturbed)  # to start, and to write what is known already
+    idle = time_scan(work / "photos", undisturbed)  # time to start and to write records that exist
     killed = torn = failed = different = chains = 0
     left_over: set[str] = set()
     moments: list[float] = []
@@ -240,7 +289,7 @@ def kill_scans(work: Path, suffix: str, kills: int, rng: np.random.Generator) ->
             process.kill()
             ended = process.wait()
             torn += output.exists() and read_rows(output) != wanted
-            if ended != -signal.SIGKILL:  # it was done before
+            if ended != -signal.SIGKILL:  # it ended before the kill
                 failed += ended != 0
                 break
             killed, left = killed + 1, left - max(0.0, min(left, moment - idle))
@@ -263,23 +312,53 @@ def kill_scans(work: Path, suffix: str, kills: int, rng: np.random.Generator) ->
 
 
 def time_scan(photos: Path, output: Path) -> float:
-    """Time a scan that nothing disturbs."""
+    """Time an undisturbed scan.
+
+    Parameters
+    ----------
+    photos, output : Path
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
     return float(measure_scan(photos, output, 1)["seconds"])
 
 
 def begin_scan(photos: Path, output: Path) -> subprocess.Popen[bytes]:
-    """Start a scan that can be resumed."""
-    words = [sys.executable, "-m", "blurgate", *name_scan(photos, output)]
+    """Start a scan that can be resumed.
+
+    Parameters
+    ----------
+    photos, output : Path
+
+    Returns
+    -------
+    subprocess.Popen
+    """
+    words = [sys.executable, "-m", "blurgate", *list_arguments(photos, output)]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def name_scan(photos: Path, output: Path, *, model: str = "trees") -> list[str]:
-    """Say what the command line is given."""
+def list_arguments(photos: Path, output: Path, *, model: str = "trees") -> list[str]:
+    """List the arguments of a scan that can be resumed.
+
+    Parameters
+    ----------
+    photos, output : Path
+    model : str
+        A name of a shipped model.
+
+    Returns
+    -------
+    list of str
+    """
     return ["scan", str(photos), "--output", str(output), "--resume", "--model", model]
 
 
 def read_rows(output: Path) -> list[Any]:
-    """Read a CSV's or JSON lines' bytes, line by line, or a Parquet's rows."""
+    """Read the lines of a CSV or JSON lines file, as bytes, or the rows of a Parquet file."""
     if output.suffix == ".parquet":
         from pyarrow import parquet
 
@@ -289,8 +368,17 @@ def read_rows(output: Path) -> list[Any]:
 
 
 def lay_photos(folder: Path, count: int, *, distinct: int) -> None:
-    """Lay small photos into nested folders; when there are enough distinct ones, more names of the same."""
-    tiles = cut_endless(distinct)
+    """Write small photos into nested folders.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        How many.
+    distinct : int
+        How many differ; the others are hard links to these.
+    """
+    tiles = cut_random_tiles(distinct)
     first: list[Path] = []
     for number in range(count):
         path = folder / f"{number // (10 * FOLDER):03}" / f"{number // FOLDER:04}" / f"{number:07}.jpg"
@@ -302,8 +390,8 @@ def lay_photos(folder: Path, count: int, *, distinct: int) -> None:
             path.hardlink_to(first[number % distinct])
 
 
-def cut_endless(count: int) -> Iterator[bytes]:
-    """Cut so many tiles at random places of the demo's photographs, as JPEG."""
+def cut_random_tiles(count: int) -> Iterator[bytes]:
+    """Cut tiles out of the demo's photographs at random places; yields JPEG files."""
     photographs = list(load_photographs().values())
     rng = np.random.default_rng(0)
     for number in range(count):
@@ -313,7 +401,7 @@ def cut_endless(count: int) -> Iterator[bytes]:
 
 
 def run_many(options: argparse.Namespace) -> Numbers:
-    """Time scans of many photos and of a tenth of them, and what it takes to find that all of it is done."""
+    """Time scans of many photos and of a tenth of them, and resuming each when all of it is done."""
     results: Numbers = {"cpu": platform.machine(), "cores": os.cpu_count()}
     counts = (options.files // 10, options.files)
     with tempfile.TemporaryDirectory() as name:
@@ -340,7 +428,7 @@ def run_many(options: argparse.Namespace) -> Numbers:
 
 
 def run_large(_: argparse.Namespace) -> Numbers:
-    """Time one very large photo, and see how much memory it takes."""
+    """Measure time and memory of one very large photo."""
     results: Numbers = {"cpu": platform.machine(), "cores": os.cpu_count(), "ok": True}
     tile = load_photographs()["astronaut"]
     with tempfile.TemporaryDirectory() as name:
@@ -351,28 +439,42 @@ def run_large(_: argparse.Namespace) -> Numbers:
                 path = Path(name) / f"{shape}.{suffix}"
                 print(path.name, file=sys.stderr, flush=True)
                 photo.save(path, quality=90, compress_level=1)
-                found = {
+                scans = {
                     model: measure_scan(path, Path(f"{path}.{model}.csv"), 1, model=model)
                     for model in ("trees", "net", "both")
                 }
-                results[path.name] = found
-                most = found["trees"]["peak_mib"] + NET_MIB
-                results["ok"] &= all(one["peak_mib"] <= most for one in found.values())
+                results[path.name] = scans
+                most = scans["trees"]["peak_mib"] + NET_MIB
+                results["ok"] &= all(scan["peak_mib"] <= most for scan in scans.values())
     return results
 
 
 def measure_scan(photos: Path, output: Path, count: int, *, model: str = "trees") -> Numbers:
-    """Time a scan and see how much memory it has at the most."""
-    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as peak:
-        words = [sys.executable, memory.__file__, peak.name, *name_scan(photos, output, model=model)]
+    """Measure time and peak memory of a scan.
+
+    Parameters
+    ----------
+    photos, output : Path
+    count : int
+        Number of photos.
+    model : str
+        A name of a shipped model.
+
+    Returns
+    -------
+    dict
+    """
+    with tempfile.TemporaryFile() as stderr, tempfile.NamedTemporaryFile() as peak:
+        words = [sys.executable, memory.__file__, peak.name, *list_arguments(photos, output, model=model)]
         began = time.monotonic()
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=said)
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr)
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
-            said.seek(0)
-            sys.exit(f"a scan to {output} failed with exit code {process.returncode}:\n{said.read().decode()[-2000:]}")
+            stderr.seek(0)
+            end = stderr.read().decode()[-2000:]
+            sys.exit(f"a scan to {output} failed with exit code {process.returncode}:\n{end}")
         peak_mib = float(peak.read())
     return {
         "seconds": round(seconds, 2),
@@ -387,17 +489,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     corpus = commands.add_parser("corpus")
-    corpus.add_argument("--minutes", type=float, default=5, help="the longest that the scan may take")
+    corpus.add_argument("--minutes", type=float, default=5, help="limit for the scan")
     fuzz = commands.add_parser("fuzz")
     fuzz.add_argument("--count", type=int, default=20_000)
-    fuzz.add_argument("--minutes", type=float, default=20, help="the longest that all of it may take")
+    fuzz.add_argument("--minutes", type=float, default=20, help="limit for the whole run")
     fuzz.add_argument("--seed", type=int, default=0)
-    fuzz.add_argument("--keep", type=Path, default=Path("fuzz-suspects"), help="folder for files that did harm")
-    chunk = commands.add_parser("chunk", help="a part of fuzz, in this process")
+    fuzz.add_argument("--keep", type=Path, default=Path("fuzz-suspects"), help="folder for files that cause trouble")
+    chunk = commands.add_parser("chunk", help="part of fuzz, run in this process")
     for name in ("--seed", "--first", "--count"):
         chunk.add_argument(name, type=int, required=True)
     kills = commands.add_parser("kills")
-    kills.add_argument("--kills", type=int, default=50, help="for each kind of output")
+    kills.add_argument("--kills", type=int, default=50, help="per kind of output")
     kills.add_argument("--photos", type=int, default=2_000)
     kills.add_argument("--seed", type=int, default=0)
     many = commands.add_parser("many")

@@ -1,12 +1,12 @@
-"""Time blurgate, decoding alone, and what people use today, on the same photos; print JSON.
+"""Time blurgate, decoding alone, and the usual alternatives, on the same photos; print JSON.
 
     python benchmarks/speed.py --photos ../shared/data/train/sharp/sun_hays80 > speed.json
     python benchmarks/speed.py --table speed.json
 
-Photos of three sizes are put together from tiles of those in ``--photos``, or of the demo's, and
-saved as JPEG at quality 90. Contenders run one after the other in each round, so that a noisy machine disturbs all of
-them: believe ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; a contender that is not
-installed is left out. ``--lean PYTHON`` is the interpreter of an environment with the base install only, for the start.
+Photos of three sizes are assembled from the photos in ``--photos``, or from those of the demo, and saved as JPEG at
+quality 90. Contenders run one after the other in each round, so that a noisy machine disturbs all of them: trust the
+ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; contenders that are not installed are
+skipped. ``--lean PYTHON`` is the interpreter of an environment with the base install only, to time the start.
 """
 
 import argparse
@@ -42,14 +42,33 @@ from blurgate.photos.finding import find_photos
 from blurgate.photos.images import encode_jpeg, read_rgb
 
 Numbers = dict[str, Any]
-SIZES = {"512x512": (512, 512, 200), "1920x1080": (1920, 1080, 48), "4000x3000": (4000, 3000, 12)}  # and how many
+SIZES = {
+    "512x512": (512, 512, 200),
+    "1920x1080": (1920, 1080, 48),
+    "4000x3000": (4000, 3000, 12),
+}  # width, height, count
 QUALITY = 90
 BLOCKS = 11_000_000  # of the original experiment
 GROWTH = (100, 1_000, 10_000)
 
 
 def make_photos(tiles: Sequence[NDArray[np.uint8]], folder: Path, width: int, height: int, count: int) -> list[Path]:
-    """Lay tiles side by side until a photo is full, each time from another tile on."""
+    """Assemble photos from randomly chosen tiles, side by side.
+
+    Parameters
+    ----------
+    tiles : sequence of ndarray of shape (height, width, 3), uint8
+    folder : Path
+        The folder to make.
+    width, height : int
+        Pixels.
+    count : int
+        How many photos.
+
+    Returns
+    -------
+    list of Path
+    """
     folder.mkdir()
     paths = []
     for number in range(count):
@@ -70,43 +89,50 @@ def make_photos(tiles: Sequence[NDArray[np.uint8]], folder: Path, width: int, he
 
 
 def decode_by_pillow(path: Path) -> NDArray[np.uint8]:
-    """Decode the whole gray plane."""
+    """Decode the gray plane with Pillow."""
     picture = Image.open(io.BytesIO(path.read_bytes()))
     picture.draft("L", picture.size)
     return np.asarray(picture)
 
 
 def decode_by_opencv(path: Path) -> NDArray[np.uint8]:
-    """Decode the whole gray plane."""
+    """Decode the gray plane with OpenCV."""
     import cv2
 
     return np.asarray(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
 
 
-def judge_by_usual_opencv(path: Path) -> float:
-    """Take the variance of the Laplacian as it is copied from project to project."""
+def run_usual_opencv(path: Path) -> float:
+    """Compute the variance of the Laplacian with the code that most projects copy."""
     import cv2
 
     return float(cv2.Laplacian(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
 
 
-def judge_by_fastest_opencv(path: Path) -> float:
-    """Take the variance of the Laplacian as fast as OpenCV can."""
+def run_fastest_opencv(path: Path) -> float:
+    """Compute the variance of the Laplacian as fast as OpenCV can."""
     import cv2
 
-    found = cv2.Laplacian(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.CV_16S)
-    return float(cv2.meanStdDev(found)[1][0, 0] ** 2)
+    laplacian = cv2.Laplacian(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), cv2.CV_16S)
+    return float(cv2.meanStdDev(laplacian)[1][0, 0] ** 2)
 
 
-def judge_by_blur_effect(path: Path) -> float:
-    """Ask scikit-image."""
+def run_blur_effect(path: Path) -> float:
+    """Compute scikit-image's `blur_effect`."""
     from skimage.measure import blur_effect
 
     return float(blur_effect(decode_by_pillow(path)))
 
 
-def judge_by_cleanvision(folder: Path, jobs: int) -> None:
-    """Ask CleanVision for blurred photos in a folder."""
+def run_cleanvision(folder: Path, jobs: int) -> None:
+    """Find the blurred photos of a folder with CleanVision.
+
+    Parameters
+    ----------
+    folder : Path
+    jobs : int
+        Processes.
+    """
     from cleanvision import Imagelab
 
     with redirect_stdout(io.StringIO()):
@@ -132,7 +158,20 @@ def measure_by_loop(plane: NDArray[np.uint8]) -> Any:
 
 
 def list_contenders(paths: list[Path], pools: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """Name what is timed, each a call that goes over all photos once."""
+    """List the contenders that are installed.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Photos, all in one folder.
+    pools : dict
+        The executors ``threads`` and ``processes``, of two workers each.
+
+    Returns
+    -------
+    dict of str to callable
+        A call processes all photos once.
+    """
     model, folder = load_model(), paths[0].parent
 
     def threads(work: Callable[[Path], Any]) -> Callable[[], Any]:
@@ -147,7 +186,7 @@ def list_contenders(paths: list[Path], pools: dict[str, Any]) -> dict[str, Calla
     def scan(jobs: int, engine: str) -> Callable[[], Any]:
         return lambda: list(blurgate.scan([folder], model=model, jobs=jobs, engine=engine))
 
-    found: dict[str, Callable[[], Any]] = {
+    contenders: dict[str, Callable[[], Any]] = {
         "gray decode, Pillow, 1": alone(decode_by_pillow),
         "gray decode, Pillow, 2 threads": threads(decode_by_pillow),
         "scan, compiled, 1 job": scan(1, "compiled"),
@@ -155,20 +194,20 @@ def list_contenders(paths: list[Path], pools: dict[str, Any]) -> dict[str, Calla
         "scan, numpy, 2 jobs": scan(2, "numpy"),
     }
     if find_spec("cv2"):
-        found |= {
+        contenders |= {
             "gray decode, OpenCV, 1": alone(decode_by_opencv),
-            "Laplacian, usual OpenCV, 1": alone(judge_by_usual_opencv),
-            "Laplacian, usual OpenCV, 2 processes": processes(judge_by_usual_opencv),
-            "Laplacian, fastest OpenCV, 1": alone(judge_by_fastest_opencv),
-            "Laplacian, fastest OpenCV, 2 processes": processes(judge_by_fastest_opencv),
+            "Laplacian, usual OpenCV, 1": alone(run_usual_opencv),
+            "Laplacian, usual OpenCV, 2 processes": processes(run_usual_opencv),
+            "Laplacian, fastest OpenCV, 1": alone(run_fastest_opencv),
+            "Laplacian, fastest OpenCV, 2 processes": processes(run_fastest_opencv),
         }
     if find_spec("cleanvision"):
-        found |= {f"CleanVision, {jobs} jobs": partial(judge_by_cleanvision, folder, jobs) for jobs in (1, 2)}
-    return found
+        contenders |= {f"CleanVision, {jobs} jobs": partial(run_cleanvision, folder, jobs) for jobs in (1, 2)}
+    return contenders
 
 
 def list_measures(plane: NDArray[np.uint8]) -> dict[str, Callable[[], Any]]:
-    """Name what is timed on one plane in memory, on one thread."""
+    """List the contenders for one gray plane in memory, on one thread."""
     return {
         "kernel, dct18": lambda: kernel.extract_features(plane, "dct18"),
         "reference, dct18": lambda: features.extract_features(plane, "dct18"),
@@ -177,7 +216,21 @@ def list_measures(plane: NDArray[np.uint8]) -> dict[str, Callable[[], Any]]:
 
 
 def time_rounds(contenders: Mapping[str, Callable[[], Any]], megapixels: float, rounds: int) -> dict[str, list[float]]:
-    """Run all of them in turn, `rounds` times after one that does not count -> MP/s of each round."""
+    """Run all contenders in turn, once to warm up and then `rounds` times.
+
+    Parameters
+    ----------
+    contenders : mapping of str to callable
+    megapixels : float
+        That one call processes.
+    rounds : int
+        At least 1.
+
+    Returns
+    -------
+    dict of str to list of float
+        Megapixels per second in each round.
+    """
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, call in contenders.items():
@@ -189,33 +242,59 @@ def time_rounds(contenders: Mapping[str, Callable[[], Any]], megapixels: float, 
 
 
 def sum_up(speeds: dict[str, list[float]]) -> Numbers:
-    """Median and spread of each."""
+    """Summarise the speeds of each contender: median and range."""
     return {
         name: {
-            "mp_per_s": round(statistics.median(one), 1),
-            "lowest": round(min(one), 1),
-            "highest": round(max(one), 1),
+            "mp_per_s": round(statistics.median(rounds), 1),
+            "lowest": round(min(rounds), 1),
+            "highest": round(max(rounds), 1),
         }
-        for name, one in speeds.items()
+        for name, rounds in speeds.items()
     }
 
 
 def compare(speeds: dict[str, list[float]], one: str, other: str) -> float | None:
-    """Say how many times as fast one was as the other: the median over rounds."""
+    """Compare the speeds of two contenders within each round.
+
+    Parameters
+    ----------
+    speeds : dict of str to list of float
+        See `time_rounds`.
+    one, other : str
+        Contenders.
+
+    Returns
+    -------
+    float or None
+        Median ratio over the rounds, above 1 if `one` is faster; None if one of them was not run.
+    """
     if one not in speeds or other not in speeds:
         return None
     return round(statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True)), 2)
 
 
 def time_size(paths: list[Path], rounds: int, pools: dict[str, Any]) -> tuple[Numbers, Numbers]:
-    """Time everything on photos of one size."""
+    """Time all contenders on photos of one size.
+
+    Parameters
+    ----------
+    paths : list of Path
+    rounds : int
+        At least 1.
+    pools : dict
+        See `list_contenders`.
+
+    Returns
+    -------
+    speeds, ratios : dict
+    """
     plane = decode_by_pillow(paths[0])
     megapixels = plane.size / 1e6
     speeds = time_rounds(list_contenders(paths, pools), megapixels * len(paths), rounds)
-    few = {"gray decode of the same photo": lambda: decode_by_pillow(paths[0]), **list_measures(plane)}
-    repeated = {name: partial(_repeat, call) for name, call in few.items()}
+    calls = {"gray decode of the same photo": lambda: decode_by_pillow(paths[0]), **list_measures(plane)}
+    repeated = {name: partial(_repeat, call) for name, call in calls.items()}
     on_plane = time_rounds(repeated, 5 * megapixels, rounds)
-    slow = {"blur_effect": lambda: judge_by_blur_effect(paths[0])} if find_spec("skimage") else {}
+    slow = {"blur_effect": lambda: run_blur_effect(paths[0])} if find_spec("skimage") else {}
     ratios = {
         "kernel dct18 / gray decode, one thread": compare(on_plane, "kernel, dct18", "gray decode of the same photo"),
         "kernel / reference, dct18": compare(on_plane, "kernel, dct18", "reference, dct18"),
@@ -232,7 +311,19 @@ def _repeat(call: Callable[[], Any], times: int = 5) -> None:
 
 
 def time_blocks(plane: NDArray[np.uint8], rounds: int) -> Numbers:
-    """Time `BLOCKS` blocks of planes in memory on two threads, and extrapolate the original's way from a sample."""
+    """Time `BLOCKS` blocks of planes in memory on two threads; extrapolate the original code from a sample.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (height, width), uint8
+        Measured as often as it takes.
+    rounds : int
+        At least 1.
+
+    Returns
+    -------
+    dict
+    """
     blocks = plane.size // 64
     count = -(-BLOCKS // blocks)
     sample = plane[:256, :256]
@@ -242,56 +333,80 @@ def time_blocks(plane: NDArray[np.uint8], rounds: int) -> Numbers:
             begun = time.perf_counter()
             list(pool.map(lambda _: kernel.extract_features(plane, "dct18"), range(count)))
             seconds.append((time.perf_counter() - begun) * BLOCKS / (count * blocks))
-    found: Numbers = {"kernel, 2 threads, s": round(statistics.median(seconds), 2), "lowest": round(min(seconds), 2)}
+    figures: Numbers = {"kernel, 2 threads, s": round(statistics.median(seconds), 2), "lowest": round(min(seconds), 2)}
     if find_spec("pandas"):
         begun = time.perf_counter()
         measure_by_loop(sample)
-        found["loop over scipy, h, extrapolated"] = round(
-            (time.perf_counter() - begun) * BLOCKS / (sample.size / 64) / 3600, 2
-        )
-    return found
+        hours = (time.perf_counter() - begun) * BLOCKS / (sample.size / 64) / 3600
+        figures["loop over scipy, h, extrapolated"] = round(hours, 2)
+    return figures
 
 
 def time_growth(photo: Path, work: Path) -> Numbers:
-    """Scan copies of one small photo, more and more, each number in a process of its own."""
+    """Measure time and memory of scans of more and more copies of one small photo, each in its own process.
+
+    Parameters
+    ----------
+    photo : Path
+    work : Path
+        Folder for the copies.
+
+    Returns
+    -------
+    dict
+        Figures by number of photos.
+    """
     code = (
         "import blurgate, memory, sys, time; begun = time.perf_counter()\n"
         "count = sum(1 for _ in blurgate.scan([sys.argv[1]], engine='compiled'))\n"
         "print(count, time.perf_counter() - begun, memory.peak_mib())"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    found = {}
+    figures = {}
     for count in GROWTH:
         folder = work / f"many-{count}"
         folder.mkdir()
         for number in range(count):
             os.link(photo, folder / f"{number:06}.jpg")
         done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=env)
-        judged, seconds, peak = map(float, done.stdout.split())
-        found[str(int(judged))] = {
+        scanned, seconds, peak = map(float, done.stdout.split())
+        figures[str(int(scanned))] = {
             "s": round(seconds, 2),
-            "ms_per_photo": round(1000 * seconds / judged, 2),
+            "ms_per_photo": round(1000 * seconds / scanned, 2),
             "peak_mib": round(peak),
         }
-    return found
+    return figures
 
 
 def time_start(photo: Path, python: str, rounds: int) -> Numbers:
-    """Time a fresh process: the help, and the first verdict."""
+    """Time a fresh process: the help, and the first verdict.
+
+    Parameters
+    ----------
+    photo : Path
+    python : str
+        The interpreter.
+    rounds : int
+        At least 1, after one to warm up.
+
+    Returns
+    -------
+    dict
+    """
     calls = {"blurgate --help": ["--help"], "first verdict on one 12-MP photo": ["scan", str(photo), "--format", "csv"]}
-    found = {}
+    figures = {}
     for name, arguments in calls.items():
         seconds = []
         for _ in range(rounds + 1):
             begun = time.perf_counter()
             subprocess.run([python, "-m", "blurgate", *arguments], capture_output=True, check=True)
             seconds.append(time.perf_counter() - begun)
-        found[name] = {"s": round(statistics.median(seconds[1:]), 3), "lowest": round(min(seconds[1:]), 3)}
-    return found
+        figures[name] = {"s": round(statistics.median(seconds[1:]), 3), "lowest": round(min(seconds[1:]), 3)}
+    return figures
 
 
 def find_tiles(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
-    """Read photos to put larger ones together from."""
+    """Read the photos that larger ones are assembled from: those of a folder, or of the demo."""
     if folder:
         yield from (read_rgb(path) for path in find_photos([folder])[:20])
         return
@@ -299,7 +414,7 @@ def find_tiles(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
 
 
 def to_markdown(results: Numbers) -> str:
-    """Lay the results out as Markdown."""
+    """Format the results as Markdown."""
     sizes = list(results["speeds"])
     lines = [
         "| MP/s, median (lowest to highest round) |" + "".join(f" {size} |" for size in sizes),
@@ -321,9 +436,9 @@ def to_markdown(results: Numbers) -> str:
 
 
 def main() -> None:
-    """Print the JSON, or the table of one that was printed earlier; progress goes to stderr."""
+    """Print the JSON, or the Markdown of an earlier JSON; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="a folder of photos to put larger ones together from")
+    parser.add_argument("--photos", type=Path, help="a folder of photos to assemble larger ones from")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--lean", default=sys.executable, help="interpreter of an environment with the base install only"
@@ -349,7 +464,7 @@ def main() -> None:
         ProcessPoolExecutor(2) as processes,
     ):
         work, pools = Path(name), {"threads": threads, "processes": processes}
-        kernel.extract_features(np.zeros((64, 64), np.uint8), "dct18")  # compiled before anything is timed
+        kernel.extract_features(np.zeros((64, 64), np.uint8), "dct18")  # compile before the timing
         kernel.extract_features(np.zeros((64, 64), np.uint8), "block99")
         made = {}
         for size, (width, height, count) in SIZES.items():

@@ -1,4 +1,4 @@
-"""Makes the models that ship, from photographs that do not.
+"""Makes the shipped models, from photographs that are not shipped.
 
 In: folders of photographs. Out: ``trees.blurgate`` and ``net.blurgate``. May import: blurgate.
 

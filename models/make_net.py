@@ -1,12 +1,12 @@
-"""Make the net that ships, and weigh it against the trees that ship; print how it does, as JSON.
+"""Make the shipped net, and weigh it against the shipped trees; print the results as JSON.
 
     pip install torch onnx onnxruntime
     python models/make_net.py ../shared/data --work work --output src/blurgate/judging/shipped/net.blurgate
 
-The argument is a folder with ``train`` in it, and with ``bench`` and ``probe``, which judge in the end and choose
-nothing. The net is trained three times: without each of two groups of sources, so that what is calibrated and weighed
-are answers about sources that a net has not seen, and on all of them: that one ships. ``--work`` keeps the pictures, a
-checkpoint of each training and what was said; a run that was ended goes on from there.
+The argument is a folder with ``train``, ``bench`` and ``probe``; the last two only test, and choose nothing. The net is
+trained three times: without each of two groups of sources, so that calibration and weights rest on predictions of
+sources that a net has not seen, and on all of them, which gives the shipped net. ``--work`` keeps the pictures, a
+checkpoint of each training and the predictions, so that an interrupted run can resume.
 """
 
 import argparse
@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,12 +28,13 @@ from blurgate.learning.table import join_tables
 from models.held_out import (
     CALIBRATED_ON,
     FOLDS,
-    Said,
-    ask_folds,
-    ask_trees,
+    MarginsByTable,
+    Results,
+    build_test_tables,
     combine,
-    judge,
-    open_judges,
+    evaluate_margins,
+    predict_folds,
+    predict_trees,
     time_net,
     train_all,
     weigh,
@@ -42,7 +42,6 @@ from models.held_out import (
 from models.pictures import SHARD, SOURCES, draw_pictures
 from models.sources import LIMITS, TERMS
 
-Results = dict[str, Any]  # JSON holds it
 KIND = "partial"
 SHARDS = 36
 STEPS = 3600
@@ -60,9 +59,9 @@ def main() -> None:
     options = parser.parse_args()
     shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
     files = train_folds(options.kind, shards, options.steps, options.work)
-    tables = open_judges(options.data, options.work)
-    trees = ask_trees(options.data, options.work, tables)
-    net = ask_folds(files, tables)
+    tables = build_test_tables(options.data, options.work)
+    trees = predict_trees(options.data, options.work, tables)
+    net = predict_folds(files, tables)
     model = make_model(Net(files["all"].read_bytes()), shards, trees, net, tables)
     model.save(options.output)
     results: Results = {
@@ -71,15 +70,32 @@ def main() -> None:
         "bytes": options.output.stat().st_size,
         "steps": options.steps,
         "mp_s": time_net(files["all"]),
-        "trees": judge(trees, tables),
-        "net": judge(net, tables),
-        "both": judge(combine(trees, net, tables), tables),
+        "trees": evaluate_margins(trees, tables),
+        "net": evaluate_margins(net, tables),
+        "both": evaluate_margins(combine(trees, net, tables), tables),
     }
     print(json.dumps(results, indent=1))
 
 
 def train_folds(kind: str, shards: Sequence[Path], steps: int, work: Path) -> dict[str, Path]:
-    """Train a kind without each fold's sources; -> the ONNX file of each, which are found where they are there."""
+    """Train a kind of net without the sources of each fold, unless its files exist.
+
+    Parameters
+    ----------
+    kind : str
+        A name out of `models.net_kinds.KINDS`.
+    shards : sequence of Path
+        Drawn pictures; see `models.pictures`.
+    steps : int
+        Number of batches.
+    work : Path
+        Folder for the files.
+
+    Returns
+    -------
+    dict of str to Path
+        Fold -> ONNX file.
+    """
     folder = work / f"{kind}-{len(shards)}-{steps}"
     folder.mkdir(parents=True, exist_ok=True)
     onnx = train_all([(kind, fold, 0) for fold in FOLDS], shards=shards, steps=steps, work=folder, dark=True)
@@ -87,9 +103,29 @@ def train_folds(kind: str, shards: Sequence[Path], steps: int, work: Path) -> di
 
 
 def make_model(
-    net: Net, shards: Sequence[Path], trees: Said, said: Said, tables: Mapping[str, FeatureTable]
+    net: Net,
+    shards: Sequence[Path],
+    trees_margins: MarginsByTable,
+    net_margins: MarginsByTable,
+    tables: Mapping[str, FeatureTable],
 ) -> BlurModel:
-    """Calibrate what a net said of sources left out, alone and beside the trees; -> the model that ships."""
+    """Calibrate a net on the sources left out, alone and together with the shipped trees.
+
+    Parameters
+    ----------
+    net : Net
+        Trained on all sources.
+    shards : sequence of Path
+        The pictures that it was trained on.
+    trees_margins, net_margins : mapping of str to ndarray of shape (n_photos,)
+        Of models that have not seen the sources that they predict.
+    tables : mapping of str to FeatureTable
+
+    Returns
+    -------
+    BlurModel
+        The model to ship.
+    """
     name = f"texture1+{net.name}"
     default = load_model("trees")
     card = Card(
@@ -104,8 +140,8 @@ def make_model(
         limits=LIMITS,
         made_by=f"blurgate {__version__}",
     )
-    alone = _describe(tables, [said])
-    beside = _describe(tables, [trees, said])
+    alone = _describe(tables, [net_margins])
+    beside = _describe(tables, [trees_margins, net_margins])
     (net_slope,) = alone.pop("slopes")
     slope, net_slope_beside = beside.pop("slopes")
     with_trees = beside | {"slope": slope, "net_slope": net_slope_beside, "trees": default.fingerprint}
@@ -122,12 +158,12 @@ def count_pictures(shards: Sequence[Path]) -> dict[str, int]:
     return dict(zip(SOURCES, counts.tolist(), strict=True))
 
 
-def _describe(tables: Mapping[str, FeatureTable], margins: list[Said]) -> Results:
-    """Weigh and calibrate margins on the sources left out; what a card says of that."""
+def _describe(tables: Mapping[str, FeatureTable], margins: list[MarginsByTable]) -> Results:
+    """Weigh and calibrate margins on the sources left out; return the fields of a card that follow from it."""
     left_out = join_tables([tables[name] for name in CALIBRATED_ON])
     weights = left_out.even_weights
     slopes, intercept = weigh(margins, tables)
-    columns = [np.concatenate([said[name] for name in CALIBRATED_ON]) for said in margins]
+    columns = [np.concatenate([model[name] for name in CALIBRATED_ON]) for model in margins]
     odds = np.stack(columns, axis=1) @ slopes
     probabilities = to_probability(odds + intercept)
     threshold = choose_threshold(left_out.labels, probabilities, weights)

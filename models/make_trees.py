@@ -1,12 +1,12 @@
-"""Make the model that ships; print how it does on each source left out of training, as JSON.
+"""Make the shipped trees; print their results on each source left out of training, as JSON.
 
     python models/make_trees.py ../shared/data/train --output src/blurgate/judging/shipped/trees.blurgate
 
 The argument is a folder with ``sharp/bsds500``, ``sharp/sun_hays80``, ``sharp/unsplash``, ``defocus_patches``,
-``defocus_maps`` and ``eyes`` in it; `models.sources` says what is made of them. The same photos make the same file,
-byte for byte. ``--work`` keeps what is made on the way, so that an interrupted run can resume.
+``defocus_maps`` and ``eyes``; `models.sources` describes what is made of them. The same photos make the same file, byte
+for byte. ``--work`` keeps the pictures, so that an interrupted run can resume.
 
-``eyes`` is not trained on: half of its originals are soft themselves. It is judged like a source left out.
+``eyes`` is not trained on, because half of its originals are soft themselves. It is evaluated like a source left out.
 """
 
 import argparse
@@ -21,14 +21,25 @@ from blurgate import BlurModel, train
 from blurgate.learning.metrics import score_ranking
 from models.sources import LIMITS, TERMS, build_tables, make_table
 
-Results = dict[str, Any]  # JSON holds it
 
+def evaluate_eyes(model: BlurModel, data: Path, work: Path) -> dict[str, Any]:
+    """Rank pictures made of photos that are often soft themselves.
 
-def judge_eyes(model: BlurModel, data: Path, work: Path) -> Results:
-    """Rank what is made of photos that are often soft themselves."""
+    Parameters
+    ----------
+    model : BlurModel
+    data : Path
+        Folder with ``eyes``.
+    work : Path
+        Folder for the pictures.
+
+    Returns
+    -------
+    dict
+    """
     table = make_table(data / "eyes", work, cameras=1).without_flat()
-    said = model.predict_features(table.features).probability
-    return {"n": len(table), **score_ranking(table.labels, said)}
+    probabilities = model.predict_features(table.features).probability
+    return {"n": len(table), **score_ranking(table.labels, probabilities)}
 
 
 def main() -> None:
@@ -49,7 +60,7 @@ def main() -> None:
         numbers = evaluation.numbers
         results = {
             "sources_left_out": numbers["sources"],
-            "eyes": judge_eyes(model, options.data, work),
+            "eyes": evaluate_eyes(model, options.data, work),
             **{name: numbers[name] for name in ("n", "roc_auc", "accuracy", "ece", "kind", "strength")},
             "at_threshold": model.card.at_threshold,
             "threshold": model.card.threshold,

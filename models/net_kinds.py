@@ -1,7 +1,7 @@
 """The nets that were tried, as torch modules: gray -> log-odds of blurred, strength, and a map of log-odds.
 
-All take brightness and contrast out, as they are around each block, and end with the same head, so that what differs
-is how each looks at a photo. ``KINDS`` at the end has each by its name.
+All of them remove the brightness and contrast around each block and end with the same head, so that they differ only in
+how they analyse a photo. ``KINDS`` at the end maps names to nets.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from torch.nn import functional
 
 from blurgate.measuring.blocks import BLOCK
 
-WINDOW = 5  # blocks on a side of the window that brightness and contrast are taken from
-LEAST_CONTRAST = 1.5  # grey levels: less than that is noise of the last bit
-LEAST_COEFFICIENT = 0.03  # of one whose gain is applied: about a grey level
+WINDOW = 5  # blocks: side of the window that brightness and contrast are measured in
+LEAST_CONTRAST = 1.5  # grey levels: less is noise of the last bit
+LEAST_COEFFICIENT = 0.03  # after the gain: about a grey level
 
 
 class Surroundings(nn.Module):
-    """Measure brightness and contrast around each block, so that a net can be kept from leaning on them."""
+    """Brightness and contrast around each block, which a net removes so as not to depend on them."""
 
     def forward(self, gray: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Measure a photo.
@@ -33,8 +33,8 @@ class Surroundings(nn.Module):
         Returns
         -------
         offset, gain, contrast : Tensor of shape (n, 1, height / 8, width / 8)
-            Mean grey level and one over its deviation, around each block; and the log of the block's own deviation
-            against that of the photo's most contrasting one.
+            Mean grey level and inverse standard deviation around each block; and the log of the block's own standard
+            deviation relative to that of the block with the most contrast.
         """
         mean, square = (functional.avg_pool2d(plane, BLOCK) for plane in (gray, gray * gray))
         around = {"kernel_size": WINDOW, "stride": 1, "padding": WINDOW // 2, "count_include_pad": False}
@@ -45,16 +45,31 @@ class Surroundings(nn.Module):
 
 
 class Head(nn.Module):
-    """Weigh the places of a photo by what they show, and say what they come to."""
+    """Attention over the places of a photo, and outputs from their weighted and plain means."""
 
     def __init__(self, channels: int, hidden: int = 64) -> None:
         super().__init__()
         self.place = nn.Conv2d(channels, 1, 1)
         self.weight = nn.Conv2d(channels + 1, 1, 1)
-        self.say = nn.Sequential(nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+        self.say = nn.Sequential(  # saved checkpoints have this name
+            nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Linear(hidden, 2)
+        )
 
     def forward(self, seen: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
-        """Features of shape (n, channels, h, w) -> answers (n, 2), map (n, h, w)."""
+        """Predict a photo and each of its places.
+
+        Parameters
+        ----------
+        seen : Tensor of shape (n, channels, rows, columns)
+            Features.
+        contrast : Tensor of shape (n, 1, height / 8, width / 8)
+            See `Surroundings.forward`.
+
+        Returns
+        -------
+        answers : Tensor of shape (n, 2)
+        map : Tensor of shape (n, rows, columns)
+        """
         contrast = functional.interpolate(contrast, size=seen.shape[2:], mode="nearest")
         weight = self.weight(torch.cat([seen, contrast.to(seen.dtype)], dim=1)).flatten(2)
         flat = seen.flatten(2)
@@ -63,35 +78,59 @@ class Head(nn.Module):
 
 
 class Net(nn.Module):
-    """Measure the surroundings, look, and say."""
+    """Surroundings, a body that computes features, and a head."""
 
     def __init__(self, body: nn.Module, channels: int) -> None:
         super().__init__()
         self.surroundings, self.body, self.head = Surroundings(), body, Head(channels)
 
     def forward(self, gray: Tensor) -> tuple[Tensor, Tensor]:
-        """Gray (n, 1, height, width), 0 to 255 -> answers (n, 2), log-odds and log2 of strength; map (n, h, w)."""
+        """Predict photos.
+
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+            0 to 255, sides multiples of 8.
+
+        Returns
+        -------
+        answers : Tensor of shape (n, 2)
+            Log-odds of blurred and log2 of the strength.
+        map : Tensor of shape (n, rows, columns)
+            Log-odds of blurred of each place.
+        """
         offset, gain, contrast = self.surroundings(gray)
         answers: tuple[Tensor, Tensor] = self.head(self.body(gray, offset, gain), contrast)
         return answers
 
 
 class OfPixels(nn.Module):
-    """Convolutions over a photo's pixels, brightness and contrast evened out."""
+    """Convolutions over the pixels of a photo, with brightness and contrast normalised."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
         self.layers = nn.Sequential(*layers)
 
     def forward(self, gray: Tensor, offset: Tensor, gain: Tensor) -> Tensor:
-        """Even out, and look."""
+        """Normalise the photo and compute its features.
+
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+        offset, gain : Tensor of shape (n, 1, height / 8, width / 8)
+            See `Surroundings.forward`.
+
+        Returns
+        -------
+        Tensor of shape (n, channels, rows, columns)
+        """
         offset, gain = (functional.interpolate(plane, scale_factor=BLOCK, mode="bilinear") for plane in (offset, gain))
         seen: Tensor = self.layers((gray - offset) * gain)
         return seen
 
 
 class Depthwise(nn.Conv2d):
-    """A convolution of each channel by itself, in float32: a CPU has no fast bfloat16 for it."""
+    """A depthwise convolution in float32: CPUs have no fast bfloat16 for it."""
 
     def forward(self, seen: Tensor) -> Tensor:
         """Convolve."""
@@ -100,14 +139,27 @@ class Depthwise(nn.Conv2d):
 
 
 def conv(channels: int, out: int, *, stride: int = 1, size: int = 3) -> nn.Module:
-    """Make a convolution with its normalisation over the batch and its ReLU."""
+    """Make a convolution followed by batch normalisation and ReLU.
+
+    Parameters
+    ----------
+    channels, out : int
+        Channels in and out.
+    stride : int
+    size : int
+        Side of the kernel, odd.
+
+    Returns
+    -------
+    nn.Module
+    """
     return nn.Sequential(
         nn.Conv2d(channels, out, size, stride, size // 2, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)
     )
 
 
 class Residual(nn.Module):
-    """A depthwise and a pointwise convolution beside a short cut."""
+    """A depthwise and a pointwise convolution with a residual connection."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -119,13 +171,13 @@ class Residual(nn.Module):
         )
 
     def forward(self, seen: Tensor) -> Tensor:
-        """Add what is found to what was seen."""
+        """Add the output of the convolutions to the input."""
         added: Tensor = seen + self.path(seen)
         return added
 
 
 class Coefficients(nn.Module):
-    """The 64 DCT coefficients of each block as channels: the logs of their magnitudes; the first says nothing."""
+    """The log magnitudes of the 64 DCT coefficients of each block, as channels; the first, DC, is constant."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -135,14 +187,25 @@ class Coefficients(nn.Module):
         self.register_buffer("kernels", kernels)
 
     def forward(self, gray: Tensor, gain: Tensor) -> Tensor:
-        """Photo (n, 1, height, width) and one gain a block -> (n, 64, height / 8, width / 8)."""
+        """Compute log magnitudes.
+
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+        gain : Tensor of shape (n, 1, height / 8, width / 8)
+            Multiplies the magnitudes.
+
+        Returns
+        -------
+        Tensor of shape (n, 64, height / 8, width / 8)
+        """
         with torch.autocast(gray.device.type, enabled=False):  # in bfloat16 brightness leaks into all of them
             found = functional.conv2d(gray, self.kernels, stride=BLOCK)
         return torch.log(torch.abs(found) * gain + LEAST_COEFFICIENT)
 
 
 class OfCoefficients(nn.Module):
-    """Convolutions over the DCT coefficients of the photo's blocks, and of its half's."""
+    """Convolutions over the DCT coefficients of a photo and of its half."""
 
     def __init__(self, width: int = 48, deep: int = 128) -> None:
         super().__init__()
@@ -151,7 +214,20 @@ class OfCoefficients(nn.Module):
         self.then = nn.Sequential(conv(2 * width + 64, deep, size=1), *(Residual(deep) for _ in range(3)))
 
     def forward(self, gray: Tensor, _: Tensor, gain: Tensor) -> Tensor:
-        """See the photo at two scales; the finer one is brought to the coarser one's size."""
+        """Compute features at two scales; those of the finer one are pooled to the size of the coarser one.
+
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+        _ : Tensor
+            Not used.
+        gain : Tensor of shape (n, 1, height / 8, width / 8)
+            See `Surroundings.forward`.
+
+        Returns
+        -------
+        Tensor of shape (n, channels, rows, columns)
+        """
         fine = self.first(self.coefficients(gray, gain))
         coarse = self.coefficients(*_halve(gray, gain))
         fine = fine[:, :, : 2 * coarse.shape[2], : 2 * coarse.shape[3]]
@@ -161,7 +237,7 @@ class OfCoefficients(nn.Module):
 
 
 class OfBlocks(nn.Module):
-    """One network for every block by itself, at three scales: no block knows its neighbours."""
+    """One network that reads each block by itself, at three scales: no block sees its neighbours."""
 
     def __init__(self, width: int = 96) -> None:
         super().__init__()
@@ -172,7 +248,20 @@ class OfBlocks(nn.Module):
         )
 
     def forward(self, gray: Tensor, _: Tensor, gain: Tensor) -> Tensor:
-        """Look at each scale; each coarser block stands beside the finer ones that it covers."""
+        """Compute features at each scale; those of a coarser block are repeated for the finer ones that it covers.
+
+        Parameters
+        ----------
+        gray : Tensor of shape (n, 1, height, width)
+        _ : Tensor
+            Not used.
+        gain : Tensor of shape (n, 1, height / 8, width / 8)
+            See `Surroundings.forward`.
+
+        Returns
+        -------
+        Tensor of shape (n, channels, height / 8, width / 8)
+        """
         found = []
         for look in self.scales:
             found.append(look(self.coefficients(gray, gain)))
@@ -182,7 +271,7 @@ class OfBlocks(nn.Module):
 
 
 def _halve(gray: Tensor, gain: Tensor) -> tuple[Tensor, Tensor]:
-    """Halve a photo to whole blocks, and the gains of its blocks with it."""
+    """Halve a photo and the gains of its blocks; drop pixels beyond the last whole block."""
     gray, gain = functional.avg_pool2d(gray, 2), functional.avg_pool2d(gain, 2)
     return gray[:, :, : BLOCK * gain.shape[2], : BLOCK * gain.shape[3]], gain
 
@@ -199,19 +288,19 @@ def dct() -> Net:
 
 
 def blocks() -> Net:
-    """Make a net that reads each block by itself; which ones matter is learnt, their order is not."""
+    """Make a net that reads each block by itself; it learns which blocks matter, not how they are arranged."""
     return Net(OfBlocks(), 3 * 96)
 
 
 def partial() -> Net:
-    """Make a net for partial blur: that of DCT coefficients, trained on the masks too, so that its map says where."""
+    """Make a net for partial blur: `dct`, trained on the masks too, so that its map locates the blur."""
     return dct()
 
 
 class _OfTimm(nn.Module):
     def __init__(self, name: str, **settings: object) -> None:
         super().__init__()
-        # timm imports torchvision, and there is a build of that for CUDA's torch only: none of its operators is used
+        # timm imports torchvision, whose only build needs CUDA's torch: dummies replace its operators, all unused
         library = torch.library.Library("torchvision", "FRAGMENT")
         for operator in ("nms", "qnms"):
             if not hasattr(torch.ops.torchvision, operator):
@@ -221,7 +310,7 @@ class _OfTimm(nn.Module):
         self.model = timm.create_model(name, in_chans=1, num_classes=0, **settings)
 
     def forward(self, normal: Tensor) -> Tensor:
-        """Give the last feature map."""
+        """Compute the last feature map."""
         seen: Tensor = self.model.forward_features(normal)
         return seen
 
@@ -232,7 +321,7 @@ def mobilenet() -> Net:
 
 
 def convnext() -> Net:
-    """Make a ConvNeXt V2 of timm's, narrower than its smallest."""
+    """Make timm's ConvNeXt V2, narrower than its smallest."""
     return Net(OfPixels(_OfTimm("convnextv2_atto", depths=(1, 1, 2, 1), dims=(16, 32, 64, 128))), 128)
 
 
@@ -245,4 +334,4 @@ KINDS: dict[str, Callable[[], Net]] = {
     "partial": partial,
 }
 MAPPED = ("partial",)  # also trained on the masks
-PRECISE = ("mobilenet", "convnext")  # trained in float32: bfloat16 is slow on a CPU where channels are by themselves
+PRECISE = ("mobilenet", "convnext")  # trained in float32: depthwise convolutions in bfloat16 are slow on a CPU

@@ -1,6 +1,6 @@
-"""Train a net on drawn pictures, from scratch, on the CPU or a GPU; keep a checkpoint, go on from it; write ONNX.
+"""Train a net on drawn pictures, from scratch, on the CPU or a GPU; resume from a checkpoint; write ONNX.
 
-Used by ``nets.py``, which compares kinds, and by ``make_net.py``, which makes the net that ships.
+Used by ``nets.py``, which compares kinds, and by ``make_net.py``, which makes the shipped net.
 """
 
 import math
@@ -23,13 +23,13 @@ from models.pictures import SOURCES
 
 BATCH = 64
 RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.1
-STRENGTH_WEIGHT, MAP_WEIGHT = 0.1, 0.5  # of their losses, beside that of the label
+STRENGTH_WEIGHT, MAP_WEIGHT = 0.1, 0.5  # of their losses, relative to that of the label
 EVERY = 200  # steps between checkpoints
 SMEARED_SHARE, GRAINY_SHARE = 0.3, 0.3  # of the pictures
-SMEARING = (3.0, 20.0)  # codes: texture of this standard deviation is half smoothed away
+SMEARING = (3.0, 20.0)  # codes: texture of this standard deviation is smoothed by half
 SMEARING_WINDOW = 7  # pixels
-USUAL_CONTRAST = 50.0  # codes, standard deviation of a picture: of flatter ones less is smeared
-GRAIN, GRAIN_PX = (2.0, 16.0), (0.8, 4.0)  # codes: the grain's standard deviation; pixels: how far its grains are apart
+USUAL_CONTRAST = 50.0  # codes: standard deviation of a picture; flatter ones are smeared less
+GRAIN, GRAIN_PX = (2.0, 16.0), (0.8, 4.0)  # codes: standard deviation of the grain; pixels: distance between grains
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,45 @@ class Shard:
 
     @classmethod
     def read(cls, path: Path, sources: Sequence[str]) -> "Shard":
-        """Read the pictures of some sources."""
+        """Read the pictures of some sources.
+
+        Parameters
+        ----------
+        path : Path
+            Written by `models.pictures.draw_shard`.
+        sources : sequence of str
+            Names out of `models.pictures.SOURCES`.
+
+        Returns
+        -------
+        Shard
+        """
         with np.load(path) as content:
             rows = np.isin(content["source"], [SOURCES.index(source) for source in sources])
             return cls(**{name: content[name][rows] for name in ("gray", "label", "strength_px", "blurred")})
 
 
 def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool) -> Iterator[tuple[Tensor, ...]]:
-    """Hand out batches from step `start` on, each picture turned or mirrored at random; `dark`: see `train_net`."""
+    """Draw batches without end, each rotated by a multiple of 90° and mirrored at random.
+
+    Parameters
+    ----------
+    shards : callable
+        Number -> shard.
+    seed : int
+    start : int
+        Number of batches to skip.
+    dark : bool
+        See `train_net`.
+
+    Yields
+    ------
+    gray : Tensor of shape (BATCH, 1, height, width), float32
+    label : Tensor of shape (BATCH,), float32
+    strength_px : Tensor of shape (BATCH,), float32
+    blurred : Tensor of shape (BATCH, rows, columns), float32
+        Blurred share of each cell, 0 to 1.
+    """
     step, number = 0, 0
     while True:
         shard = shards(number)
@@ -75,13 +106,17 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool
 
 
 def take_in_the_dark(gray: Tensor, dice: torch.Generator) -> Tensor:
-    """Smear some pictures, and lay coarse grain over some, as phones do in the dark; sharp and blurred ones alike.
+    """Smear some pictures and add coarse grain to some, as phones do in the dark; sharp and blurred ones alike.
 
     Parameters
     ----------
     gray : Tensor of shape (n, 1, height, width), float32
         Codes, 0 to 255.
     dice : torch.Generator
+
+    Returns
+    -------
+    Tensor of the shape of `gray`, float32
     """
     smeared, grainy = (torch.rand(len(gray), generator=dice) < share for share in (SMEARED_SHARE, GRAINY_SHARE))
     brightness, square = (planes.mean(dim=(1, 2, 3), keepdim=True) for planes in (gray, gray * gray))
@@ -98,7 +133,7 @@ def _draw(ends: tuple[float, float], n: int, dice: torch.Generator) -> Tensor:
 
 
 def _draw_grain(n: int, shape: Sequence[int], dice: torch.Generator) -> Tensor:
-    """Draw noise at some distance and the pixels between by interpolation; the distance is the same for all `n`."""
+    """Draw noise on a coarse grid and interpolate between its points; their distance is the same for all `n`."""
     apart = float(_draw(GRAIN_PX, 1, dice))
     coarse = torch.randn((n, 1, *(round(side / apart) + 1 for side in shape)), generator=dice)
     grain = functional.interpolate(coarse, size=tuple(shape), mode="bilinear")
@@ -106,7 +141,7 @@ def _draw_grain(n: int, shape: Sequence[int], dice: torch.Generator) -> Tensor:
 
 
 def _smear(gray: Tensor, sigma: Tensor) -> Tensor:
-    """Filter as `blurgate.making.camera` does against noise."""
+    """Apply the denoising filter of `blurgate.making.camera`."""
     mean, square = _mean(gray), _mean(gray * gray)
     variance = (square - mean * mean).clamp(min=0)
     gain = variance / (variance + sigma**2)
@@ -130,7 +165,7 @@ def train_net(
     dark: bool = False,
     checkpoint: Path | None = None,
 ) -> tuple[Net, dict[str, float]]:
-    """Train a net; -> the net, and the ``seconds`` that it took, and how many ``weights`` it trained.
+    """Train a net.
 
     Parameters
     ----------
@@ -139,13 +174,19 @@ def train_net(
     shards : callable
         Number -> shard.
     steps : int
-        Batches.
+        Number of batches.
     seed : int
-        Of the first weights and of the order of pictures.
+        Of the initial weights and the order of pictures.
     dark : bool
-        Take some pictures of each batch in the dark, else all as they were drawn.
+        Make some pictures of each batch look like photos taken in the dark; see `take_in_the_dark`.
     checkpoint : Path, optional
-        Where it goes on from, and what it keeps.
+        File to resume from and to save to.
+
+    Returns
+    -------
+    net : Net
+    cost : dict
+        ``seconds`` of training and number of trained ``weights``.
     """
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -155,10 +196,10 @@ def train_net(
     parts = {"net": net, "optimizer": optimizer, "schedule": schedule}
     start, spent = 0, 0.0
     if checkpoint and checkpoint.exists():
-        kept = torch.load(checkpoint, weights_only=True)
+        saved = torch.load(checkpoint, weights_only=True)
         for name, part in parts.items():
-            part.load_state_dict(kept[name])
-        start, spent = kept["step"], kept["seconds"]
+            part.load_state_dict(saved[name])
+        start, spent = saved["step"], saved["seconds"]
     net.train().to(memory_format=torch.channels_last)
     began, losses = time.monotonic() - spent, []
     for step, batch in zip(range(start + 1, steps + 1), batches(shards, seed, start, dark=dark), strict=False):
@@ -180,7 +221,13 @@ def train_net(
 
 
 def export_net(net: Net, path: Path) -> None:
-    """Write a net as ONNX, for one photo of any size; sides are multiples of 8."""
+    """Write a net as ONNX, for one photo of any size whose sides are multiples of 8.
+
+    Parameters
+    ----------
+    net : Net
+    path : Path
+    """
     net = net.to("cpu", memory_format=torch.contiguous_format).eval()
     with atomic_file(path) as partial:
         torch.onnx.export(
@@ -202,9 +249,9 @@ def _loss(
         answers, places = net(gray.to(memory_format=torch.channels_last))
     answers, known = answers.float(), label >= 0
     loss = functional.binary_cross_entropy_with_logits(answers[known, 0], label[known])
-    told = torch.isfinite(strength)
-    goal = torch.log2(strength[told] + STRENGTH_OFFSET)
-    loss = loss + STRENGTH_WEIGHT * functional.smooth_l1_loss(answers[told, 1], goal)
+    measured = torch.isfinite(strength)
+    target = torch.log2(strength[measured] + STRENGTH_OFFSET)
+    loss = loss + STRENGTH_WEIGHT * functional.smooth_l1_loss(answers[measured, 1], target)
     if mapped:
         small = functional.adaptive_avg_pool2d(blurred[:, None], places.shape[1:])[:, 0]
         loss = loss + MAP_WEIGHT * functional.binary_cross_entropy_with_logits(places.float(), small)

@@ -1,11 +1,11 @@
-"""Draw the pictures that nets are trained on: small, gray, each blurred afresh, with a map of what in it is blurred.
+"""Draw the pictures that nets are trained on: small, gray, each blurred at random, with a map of its blurred areas.
 
     python models/pictures.py ../shared/data/train --output pictures --shards 24
 
-A shard is an ``.npz`` of `SHARD` pictures. Each picture has a seed of its own, so shards can be drawn in any order, by
-any number of processes, and a run that was ended goes on with the shards that are missing. A made picture is a window
-of a sharp photo, blurred or not, taken by a camera of its own: what the recipe camera does to whole photos. A real one
-is a crop of a partly focused photo, as it is or as another camera would have exposed it.
+A shard is an ``.npz`` of `SHARD` pictures. Each picture has its own seed, so shards can be drawn in any order, by any
+number of processes, and an interrupted run resumes with the missing shards. A made picture is a window of a sharp
+photo, blurred or not, taken by its own camera, as the recipe camera does with whole photos. A real one is a crop of a
+partly focused photo, as it is or as another camera would have exposed it.
 """
 
 import argparse
@@ -27,17 +27,18 @@ from blurgate.photos.images import RGB, encode_jpeg, read_gray
 from models.workers import open_workers
 
 SIDE = 192  # pixels
-CELL = 8  # pixels on a side of the map's cells
+CELL = 8  # pixels: side of a cell of the map
 SHARD = 2048
 UNKNOWN = 255  # in a map
 SHARES = {"unsplash": 0.36, "sun_hays80": 0.14, "bsds500": 0.25, "defocus_maps": 0.25}
 SOURCES = tuple(SHARES)
 
-FOCUSED_SHARE, BLURRED_SHARE = 0.2, 0.995  # a real picture is sharp from the one on, blurred from the other on
-TEXT_SHARE = 0.25  # of the pictures with letters printed over them
-TEXT_SIDES = (8, 32)  # pixels: how high these are
-LUMA_NOISE = 0.669  # of noise that is independent in red, green and blue: the root of their weights' squares
-EXPOSED_SHARE = 0.6  # of the real pictures that are exposed anew
+FOCUSED_SHARE = 0.2  # of a real picture: sharp from here on
+BLURRED_SHARE = 0.995  # of a real picture: blurred from here on
+TEXT_SHARE = 0.25  # of the pictures: printed over with text
+TEXT_SIDES = (8, 32)  # pixels: height of the text
+LUMA_NOISE = 0.669  # luma noise per unit of independent noise in red, green, blue: root of the sum of squared weights
+EXPOSED_SHARE = 0.6  # of the real pictures: exposed by another camera
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,11 @@ class Picture:
     ----------
     gray : ndarray of shape (SIDE, SIDE), uint8
     label : int
-        0 sharp, 1 blurred, -1 where only the map says.
+        0 sharp, 1 blurred, -1 if only the map is known.
     strength_px : float
-        Of what is in focus; not a number where nobody knows.
+        Of the part in focus; NaN if unknown.
     blurred : ndarray of shape (SIDE / CELL, SIDE / CELL), uint8
-        The share of each cell that is blurred, in hundredths.
+        Blurred share of each cell, in percent.
     """
 
     gray: NDArray[np.uint8]
@@ -62,29 +63,47 @@ class Picture:
 
 
 def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
-    """Draw a window of a sharp photo, gray, maybe blurred, as a camera takes it.
+    """Draw a gray window of a sharp photo, blurred or not, as a camera takes it.
 
     Parameters
     ----------
     rgb : ndarray of shape (height, width, 1), uint8
-        Nets see gray only, and a third of the work is to be done. Noise is what three channels would come to.
+        Gray only: nets read nothing else, and it is a third of the work. Noise is scaled to that of the luma of three
+        channels.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Picture
     """
     camera = _of_luma(draw_camera(rng))
     camera = replace(camera, scale=max(camera.scale, (SIDE + 1) / min(*rgb.shape[:2], MAX_SIDE)))
     side = min(*rgb.shape[:2], round(SIDE / camera.scale) + 1)
     corners = rng.integers(0, (rgb.shape[0] - side + 1, rgb.shape[1] - side + 1), size=(3, 2))
     windows = [rgb[top : top + side, left : left + side] for top, left in corners]
-    window = max(windows, key=lambda one: variance_of_laplacian(one[..., 0]))
+    window = max(windows, key=lambda candidate: variance_of_laplacian(candidate[..., 0]))
     blurred = bool(rng.random() < 0.5)
-    drawn = draw_blur(window, camera.see(window), camera, rng, blurred=blurred)
-    gray = _print_text(read_gray(camera.take(drawn.light, rng))[:SIDE, :SIDE], camera.quality, rng)
+    drawn = draw_blur(window, camera.recover_light(window), camera, rng, blurred=blurred)
+    gray = _print_text(read_gray(camera.take_picture(drawn.light, rng))[:SIDE, :SIDE], camera.quality, rng)
     focus = np.ones((SIDE, SIDE)) if drawn.mask is None else _shrink(drawn.mask[..., 0], SIDE)
     share = np.ones((SIDE, SIDE)) if blurred else 1 - focus
     return Picture(gray, int(blurred), float(np.hypot(drawn.strength_px, camera.softness_px)), _cells(share))
 
 
 def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
-    """Draw a crop of a partly focused photo; every second one is out of focus throughout, where that can be found."""
+    """Draw a crop of a partly focused photo; every second one is entirely out of focus, if there is such a crop.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 1), uint8
+    mask : ndarray of shape (height, width), bool
+        True where out of focus.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Picture
+    """
     height, width = mask.shape
     wanted = rng.random() < 0.5
     for _ in range(12):
@@ -95,7 +114,7 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     crop = rgb[top : top + SIDE, left : left + SIDE]
     if rng.random() < EXPOSED_SHARE:
         camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
-        gray = _print_text(read_gray(camera.take(camera.see(crop), rng)), camera.quality, rng)
+        gray = _print_text(read_gray(camera.take_picture(camera.recover_light(crop), rng)), camera.quality, rng)
     else:
         gray = crop[..., 0]
     share = float(part.mean())
@@ -104,7 +123,18 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
 
 
 def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
-    """Write one shard, unless it is there."""
+    """Write one shard, unless it exists.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with ``sharp`` and ``defocus_maps``.
+    output : Path
+        Folder for shards.
+    number : int
+        Names the shard and, with `seed`, seeds its pictures.
+    seed : int
+    """
     path = output / f"{number:05}.npz"
     if path.exists():
         return
@@ -133,7 +163,7 @@ def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
 
 
 def _print_text(gray: NDArray[np.uint8], quality: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Print letters over some pictures, as sharp as can be, whether the picture is or not: a date, a watermark."""
+    """Print sharp text over some pictures, blurred or not, like a date or a watermark."""
     size = int(np.exp(rng.uniform(*np.log(TEXT_SIDES))))
     top, left, shade = (int(rng.integers(end)) for end in (SIDE - 2 * size, SIDE // 2, 256))
     text = "".join(rng.choice(list("0123456789-:/. ABCDEFghijk"), rng.integers(3, 17)))
@@ -145,7 +175,7 @@ def _print_text(gray: NDArray[np.uint8], quality: int, rng: np.random.Generator)
 
 
 def _of_luma(camera: Camera) -> Camera:
-    """Take gray pictures as noisy as the luma of a camera's coloured ones; print no date on them."""
+    """Make gray pictures as noisy as the luma of a camera's colour ones; print no date on them."""
     well, noise = camera.full_well / LUMA_NOISE**2, camera.read_noise / LUMA_NOISE
     return replace(camera, full_well=well, read_noise=noise, stamp="")
 
@@ -168,7 +198,7 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
 
 
 def _shrink(plane: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Take the nearest pixels: the map is coarse anyway."""
+    """Resize a plane to a square by its nearest pixels; the map is coarse anyway."""
     rows, columns = (np.arange(side) * length // side for length in plane.shape)
     return plane[np.ix_(rows, columns)].astype(np.float64)
 
@@ -179,7 +209,26 @@ def _cells(share: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def draw_pictures(data: Path, output: Path, shards: int, *, seed: int = 0, first: int = 0) -> list[Path]:
-    """Write shards, on all cores; -> their files, in order."""
+    """Write the missing ones of a number of shards, on all cores.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with ``sharp`` and ``defocus_maps``.
+    output : Path
+        Folder for shards.
+    shards : int
+        How many.
+    seed : int
+        Of all pictures.
+    first : int
+        Number of the first shard.
+
+    Returns
+    -------
+    list of Path
+        Files of all shards, in order.
+    """
     output.mkdir(parents=True, exist_ok=True)
     numbers = range(first, first + shards)
     missing = [number for number in numbers if not (output / f"{number:05}.npz").exists()]
@@ -191,7 +240,7 @@ def draw_pictures(data: Path, output: Path, shards: int, *, seed: int = 0, first
 
 
 def main() -> None:
-    """Write the shards; how many there are is said as they are done."""
+    """Write the shards; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--output", type=Path, required=True)

@@ -1,9 +1,9 @@
 """The photographs that the models learn from, source by source: blurred, cropped, exposed again, and measured.
 
 Sharp photos are blurred by the recipe camera, each as four cameras would take it. The photos of ``defocus_maps`` are
-used whole, as sharp ones, and in crops that are out of focus, or in focus, throughout. What is really blurred or sharp
-is used as it is, and as two other cameras would have exposed it. All of it stays in a work folder, and is made again
-where it is missing.
+used whole, as sharp ones, and in crops that are entirely out of focus or entirely in focus. Real photos, blurred or
+sharp, are used as they are and as two other cameras would have exposed them. All pictures stay in a work folder;
+missing ones are made again.
 """
 
 import csv
@@ -21,10 +21,10 @@ from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.photos.images import read_gray, read_rgb
 
 MADE_FROM = ("sharp/bsds500", "sharp/sun_hays80", "sharp/unsplash")
-CAMERAS = 4  # for each sharp photo
+CAMERAS = 4  # per sharp photo
 CROP_SIDES = (128, 160, 192, 224, 256, 320)
-CROPS = 2  # of each class from each partly focused photo
-EXPOSURES = 2  # of each real picture, beside its own
+CROPS = 2  # per class and partly focused photo
+EXPOSURES = 2  # per real picture, besides its own
 TERMS = {
     "bsds500": "Berkeley Segmentation Data Set 500 (train and val), research use",
     "sun_hays80": "Sun-Hays80, research use",
@@ -42,7 +42,15 @@ LIMITS = (
 
 
 def cut_maps(folder: Path, out: Path) -> None:
-    """Write the photos of a folder with ``images/`` and ``masks/`` (white = out of focus), whole and in crops."""
+    """Write partly focused photos, whole and in crops, as a labelled folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Has the photos in ``images/`` and their masks, white where out of focus, in ``masks/``.
+    out : Path
+        The folder to write.
+    """
     (out / "images").mkdir(parents=True, exist_ok=True)
     rows = []
     for number, path in enumerate(sorted((folder / "images").iterdir())):
@@ -59,8 +67,16 @@ def cut_maps(folder: Path, out: Path) -> None:
     _write_labels(out, rows)
 
 
-def expose_anew(folder: Path, out: Path) -> None:
-    """Write the pictures of a labelled folder as other cameras would have taken them: in focus or not as they are."""
+def expose_again(folder: Path, out: Path) -> None:
+    """Write the pictures of a labelled folder as other cameras would have exposed them; their focus stays the same.
+
+    Parameters
+    ----------
+    folder : Path
+        Has a ``labels.csv`` with the columns ``file``, ``label`` and ``scene``.
+    out : Path
+        The labelled folder to write.
+    """
     (out / "images").mkdir(parents=True, exist_ok=True)
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as handle:
         labelled = list(csv.DictReader(handle))
@@ -71,13 +87,27 @@ def expose_anew(folder: Path, out: Path) -> None:
             rng = np.random.default_rng([1, number, version])
             camera = replace(draw_camera(rng), softness_px=0.0, scale=1.0, stamp="")
             file = f"images/{Path(row['file']).stem}_{version}.jpg"
-            (out / file).write_bytes(camera.take(camera.see(rgb), rng))
+            (out / file).write_bytes(camera.take_picture(camera.recover_light(rgb), rng))
             rows.append((file, row["label"], row["scene"]))
     _write_labels(out, rows)
 
 
 def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET) -> FeatureTable:
-    """Measure all sources of the model that ships; pictures that are in `work` already are not made again."""
+    """Measure all sources of the shipped trees.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with the sources.
+    work : Path
+        Folder for pictures; only missing ones are made.
+    feature_set : str
+        A name out of `blurgate.measuring.features.FEATURE_SETS`.
+
+    Returns
+    -------
+    FeatureTable
+    """
     tables = [make_table(data / folder, work, feature_set) for folder in MADE_FROM]
     for real in (data / "defocus_patches", find_crops(data, work)):
         tables += [build_table(folder, feature_set=feature_set) for folder in (real, find_exposed(real, work))]
@@ -85,7 +115,22 @@ def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET)
 
 
 def find_made(photos: Path, work: Path, seed: int) -> Path:
-    """Find what is made of a folder of sharp photos, as one camera takes them; it is made where it is missing."""
+    """Find the dataset made from a folder of sharp photos, one camera per photo; make it if it is missing.
+
+    Parameters
+    ----------
+    photos : Path
+        Folder of sharp photos.
+    work : Path
+        Folder for the dataset.
+    seed : int
+        Of the cameras and blurs.
+
+    Returns
+    -------
+    Path
+        The dataset folder.
+    """
     made = work / f"{photos.name}-{seed}"
     if not made.exists():
         print(made.name, file=sys.stderr)
@@ -94,35 +139,62 @@ def find_made(photos: Path, work: Path, seed: int) -> Path:
 
 
 def find_crops(data: Path, work: Path) -> Path:
-    """Find what is cut out of ``defocus_maps``; it is cut where it is missing."""
+    """Find the crops of ``defocus_maps``; cut them if they are missing.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with ``defocus_maps``.
+    work : Path
+        Folder for the crops.
+
+    Returns
+    -------
+    Path
+        A labelled folder.
+    """
     if not (work / "defocus_maps" / "labels.csv").exists():
         cut_maps(data / "defocus_maps", work / "defocus_maps")
     return work / "defocus_maps"
 
 
 def find_exposed(real: Path, work: Path) -> Path:
-    """Find a labelled folder's pictures as other cameras take them; they are taken where they are missing."""
+    """Find the pictures of a labelled folder as other cameras would have exposed them; make them if they are missing.
+
+    Parameters
+    ----------
+    real : Path
+        A labelled folder; see `expose_again`.
+    work : Path
+        Folder for the pictures.
+
+    Returns
+    -------
+    Path
+        A labelled folder.
+    """
     exposed = work / f"{real.name}_exposed"
     if not (exposed / "labels.csv").exists():
         print(exposed.name, file=sys.stderr)
-        expose_anew(real, exposed)
+        expose_again(real, exposed)
     return exposed
 
 
 def make_table(
     photos: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET, cameras: int = CAMERAS
 ) -> FeatureTable:
-    """Measure what cameras make of a folder of sharp photos.
+    """Measure the pictures that cameras take of a folder of sharp photos.
 
     Parameters
     ----------
     photos : Path
         Its name becomes the source.
     work : Path
-        Keeps the pictures.
+        Folder for pictures; only missing ones are made.
     feature_set : str
+        A name out of `blurgate.measuring.features.FEATURE_SETS`.
     cameras : int
-        How many take each photo, at least 1.
+        Number of cameras per photo, at least 1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""One process for each core, which ends when the command that started it does, whatever ended that."""
+"""One process per core; each ends with the command that started it, even if that was killed."""
 
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -7,7 +7,7 @@ from threading import Thread
 
 
 def open_workers() -> ProcessPoolExecutor:
-    """Open as many as there are cores."""
+    """Open a pool with one process per core."""
     return ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"), initializer=_end_with_parent)
 
 
@@ -18,5 +18,5 @@ def _end_with_parent() -> None:
 def _wait_for_its_end() -> None:
     parent = parent_process()
     if parent:
-        parent.join()  # a process that is killed cannot say so to its workers
+        parent.join()  # a killed process cannot tell its workers to stop
         os._exit(1)

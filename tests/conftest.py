@@ -1,4 +1,4 @@
-"""Real photographs, and what the pipeline makes of them, made once for all tests."""
+"""Fixtures: real photographs, and datasets, tables and models made from them once per session."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ from blurgate.judging.cards import Card
 from blurgate.judging.inputs import find_inputs
 from blurgate.judging.nets import Net
 
-settings.register_profile("untimed", deadline=None)  # no test asserts on time
+settings.register_profile("untimed", deadline=None)  # no test depends on timing
 settings.load_profile("untimed")
 
 SHARED = Path(os.environ.get("BLURGATE_SHARED", Path(__file__).parents[2] / "shared"))  # real photos, not in the repo
@@ -34,7 +34,7 @@ def astronaut(photographs):
 
 @pytest.fixture(scope="session")
 def sharp_folder(photographs, tmp_path_factory):
-    """Sixty scenes: tiles of photographs, each a scene of its own."""
+    """Forty-eight tiles of photographs, each a scene of its own."""
     folder = tmp_path_factory.mktemp("photos") / "sharp"
     folder.mkdir()
     for name in ("astronaut", "camera", "chelsea", "china", "coffee", "gravel", "hubble_deep_field", "motorcycle_left"):
@@ -49,7 +49,7 @@ def sharp_folder(photographs, tmp_path_factory):
 @pytest.fixture(scope="session")
 def made_folder(sharp_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("made") / "dataset"
-    make_dataset(sharp_folder, folder, seed=4)  # none of its pictures is too flat to judge
+    make_dataset(sharp_folder, folder, seed=4)  # with this seed, no picture has too little texture
     return folder
 
 
@@ -95,7 +95,7 @@ def labelled(sharp_folder, tmp_path):
 
 @pytest.fixture(scope="session")
 def net():
-    """A net without weights: how much of a photo's detail a small blur takes away, against a larger one."""
+    """A net without weights: the share of a photo's detail that a small blur removes, relative to a larger one."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
     pytest.importorskip("onnxruntime", reason="needs the extra net")
     from onnx import TensorProto, helper
@@ -141,7 +141,7 @@ def net():
 
 @pytest.fixture(scope="session")
 def net_model(net):
-    """A model that is that net."""
+    """A model of that net alone."""
     name = f"texture1+{net.name}"
     card = Card(name, find_inputs(name).columns, 1.0, 0.0, 0.5, 0.5, net_slope=1.0)
     return BlurModel(card, {}, net)
@@ -149,7 +149,7 @@ def net_model(net):
 
 @pytest.fixture(scope="session")
 def joint_model(net, model):
-    """The trees and that net together."""
+    """A model of the trees and that net."""
     name = f"{model.card.feature_set}+{net.name}"
     card = replace(model.card, feature_set=name, columns=find_inputs(name).columns, net_slope=0.5)
     return BlurModel(card, model.boosters, net)

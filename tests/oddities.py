@@ -1,6 +1,6 @@
-"""A folder of bad and odd files, each with what must come of it, and mutations of whole ones.
+"""A corpus of bad and odd files, each with its expected outcome, and mutations of intact files.
 
-A newcomer adds an oddity: one function that makes it in a folder of its own, and one line in a table at the end.
+To add an oddity, write one function that makes it in its own folder, and one line in a table at the end.
 """
 
 import errno
@@ -20,9 +20,10 @@ from PIL import Image, ImageCms, TiffImagePlugin
 
 from blurgate.demo import load_photographs
 
-LONGEST_NAME = 250  # bytes, of 255 that file systems take
+LONGEST_NAME = 250  # bytes; file systems allow 255
 SUMMARY = r"\d[\d,]* photos?: .*"
-HOW_FAR = r"\d[\d,]*( of .* left)? \([\d,]+ photos a second\)|compiling what measures the photos; .*"  # if slow
+# only slow scans print these
+HOW_FAR = r"\d[\d,]*( of .* left)? \([\d,]+ photos a second\)|compiling the measuring code; .*"
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,21 @@ class Oddity:
     Parameters
     ----------
     make : callable
-        Puts it into an empty folder of its own, given a photo as RGB; raises OSError or ImportError where it cannot be.
+        Takes an empty folder and a photo (RGB) and makes the file; raises OSError or ImportError if this system cannot.
     expected : {'as plain', 'judged', 'undecided', 'error', 'handled', 'no row'}
-        ``as plain``: decided as the photo itself. ``judged``: decided in whatever way. ``handled``: as plain or an
-        error. ``no row``: there is none. In all others there is exactly one.
-    says : str
-        A pattern in the reason or the error.
+        ``as plain``: the same decision as the plain photo. ``judged``: sharp or blurred. ``handled``: as plain or an
+        error. ``no row``: no verdict. All others: exactly one verdict.
+    pattern : str
+        Regular expression that the reason or the error must match.
     within : float
-        How far the probability of one as plain may be from the photo's own.
+        Largest difference from the plain photo's probability.
     any_photo : bool
-        It must be decided as the photo itself if the photo is blurred, too.
+        True if a blurred photo must get the same decision as its plain file, too.
     """
 
     make: Callable
     expected: str
-    says: str = ""
+    pattern: str = ""
     within: float = 0.1
     any_photo: bool = True
 
@@ -57,7 +58,7 @@ def load_photo():
 
 
 def make_corpus(folder, photo, oddities):
-    """Make each oddity in a folder of its own, and ``plain``: -> name -> why it could not be made here."""
+    """Make ``plain`` and each oddity in its own folder; return name -> reason for those not made."""
     save("plain.png")(_new(folder / "plain"), photo)
     skipped = {}
     for name, oddity in oddities.items():
@@ -69,18 +70,18 @@ def make_corpus(folder, photo, oddities):
 
 
 def find_fault(oddity, rows, plain):
-    """Say what is wrong with an oddity's verdicts, given as dicts; empty if nothing is."""
+    """Describe what is wrong with an oddity's verdicts, given as dicts; empty if they are as expected."""
     if oddity.expected == "no row":
-        return "" if not rows else f"there are rows: {_brief(rows)}"
+        return "" if not rows else f"expected no row, got {_brief(rows)}"
     if len(rows) != 1:
-        return f"one row was needed, got {len(rows)}: {_brief(rows)}"
+        return f"expected one row, got {len(rows)}: {_brief(rows)}"
     (row,) = rows
     if row["error"]:
-        fits = oddity.expected in ("error", "handled") and re.search(oddity.says, row["error"], re.I)
+        fits = oddity.expected in ("error", "handled") and re.search(oddity.pattern, row["error"], re.I)
         leftover = [key for key in ("decision", "probability", "kind", "reason") if row[key]]
         return "" if fits and not leftover else _brief(rows)
     if oddity.expected == "undecided":
-        return "" if row["decision"] == "undecided" and re.search(oddity.says, row["reason"]) else _brief(rows)
+        return "" if row["decision"] == "undecided" and re.search(oddity.pattern, row["reason"]) else _brief(rows)
     if oddity.expected == "judged":
         return "" if row["decision"] in ("sharp", "blurred") else _brief(rows)
     same = row["decision"] == plain["decision"] and abs(row["probability"] - plain["probability"]) <= oddity.within
@@ -88,13 +89,13 @@ def find_fault(oddity, rows, plain):
 
 
 def rows_of(name, folder, rows):
-    """Pick an oddity's own verdicts."""
+    """Select the verdicts of one oddity."""
     return [row for row in rows if row["path"].startswith(f"{folder}{os.sep}{name}{os.sep}")]
 
 
-def beside_the_summary(said):
-    """Find the lines that a scan should not have said: its last is the summary, before it may be how far it was."""
-    *before, last = said.splitlines() or [""]
+def beside_the_summary(stderr):
+    """Return the unexpected lines of a scan's stderr, which should hold progress lines and the summary at the end."""
+    *before, last = stderr.splitlines() or [""]
     return [line for line in before if not re.fullmatch(HOW_FAR, line)] + [last] * (not re.fullmatch(SUMMARY, last))
 
 
@@ -142,7 +143,7 @@ def palette(name, **options):
 
 
 def several(name, **options):
-    """The photo, and behind it two pictures that are none."""
+    """The photo as first page or frame, followed by two plain ones."""
 
     def make(folder, photo):
         other = Image.new("RGB", (photo.shape[1], photo.shape[0]), (90, 120, 40))
@@ -152,7 +153,7 @@ def several(name, **options):
 
 
 def rotated(orientation, format="JPEG", name="a.jpg"):
-    """Stored turned, with the EXIF that says so."""
+    """Stored rotated, with the EXIF orientation that corrects it."""
 
     def make(folder, photo):
         turns = {3: Image.Transpose.ROTATE_180, 5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_90}
@@ -165,7 +166,7 @@ def rotated(orientation, format="JPEG", name="a.jpg"):
 
 
 def cut_out(name, **options):
-    """The photo behind a round mask with a hard edge; what is not shown is bright red."""
+    """The photo behind an elliptic mask with a hard edge; hidden pixels are bright red."""
 
     def make(folder, photo):
         height, width = photo.shape[:2]
@@ -182,12 +183,12 @@ def opaque(name, mode="RGBA", **options):
 
 
 def transparent_colour(folder, photo):
-    """A palette with one colour that is not there."""
+    """A palette with an unused transparent colour."""
     Image.fromarray(photo).quantize(255).save(folder / "a.png", transparency=255)
 
 
 def png(samples, *, bits, colour, interlaced=False, extra=b"", size=None):
-    """Encode a PNG of any depth: samples of shape (height, width, channels), the chunks `extra` before its data."""
+    """Encode samples of shape (height, width, channels) as a PNG of any depth, with chunks `extra` before the data."""
     height, width = size or samples.shape[:2]
     passes = [(0, 0, 1, 1)]
     if interlaced:
@@ -195,8 +196,8 @@ def png(samples, *, bits, colour, interlaced=False, extra=b"", size=None):
     data = b""
     for left, top, right, down in passes:
         part = samples[top::down, left::right]
-        places = np.arange(bits - 1, -1, -1)
-        packed = np.packbits(((part[..., None] >> places) & 1).reshape(len(part), -1).astype(np.uint8), axis=1)
+        shifts = np.arange(bits - 1, -1, -1)
+        packed = np.packbits(((part[..., None] >> shifts) & 1).reshape(len(part), -1).astype(np.uint8), axis=1)
         data += b"".join(b"\0" + row.tobytes() for row in packed)
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, int(interlaced))
     chunks = [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(data, 1)), chunk(b"IEND", b"")]
@@ -213,7 +214,7 @@ def chunk(kind, content, crc=None):
 
 
 def deep_png(bits, colour, *, interlaced=False):
-    """A PNG of so many bits: of gray (0), RGB (2), gray and alpha (4) or RGBA (6)."""
+    """A PNG with this many bits per sample; colour is gray (0), RGB (2), gray and alpha (4) or RGBA (6)."""
 
     def make(folder, photo):
         plane = photo if colour in (2, 6) else gray_of(photo)[:, :, None]
@@ -230,7 +231,7 @@ def adam7(folder, photo):
 
 
 def wide(name, scale, dtype, offset=0.0, **options):
-    """Gray samples, times `scale`."""
+    """Gray samples, multiplied by `scale` and shifted by `offset`."""
 
     def make(folder, photo):
         samples = gray_of(photo).astype(np.float64) * scale + offset
@@ -263,11 +264,11 @@ def heic(name="a.heic", **options):
     return make
 
 
-# --- odd, but whole ------------------------------------------------------------------------------------------------
+# --- odd, but intact -----------------------------------------------------------------------------------------------
 
 
 def write(name, content):
-    """A file of these bytes, or of what the function makes of the photo's JPEG."""
+    """A file of the given bytes, or of those that a function makes from the photo's JPEG."""
 
     def make(folder, photo):
         made = content(encode(photo, quality=95)) if callable(content) else content
@@ -276,8 +277,8 @@ def write(name, content):
     return make
 
 
-def behind_soi(segment):
-    """A segment right after a JPEG's first two bytes."""
+def after_soi(segment):
+    """A segment right after a JPEG's SOI marker."""
     return write("a.jpg", lambda jpeg: jpeg[:2] + segment + jpeg[2:])
 
 
@@ -286,7 +287,7 @@ def segment(marker, content):
 
 
 def with_thumbnail(photo, **options):
-    """A JPEG with another whole JPEG in its EXIF."""
+    """A JPEG with a thumbnail, a complete JPEG, in its EXIF."""
     small = encode(Image.fromarray(photo).resize((96, 64)))
     exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 0)
     ifd1 = struct.pack("<H", 2) + struct.pack("<HHII", 0x201, 4, 1, 44) + struct.pack("<HHII", 0x202, 4, 1, len(small))
@@ -328,7 +329,7 @@ def sized(width, height, name="a.png"):
 
 
 def strip(width, height, name="a.jpg"):
-    """The photo again and again in a strip."""
+    """The photo repeated to fill a strip."""
 
     def make(folder, photo):
         repeats = (-(-height // photo.shape[0]), -(-width // photo.shape[1]), 1)
@@ -338,7 +339,7 @@ def strip(width, height, name="a.jpg"):
 
 
 def white(width, height):
-    """White, of one bit: many pixels in few bytes."""
+    """White, at one bit per pixel: many pixels in few bytes."""
 
     def make(folder, photo):
         header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
@@ -353,7 +354,7 @@ def white(width, height):
 
 
 def cut(format, share, name, **options):
-    """Cut off after a share of its bytes; a share below zero is bytes off the end."""
+    """Truncated to a fraction of its bytes; if `share` is negative, by that many bytes."""
 
     def make(folder, photo):
         content = encode(photo, format, **options)
@@ -370,29 +371,29 @@ def cut_heic(folder, photo):
 
 
 def cut_tiff(folder, photo):
-    """Its directory is at the start, so that it opens as if whole."""
+    """A TIFF with its directory at the start: truncated, it still opens."""
     by_tifffile(compression="deflate", rowsperstrip=16)(folder, photo)
     content = (folder / "a.tif").read_bytes()
     (folder / "a.tif").write_bytes(content[: len(content) // 2])
 
 
 def padded(folder, photo):
-    """The second half zeros, as a download leaves it that reserved the room first."""
+    """The second half is zeros, as after an interrupted download that allocated the file first."""
     content = encode(photo, quality=95)
     half = len(content) // 2
     (folder / "a.jpg").write_bytes(content[:half] + bytes(len(content) - half))
 
 
 def png_promise(width, height):
-    """A header that promises far more than there is."""
+    """A header that claims far more pixels than the file holds."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = zlib.compress(bytes(10_000))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def jpeg_promise(jpeg):
-    place = jpeg.index(b"\xff\xc0")
-    return jpeg[: place + 5] + struct.pack(">HH", 60_000, 60_000) + jpeg[place + 9 :]
+    offset = jpeg.index(b"\xff\xc0")
+    return jpeg[: offset + 5] + struct.pack(">HH", 60_000, 60_000) + jpeg[offset + 9 :]
 
 
 def tiff_promise(folder, photo):
@@ -429,12 +430,12 @@ def not_a_number(value):
 
 def bad_crc(folder, photo):
     content = encode(photo, "PNG")
-    place = content.index(b"IDAT") + 400
-    (folder / "a.png").write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+    offset = content.index(b"IDAT") + 400
+    (folder / "a.png").write_bytes(content[:offset] + bytes([content[offset] ^ 255]) + content[offset + 1 :])
 
 
 def looping_tiff(folder, photo):
-    """A directory that names itself as the next one."""
+    """A directory that gives itself as the next one."""
     content = bytearray(encode(photo, "TIFF"))
     (offset,) = struct.unpack_from("<I", content, 4)
     (entries,) = struct.unpack_from("<H", content, offset)
@@ -464,7 +465,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><rect w
 MOVIE = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(1000)
 
 
-# --- no files ------------------------------------------------------------------------------------------------------
+# --- not regular files ---------------------------------------------------------------------------------------------
 
 
 def fifo(folder, photo):
@@ -476,19 +477,19 @@ def fifo_by_another_name(folder, photo):
 
 
 def unix_socket(folder, photo):
-    place = Path.cwd()
+    previous = Path.cwd()
     try:
         os.chdir(folder)  # a socket's path must be short
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind("a.jpg")
     finally:
-        os.chdir(place)
+        os.chdir(previous)
 
 
 def link(target, name="a.jpg"):
     def make(folder, photo):
         if Path(target).is_absolute() and not Path(target).exists():
-            raise FileNotFoundError(errno.ENOENT, f"there is no {target} here")
+            raise FileNotFoundError(errno.ENOENT, f"this system has no {target}")
         (folder / name).symlink_to(target)
 
     return make
@@ -504,7 +505,7 @@ def folder_of_photos_named_as_one(folder, photo):
 
 def not_permitted(folder, photo):
     if os.geteuid() == 0:
-        raise PermissionError(errno.EPERM, "whoever is root may read everything")
+        raise PermissionError(errno.EPERM, "root can read every file")
     save("a.png")(folder, photo)
     (folder / "a.png").chmod(0)
 
@@ -513,7 +514,7 @@ def not_permitted(folder, photo):
 
 
 def at(*names, format="PNG"):
-    """The photo at a place."""
+    """The photo at a path."""
 
     def make(folder, photo):
         path = folder.joinpath(*names)
@@ -530,7 +531,7 @@ def loop(folder, photo):
 
 
 def linked(folder, photo):
-    """A photo reached by a link; itself it is hidden."""
+    """A photo reached only by a link, because its file is hidden."""
     save(".a.png")(folder, photo)
     (folder / "a.png").symlink_to(".a.png")
 
@@ -558,7 +559,7 @@ def hidden_beside(folder, photo):
 
 
 def make_seeds(photo):
-    """Small whole files to mutate: name -> bytes."""
+    """Make small intact files to mutate: name -> bytes."""
     tile = np.ascontiguousarray(photo[64:160, 64:176])
     rgba = np.dstack([tile, gray_of(tile)])
     deep_gray = Image.fromarray(gray_of(tile).astype(np.uint16) * 257)
@@ -566,7 +567,7 @@ def make_seeds(photo):
     picture = Image.fromarray(tile)
 
     def pages(format):
-        """Pictures of their own: one that was saved as JPEG keeps what spoils its TIFF."""
+        """Encode copies: a picture that was saved as JPEG keeps state that spoils its TIFF."""
         other = Image.new("RGB", picture.size, (90, 120, 40))
         return encode(picture.copy(), format, save_all=True, append_images=[other])
 
@@ -600,7 +601,7 @@ def make_seeds(photo):
 
 
 def mutate(seeds, number, *, seed=0):
-    """Make the mutation of a number: -> name, bytes. The same numbers give the same file."""
+    """Make mutation `number`: -> name, bytes. The same number and seed give the same file."""
     rng = np.random.default_rng([seed, number])
     name = list(seeds)[int(rng.integers(len(seeds)))]
     content = bytearray(seeds[name])
@@ -613,47 +614,47 @@ def mutate(seeds, number, *, seed=0):
 
 
 def flip_bits(content, rng, seeds):
-    for place in rng.integers(len(content), size=int(rng.integers(1, 20))):
-        content[place] ^= 1 << int(rng.integers(8))
+    for offset in rng.integers(len(content), size=int(rng.integers(1, 20))):
+        content[offset] ^= 1 << int(rng.integers(8))
     return content
 
 
 def set_bytes(content, rng, seeds):
-    for place in rng.integers(len(content), size=int(rng.integers(1, 20))):
-        content[place] = int(rng.choice([0, 1, 127, 128, 254, 255, rng.integers(256)]))
+    for offset in rng.integers(len(content), size=int(rng.integers(1, 20))):
+        content[offset] = int(rng.choice([0, 1, 127, 128, 254, 255, rng.integers(256)]))
     return content
 
 
 def set_header(content, rng, seeds):
-    for place in rng.integers(min(64, len(content)), size=int(rng.integers(1, 4))):
-        content[place] = int(rng.integers(256))
+    for offset in rng.integers(min(64, len(content)), size=int(rng.integers(1, 4))):
+        content[offset] = int(rng.integers(256))
     return content
 
 
 def set_number(content, rng, seeds):
-    """A number such as a length, an offset or a side becomes an extreme one."""
+    """Overwrite a number, such as a length, an offset or a side, with an extreme value."""
     size = int(rng.choice([2, 4]))
-    place = int(rng.integers(max(1, min(len(content) - size, int(rng.choice([64, 512, len(content)]))))))
+    offset = int(rng.integers(max(1, min(len(content) - size, int(rng.choice([64, 512, len(content)]))))))
     number = int(rng.choice([0, 1, 255, 0x7FFF, 0xFFFF, 60_000, 0x7FFFFFFF, 0xFFFFFFFF, 100_000])) % 256**size
-    content[place : place + size] = number.to_bytes(size, str(rng.choice(["big", "little"])))
+    content[offset : offset + size] = number.to_bytes(size, str(rng.choice(["big", "little"])))
     return content
 
 
 def set_size(content, rng, seeds):
-    """Width and height where the format keeps them."""
+    """Overwrite width and height where the format stores them."""
     sides = [int(side) for side in rng.choice([0, 1, 7, 64, 96, 113, 1000, 14_000, 60_000], size=2)]
     start = bytes(content[:16])
     if start[:4] == b"\x89PNG":
         content[16:24] = struct.pack(">II", *sides)
         content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     elif start[:2] == b"\xff\xd8":
-        place = max(content.rfind(b"\xff\xc0"), content.rfind(b"\xff\xc2"))
-        content[place + 5 : place + 9] = struct.pack(">HH", *sides)
+        offset = max(content.rfind(b"\xff\xc0"), content.rfind(b"\xff\xc2"))
+        content[offset + 5 : offset + 9] = struct.pack(">HH", *sides)
     elif start[:2] == b"II":
         for tag, side in zip((256, 257), sides, strict=True):
-            place = content.find(struct.pack("<H", tag) + b"\x03\0\x01\0\0\0")
-            if place >= 0:
-                content[place + 2 : place + 12] = struct.pack("<HII", 4, 1, side)
+            offset = content.find(struct.pack("<H", tag) + b"\x03\0\x01\0\0\0")
+            if offset >= 0:
+                content[offset + 2 : offset + 12] = struct.pack("<HII", 4, 1, side)
     else:
         content[24:30] = struct.pack("<IH", *sides)
     return content
@@ -664,13 +665,13 @@ def cut_off(content, rng, seeds):
 
 
 def splice(content, rng, seeds):
-    """The start of this and the end of another."""
+    """Join the start of this file and the end of another."""
     other = list(seeds.values())[int(rng.integers(len(seeds)))]
     return content[: int(rng.integers(len(content)))] + other[int(rng.integers(len(other))) :]
 
 
 def repeat_part(content, rng, seeds):
-    first, last = sorted(int(place) for place in rng.integers(len(content), size=2))
+    first, last = sorted(int(offset) for offset in rng.integers(len(content), size=2))
     return content[:last] + content[first:last] * int(rng.integers(1, 4)) + content[last:]
 
 
@@ -679,18 +680,18 @@ def remove_part(content, rng, seeds):
     return content[:first] + content[first + int(rng.integers(1, 200)) :]
 
 
-def mend_crcs(content, rng, seeds):
-    """A PNG's checksums set right, so that what is damaged is looked at."""
+def fix_crcs(content, rng, seeds):
+    """Damage a PNG but correct its checksums, so that decoders reach the damage."""
     set_bytes(content, rng, seeds)
-    place = 8
-    while content[:4] == b"\x89PNG" and place + 12 <= len(content):
-        length = int.from_bytes(content[place : place + 4], "big")
-        if place + 12 + length > len(content):
+    offset = 8
+    while content[:4] == b"\x89PNG" and offset + 12 <= len(content):
+        length = int.from_bytes(content[offset : offset + 4], "big")
+        if offset + 12 + length > len(content):
             break
-        content[place + 8 + length : place + 12 + length] = struct.pack(
-            ">I", zlib.crc32(content[place + 4 : place + 8 + length])
+        content[offset + 8 + length : offset + 12 + length] = struct.pack(
+            ">I", zlib.crc32(content[offset + 4 : offset + 8 + length])
         )
-        place += 12 + length
+        offset += 12 + length
     return content
 
 
@@ -704,10 +705,10 @@ MUTATIONS = {
     "splice": splice,
     "repeat": repeat_part,
     "remove": remove_part,
-    "crc": mend_crcs,
+    "crc": fix_crcs,
 }
 
-# --- what there is -------------------------------------------------------------------------------------------------
+# --- tables --------------------------------------------------------------------------------------------------------
 
 FORMATS = {  # the same photo: JPEG, PNG, TIFF, others
     "jpeg": Oddity(save("a.jpg", quality=95), "as plain"),
@@ -724,9 +725,9 @@ FORMATS = {  # the same photo: JPEG, PNG, TIFF, others
     "jpeg-turned-6": Oddity(rotated(6), "as plain"),
     "jpeg-thumbnail": Oddity(thumbnailed, "as plain"),
     "png": Oddity(save("a.png"), "as plain", within=1e-6),
-    "png-1-bit": Oddity(save("a.png", mode="1"), "judged"),  # dots, sharp ones, of whatever photo
-    "png-2-bit": Oddity(deep_png(2, 0), "as plain", within=0.3, any_photo=False),  # steps of 85 gray levels
-    "png-4-bit": Oddity(deep_png(4, 0), "as plain", any_photo=False),  # steps of 17
+    "png-1-bit": Oddity(save("a.png", mode="1"), "judged"),  # dithering makes sharp dots of any photo
+    "png-2-bit": Oddity(deep_png(2, 0), "as plain", within=0.3, any_photo=False),  # gray levels in steps of 85
+    "png-4-bit": Oddity(deep_png(4, 0), "as plain", any_photo=False),  # in steps of 17
     "png-8-bit-gray": Oddity(save("a.png", mode="L"), "as plain", within=1e-6),
     "png-16-bit-gray": Oddity(wide("a.png", 257, np.uint16), "as plain", within=1e-6),
     "png-16-bit-gray-alpha": Oddity(deep_png(16, 4), "as plain", within=0.02),
@@ -788,24 +789,24 @@ FORMATS = {  # the same photo: JPEG, PNG, TIFF, others
 }
 
 WHOLE = {
-    "exif-of-garbage": Oddity(behind_soi(segment(0xE1, b"Exif\0\0" + bytes(range(256)) * 4)), "as plain"),
-    "exif-empty": Oddity(behind_soi(segment(0xE1, b"Exif\0\0")), "as plain"),
-    "exif-cut": Oddity(behind_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01\x03\0")), "as plain"),
+    "exif-of-garbage": Oddity(after_soi(segment(0xE1, b"Exif\0\0" + bytes(range(256)) * 4)), "as plain"),
+    "exif-empty": Oddity(after_soi(segment(0xE1, b"Exif\0\0")), "as plain"),
+    "exif-cut": Oddity(after_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x09\0\x12\x01\x03\0")), "as plain"),
     "exif-turned-99": Oddity(
-        behind_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0\0\0\0\0")),
+        after_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x63\0\0\0\0\0\0\0")),
         "as plain",
     ),
     "exif-turned-by-text": Oddity(
-        behind_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0six\0\0\0\0\0")), "as plain"
+        after_soi(segment(0xE1, b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x04\0\0\0six\0\0\0\0\0")), "as plain"
     ),
-    "icc-of-garbage": Oddity(behind_soi(segment(0xE2, b"ICC_PROFILE\0\x01\x01" + b"garbage" * 9)), "as plain"),
-    "icc-parts-missing": Oddity(behind_soi(segment(0xE2, b"ICC_PROFILE\0\x02\x03" + b"garbage" * 9)), "as plain"),
+    "icc-of-garbage": Oddity(after_soi(segment(0xE2, b"ICC_PROFILE\0\x01\x01" + b"garbage" * 9)), "as plain"),
+    "icc-parts-missing": Oddity(after_soi(segment(0xE2, b"ICC_PROFILE\0\x02\x03" + b"garbage" * 9)), "as plain"),
     "icc": Oddity(profiled, "as plain"),
     "xmp-of-garbage": Oddity(
-        behind_soi(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta" + bytes(99))), "as plain"
+        after_soi(segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta" + bytes(99))), "as plain"
     ),
-    "mpf-of-garbage": Oddity(behind_soi(segment(0xE2, b"MPF\0II*\0\xff\xff\xff\x7f" + bytes(20))), "as plain"),
-    "photoshop-of-garbage": Oddity(behind_soi(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x04" * 9)), "as plain"),
+    "mpf-of-garbage": Oddity(after_soi(segment(0xE2, b"MPF\0II*\0\xff\xff\xff\x7f" + bytes(20))), "as plain"),
+    "photoshop-of-garbage": Oddity(after_soi(segment(0xED, b"Photoshop 3.0\0" + b"8BIM\x04" * 9)), "as plain"),
     "jpeg-with-a-film-behind": Oddity(write("a.jpg", lambda jpeg: jpeg + MOVIE), "as plain"),
     "jpeg-twice": Oddity(write("a.jpg", lambda jpeg: jpeg + jpeg), "as plain"),
     "jpeg-filled-up": Oddity(write("a.jpg", lambda jpeg: jpeg + bytes(5000)), "as plain"),

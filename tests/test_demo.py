@@ -14,12 +14,12 @@ def demo(tmp_path_factory):
     return run_demo(tmp_path_factory.mktemp("demo") / "out")
 
 
-def test_everything_is_made_and_found(demo):
+def test_every_described_file_is_made(demo):
     assert list(demo.files) == list(MADE)
     assert all(path.exists() for path in demo.files.values())
 
 
-def test_its_figures_are_from_unseen_photographs(demo):
+def test_figures_are_from_unseen_photographs(demo):
     assert demo.n_scenes >= 2
     assert 0.5 < demo.roc_auc_interval[0] <= demo.roc_auc <= demo.roc_auc_interval[1] <= 1
     with (demo.files["verdicts.csv"]).open(newline="") as handle:
@@ -28,8 +28,8 @@ def test_its_figures_are_from_unseen_photographs(demo):
     assert {verdict["error"] for verdict in verdicts} == {""}
 
 
-def test_the_readme_shows_what_it_makes_and_how_good_it_is(demo):
-    shown = (Path(__file__).parents[1] / "README.md").read_text().split("It ends with\n\n```text\n")[1].split("```")[0]
+def test_the_readme_shows_the_files_and_figures_of_the_demo(demo):
+    shown = (Path(__file__).parents[1] / "README.md").read_text().split("ends with\n\n```text\n")[1].split("```")[0]
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("demo/")] == [
         f"demo/{name}" for name in MADE
     ]
@@ -39,24 +39,24 @@ def test_the_readme_shows_what_it_makes_and_how_good_it_is(demo):
     assert f"{demo.n} pictures of {demo.n_scenes} photographs" in shown
 
 
-def test_a_photographs_tiles_are_one_scene(demo):
+def test_tiles_of_one_photograph_are_one_scene(demo):
     with (demo.files["dataset"] / "manifest.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert {row["scene"] for row in rows} == set(load_photographs())
     assert all(row["path"].split("/")[1] == row["scene"] for row in rows)
 
 
-def test_empty_sky_is_no_tile(photographs, tmp_path):
+def test_tiles_of_empty_sky_are_dropped(photographs, tmp_path):
     sky = photographs["rocket"] * 0 + 90
     cut_tiles({"sky": sky, "coffee": photographs["coffee"]}, tmp_path)
     assert len(find_photos([tmp_path / "sky"])) == 0
     assert 4 <= len(find_photos([tmp_path / "coffee"])) <= 12
 
 
-def test_an_existing_folder_is_refused_unless_the_demo_made_it(demo, tmp_path):
+def test_an_existing_folder_is_rejected_unless_the_demo_made_it(demo, tmp_path):
     with pytest.raises(DatasetError, match="out exists already: choose another folder, or replace it with --overwrite"):
         run_demo(demo.files["report.html"].parent)
     (tmp_path / "dear.jpg").touch()
-    with pytest.raises(DatasetError, match="was not made by the demo, so it is not replaced"):
+    with pytest.raises(DatasetError, match="was not made by the demo and will not be replaced"):
         run_demo(tmp_path, overwrite=True)
     assert (tmp_path / "dear.jpg").exists()

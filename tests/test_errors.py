@@ -14,7 +14,7 @@ def test_missing_module_names_the_extra_and_the_command():
             raise ModuleNotFoundError("No module named 'fastapi'")
 
 
-def test_module_that_cannot_be_loaded_names_the_system_library():
+def test_unloadable_module_names_the_system_library():
     with pytest.raises(
         MissingExtraError, match=r"installed but cannot be loaded \(libGL.so.1: .*install the system lib"
     ):
@@ -22,6 +22,6 @@ def test_module_that_cannot_be_loaded_names_the_system_library():
             raise ImportError("libGL.so.1: cannot open shared object file")
 
 
-def test_other_errors_pass():
+def test_other_errors_pass_through():
     with pytest.raises(KeyError), needs_extra("serve", "Serving"):
         raise KeyError("x")

@@ -9,7 +9,7 @@ from blurgate.errors import OutputError
 from blurgate.files import atomic_file, atomic_folder, check_outputs, check_writable
 
 
-def test_file_appears_whole_and_alone(tmp_path):
+def test_file_appears_complete_and_alone(tmp_path):
     with atomic_file(tmp_path / "deep" / "a.txt") as partial:
         partial.write_text("new")
         assert not (tmp_path / "deep" / "a.txt").exists()
@@ -17,7 +17,7 @@ def test_file_appears_whole_and_alone(tmp_path):
     assert len(list((tmp_path / "deep").iterdir())) == 1
 
 
-def test_failed_file_leaves_the_old_one(tmp_path):
+def test_failed_write_keeps_the_old_file(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="disk"), atomic_file(path) as partial:
@@ -27,7 +27,7 @@ def test_failed_file_leaves_the_old_one(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folder_is_replaced_only_when_complete_and_asked_for(tmp_path):
+def test_folder_is_replaced_only_when_complete_and_requested(tmp_path):
     path = tmp_path / "out"
     path.mkdir()
     (path / "old").touch()
@@ -44,7 +44,7 @@ def test_folder_is_replaced_only_when_complete_and_asked_for(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_runs_into_one_folder_keep_out_of_each_others_way(tmp_path):
+def test_two_runs_into_one_folder_do_not_interfere(tmp_path):
     with pytest.raises(OutputError, match="has appeared"), atomic_folder(tmp_path / "out", replace=False) as first:
         (first / "first").touch()
         with atomic_folder(tmp_path / "out", replace=False) as second:
@@ -54,19 +54,19 @@ def test_two_runs_into_one_folder_keep_out_of_each_others_way(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_what_a_killed_run_left_is_cleared_away(tmp_path):
+def test_leftovers_of_a_killed_run_are_deleted(tmp_path):
     killed = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
     )
-    left = tmp_path / f".out.{killed.stdout.strip()}.abcd.partial"
-    left.mkdir()
-    (left / "junk").touch()
+    leftover = tmp_path / f".out.{killed.stdout.strip()}.abcd.partial"
+    leftover.mkdir()
+    (leftover / "junk").touch()
     with atomic_folder(tmp_path / "out", replace=False) as partial:
         (partial / "new").touch()
     assert list(tmp_path.iterdir()) == [tmp_path / "out"]
 
 
-def test_a_link_keeps_leading_where_it_led(tmp_path):
+def test_a_link_to_a_folder_keeps_its_target(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     with atomic_folder(tmp_path / "link", replace=True) as partial:
@@ -78,10 +78,10 @@ def test_a_link_keeps_leading_where_it_led(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        (["a.html", "a.html"], "a file of its own was needed for each output, but a.html is named twice"),
-        (["a.txt"], "a file named .html was needed, got .*a.txt: choose such a name"),
-        (["folder.html"], "a file was needed to write to, but .*folder.html is a folder"),
-        (["file/a.html"], "a folder to write .*a.html into was needed, but .*file is none"),
+        (["a.html", "a.html"], "each output needs its own file, but a.html is named twice: choose another name"),
+        (["a.txt"], "expected a file named .html, got .*a.txt: choose another name"),
+        (["folder.html"], "expected a file to write to, but .*folder.html is a folder"),
+        (["file/a.html"], "expected a folder to write .*a.html into, but .*file is not one"),
     ],
 )
 def test_outputs_that_cannot_be_written(tmp_path, paths, message):
@@ -93,15 +93,15 @@ def test_outputs_that_cannot_be_written(tmp_path, paths, message):
 
 
 def test_no_output_replaces_an_input(tmp_path):
-    with pytest.raises(OutputError, match="a file of its own was needed for each output, but a.csv is named twice"):
+    with pytest.raises(OutputError, match="each output needs its own file, but a.csv is named twice"):
         check_outputs(tmp_path / "new" / ".." / "a.csv", inputs=[None, tmp_path / "a.csv"])
 
 
-def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
+def test_inputs_may_be_read_only_and_may_repeat(tmp_path, monkeypatch):
     photo = tmp_path / "kept" / "a.jpg"
     photo.parent.mkdir()
     photo.touch()
-    monkeypatch.setattr("os.access", lambda place, _: place != photo.parent)
+    monkeypatch.setattr("os.access", lambda path, _: path != photo.parent)
     check_outputs(tmp_path / "v.csv", inputs=[photo, photo, photo.parent, tmp_path / "nowhere" / "b.jpg"])
     with pytest.raises(OutputError, match=r"b.jpg cannot be written: you have no permission to write into"):
         check_outputs(photo.with_name("b.jpg"))
@@ -110,7 +110,7 @@ def test_inputs_need_not_be_writable_nor_named_once(tmp_path, monkeypatch):
     check_writable(tmp_path / "new" / "folder")
 
 
-def test_a_link_to_a_file_keeps_leading_where_it_led(tmp_path):
+def test_a_link_to_a_file_keeps_its_target(tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link.csv").symlink_to(tmp_path / "real" / "v.csv")
     for text in ("old", "new"):
@@ -120,13 +120,13 @@ def test_a_link_to_a_file_keeps_leading_where_it_led(tmp_path):
     assert (tmp_path / "link.csv").is_symlink()
 
 
-def test_pipes_and_devices_are_no_place_for_a_file(tmp_path):
+def test_pipes_and_devices_are_rejected_as_outputs(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
-    for place in (tmp_path / "pipe.csv", Path(os.devnull)):
-        with pytest.raises(OutputError, match="is a pipe or a device: leave the output out, and redirect"):
-            check_outputs(place)
+    for path in (tmp_path / "pipe.csv", Path(os.devnull)):
+        with pytest.raises(OutputError, match="is a pipe or a device: omit it, and redirect stdout instead"):
+            check_outputs(path)
 
 
-def test_a_link_to_itself_among_the_inputs(tmp_path):
+def test_a_link_to_itself_is_a_valid_input(tmp_path):
     (tmp_path / "loop").symlink_to("loop")
     check_outputs(tmp_path / "v.csv", inputs=[tmp_path / "loop"])

@@ -1,4 +1,4 @@
-"""Bad and odd files: each gets its verdict or its error, the run goes on, and nothing is said but the summary."""
+"""Bad and odd files: each gets its verdict or error, the scan continues, and stderr holds only the summary."""
 
 import io
 import json
@@ -37,9 +37,9 @@ FOR_ALL = {name: oddity for name, oddity in FORMATS.items() if oddity.any_photo}
 
 
 def run(*words, gibibytes=6):
-    """Run the command line, in a bounded room: what reads a device without end is stopped."""
+    """Run the command line with limited memory, which stops a read from an endless device."""
 
-    def bound():
+    def limit_memory():
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (gibibytes * 2**30,) * 2)
@@ -50,7 +50,7 @@ def run(*words, gibibytes=6):
         timeout=600,
         check=False,
         text=True,
-        preexec_fn=bound,
+        preexec_fn=limit_memory,
     )
 
 
@@ -66,14 +66,14 @@ def default():
 
 @pytest.fixture(scope="module")
 def corpus(photo, tmp_path_factory):
-    """The folder, and why what could not be made is not in it."""
+    """The folder, and name -> reason for oddities that this system cannot make."""
     folder = tmp_path_factory.mktemp("corpus")
     return folder, make_corpus(folder, photo, ODDITIES)
 
 
 @pytest.fixture(scope="module")
 def rows(corpus):
-    """As the command line has it: without Pillow's own limit of size, and its warnings."""
+    """Verdicts under the command line's settings: without Pillow's size limit and warnings."""
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.filterwarnings("ignore", module="PIL")
         patch.setattr(Image, "MAX_IMAGE_PIXELS", None)
@@ -81,7 +81,7 @@ def rows(corpus):
 
 
 @pytest.fixture(scope="module")
-def ended(corpus):
+def finished(corpus):
     return run("scan", corpus[0], "--format", "jsonl")
 
 
@@ -92,7 +92,7 @@ def blurred_rows(photo, tmp_path_factory):
     return folder, [asdict(verdict) for verdict in blurgate.scan(folder)]
 
 
-def test_there_are_enough_of_them():
+def test_the_corpus_is_large_enough():
     assert len(ODDITIES) >= 180
     assert len(DAMAGED) >= 40
 
@@ -125,22 +125,22 @@ def test_every_row_belongs_to_an_oddity(corpus, rows):
     assert sorted(owned) == sorted(row["path"] for row in rows)
 
 
-def test_the_command_line_gives_the_same(rows, ended):
-    assert [json.loads(line) for line in ended.stdout.splitlines()] == rows
+def test_the_command_line_gives_the_same_rows(rows, finished):
+    assert [json.loads(line) for line in finished.stdout.splitlines()] == rows
 
 
-def test_the_command_line_goes_on_and_says_nothing_but_the_summary(ended):
-    assert ended.returncode == 0
-    assert beside_the_summary(ended.stderr) == []
+def test_the_command_line_continues_and_prints_only_the_summary(finished):
+    assert finished.returncode == 0
+    assert beside_the_summary(finished.stderr) == []
 
 
-def test_what_is_no_file_is_never_opened_by_its_name_either(photo, tmp_path):
+def test_pipes_and_devices_named_directly_are_not_opened(photo, tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").symlink_to("/dev/zero")
     (tmp_path / "c.png").write_bytes(encode(photo, "PNG"))
-    ended = run("scan", "--format", "jsonl", *sorted(tmp_path.iterdir()))
-    assert [json.loads(line)["decision"] for line in ended.stdout.splitlines()] == ["", "", "sharp"]
-    assert ended.returncode == 0
+    finished = run("scan", "--format", "jsonl", *sorted(tmp_path.iterdir()))
+    assert [json.loads(line)["decision"] for line in finished.stdout.splitlines()] == ["", "", "sharp"]
+    assert finished.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_no_file_is_never_opened_by_its_name_either(photo, tmp_path):
     [{}, {"progressive": True}, {"restart_marker_rows": 1}, {"subsampling": 0}],
     ids=["baseline", "progressive", "restarts", "444"],
 )
-def test_a_jpeg_cut_at_any_byte_is_never_read_as_if_whole(photo, options):
+def test_a_jpeg_truncated_at_any_byte_is_refused(photo, options):
     content = with_thumbnail(photo[:128, :160], **options)
     assert read_gray(content).shape == (128, 160)
     for length in (*range(0, len(content), len(content) // 150), *range(len(content) - 64, len(content))):
@@ -157,32 +157,32 @@ def test_a_jpeg_cut_at_any_byte_is_never_read_as_if_whole(photo, options):
 
 
 @pytest.mark.parametrize("length", [2, 3, 64, 1000])
-def test_a_jpeg_whose_end_is_overwritten_by_zeros_is_not_read(photo, length):
+def test_a_jpeg_that_ends_in_zeros_is_refused(photo, length):
     content = encode(photo, quality=90)
     with pytest.raises(PhotoError):
         read_gray(content[:-length] + bytes(length))
 
 
-def test_a_picture_of_another_format_cut_in_its_data_is_not_read(photo):
+def test_truncated_pictures_of_other_formats_are_refused(photo):
     for name, content in make_seeds(photo).items():
         if name.endswith((".png", ".webp")) and "animated" not in name:
-            for share in np.linspace(0.02, 0.97, 40):
+            for fraction in np.linspace(0.02, 0.97, 40):
                 with pytest.raises(PhotoError):
-                    read_gray(content[: int(share * len(content))])
+                    read_gray(content[: int(fraction * len(content))])
 
 
-@pytest.mark.filterwarnings("ignore")  # an error in place of a warning would hide what comes after it
+@pytest.mark.filterwarnings("ignore")  # turned into an error, a warning would hide later failures
 def test_mutations_are_read_or_refused(photo, default, capfd):
     seeds = make_seeds(photo)
     for number in range(400):
         content = mutate(seeds, number, seed=6)[1]
         with suppress(PhotoError):
             assert default.predict(content).decision in ("sharp", "blurred", "undecided")
-            Image.open(io.BytesIO(content)).load()  # what is judged is whole: this raises nothing
-    assert "Warning" not in capfd.readouterr().err  # libtiff says its own there, which the command line keeps off
+            Image.open(io.BytesIO(content)).load()  # only intact files get a decision, so this must not raise
+    assert "Warning" not in capfd.readouterr().err  # libtiff may print others there, which only the command line hides
 
 
-def test_mutations_are_the_same_each_time(photo):
+def test_mutations_are_reproducible(photo):
     seeds = make_seeds(photo)
     assert mutate(seeds, 7, seed=1) == mutate(seeds, 7, seed=1)
     assert len({mutate(seeds, number)[1] for number in range(50)}) == 50
@@ -190,7 +190,7 @@ def test_mutations_are_the_same_each_time(photo):
 
 @pytest.fixture
 def sixty(photo, tmp_path):
-    """Paths of as many small photos, more than are under way at a time."""
+    """Paths of sixty small photos, more than a scan processes at a time."""
     content = encode(photo[:96, :128], quality=90)
     paths = [tmp_path / f"{number:02}.jpg" for number in range(60)]
     for path in paths:
@@ -198,7 +198,7 @@ def sixty(photo, tmp_path):
     return paths
 
 
-def test_a_file_that_vanishes_during_the_run_has_its_error(sixty):
+def test_a_file_deleted_during_the_scan_gets_an_error(sixty):
     verdicts = blurgate.scan(sixty, jobs=1)
     first = next(verdicts)
     for path in sixty[-5:]:
@@ -209,7 +209,7 @@ def test_a_file_that_vanishes_during_the_run_has_its_error(sixty):
     assert not any(verdict.error for verdict in found[:-5])
 
 
-def test_a_file_that_becomes_a_folder_or_a_pipe_during_the_run_has_its_error(sixty):
+def test_a_file_replaced_by_a_folder_or_pipe_during_the_scan_gets_an_error(sixty):
     verdicts = blurgate.scan(sixty, jobs=1)
     next(verdicts)
     for path in sixty[-2:]:
@@ -221,23 +221,23 @@ def test_a_file_that_becomes_a_folder_or_a_pipe_during_the_run_has_its_error(six
     assert [bool(verdict.error) for verdict in found[-3:]] == [False, True, True]
 
 
-def test_a_file_that_grows_or_shrinks_during_the_run_is_judged_whole_or_not_at_all(sixty):
+def test_a_file_changed_during_the_scan_is_read_completely_or_refused(sixty):
     content = sixty[0].read_bytes()
     sixty[-1].write_bytes(content[: len(content) // 3])
     sixty[-2].write_bytes(content[: len(content) // 3])
     verdicts = blurgate.scan(sixty, jobs=1)
     first = next(verdicts)
     sixty[-1].write_bytes(content[: len(content) // 2])  # still being copied
-    sixty[-2].write_bytes(content)  # whole in the meantime
-    sixty[-3].write_bytes(content[: len(content) // 2])  # copied anew
+    sixty[-2].write_bytes(content)  # complete by now
+    sixty[-3].write_bytes(content[: len(content) // 2])  # being copied again
     sixty[-4].write_bytes(content * 2)
     found = list(verdicts)
     assert [bool(verdict.error) for verdict in found[-4:]] == [False, True, False, True]
     assert found[-2].probability == found[-4].probability == first.probability
 
 
-def test_a_file_that_grows_while_it_is_read_is_no_crash(photo, monkeypatch, tmp_path):
-    """Between its opening and its decoding."""
+def test_a_file_that_changes_while_it_is_read_does_not_crash(photo, monkeypatch, tmp_path):
+    """The file changes between opening and decoding."""
     path = tmp_path / "a.png"
     path.write_bytes(encode(photo, "PNG")[:9000])
     opening = Image.open
@@ -252,32 +252,34 @@ def test_a_file_that_grows_while_it_is_read_is_no_crash(photo, monkeypatch, tmp_
         assert read_gray(path).shape == photo.shape[:2]
 
 
-# what scikit-image's tests ask of its blur_effect: more blur scores higher, a colour picture as its gray
+# properties that scikit-image tests of its blur_effect: more blur scores higher; colour scores the same as gray
 
 
 @pytest.mark.parametrize("name", ["astronaut", "camera", "chelsea", "coffee", "rocket", "china"])
 def test_more_blur_is_more_probable(default, photographs, name):
     picture = Image.fromarray(photographs[name])
-    said = [default.predict(picture.filter(ImageFilter.GaussianBlur(sigma))).probability for sigma in (0, 1, 2, 4)]
-    assert 0 <= said[0] < said[1] < said[2] <= said[3] + 0.02 <= 1.02
-    assert said[0] < 0.5 < said[2]
+    probabilities = [
+        default.predict(picture.filter(ImageFilter.GaussianBlur(sigma))).probability for sigma in (0, 1, 2, 4)
+    ]
+    assert 0 <= probabilities[0] < probabilities[1] < probabilities[2] <= probabilities[3] + 0.02 <= 1.02
+    assert probabilities[0] < 0.5 < probabilities[2]
 
 
 @pytest.mark.parametrize("name", ["astronaut", "chelsea", "coffee", "rocket", "china"])
-def test_a_colour_photo_is_as_its_gray(default, photographs, name):
+def test_a_colour_photo_gets_the_verdict_of_its_gray(default, photographs, name):
     picture = Image.fromarray(photographs[name])
     assert default.predict(picture) == default.predict(picture.convert("L"))
     assert default.predict(np.asarray(picture)) == default.predict(np.asarray(picture.convert("L")))
 
 
 @pytest.mark.parametrize("value", [0, 1, 127, 255])
-def test_what_is_flat_is_undecided(default, value):
+def test_flat_photos_are_undecided(default, value):
     verdict = default.predict(np.full((200, 300), value, np.uint8))
     assert (verdict.decision, verdict.probability) == ("undecided", None)
     assert verdict.reason.startswith("too little texture")
 
 
-def test_a_flat_photo_with_sensor_noise_is_not_said_to_be_sharp_for_sure(default):
+def test_sensor_noise_alone_is_not_confidently_sharp(default):
     noise = np.random.default_rng(0).normal(127, 2, (400, 600)).clip(0, 255).astype(np.uint8)
     verdict = default.predict(noise)
     assert verdict.decision != "sharp" or verdict.probability > 0.05

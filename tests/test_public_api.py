@@ -10,7 +10,7 @@ import blurgate
 ROOT = Path(__file__).parents[1]
 
 
-def test_every_public_name_is_there_and_documented():
+def test_every_public_name_exists_and_is_documented():
     assert len(set(blurgate.__all__)) == len(blurgate.__all__)
     for name in blurgate.__all__:
         assert getattr(blurgate, name).__doc__ or name == "__version__"
@@ -23,17 +23,17 @@ def test_the_two_lists_of_names_agree():
     assert set(dir(blurgate)) > set(blurgate.__all__)
 
 
-def test_a_name_that_is_none():
+def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'blurgate' has no attribute 'unblur'"):
         _ = blurgate.unblur
 
 
-def test_the_version_is_the_projects():
+def test_version_matches_pyproject():
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == blurgate.__version__
 
 
 @pytest.mark.parametrize("command", ["import blurgate", "import blurgate.cli", "from blurgate import scan, load_model"])
-def test_scanning_starts_light(command):
+def test_scanning_imports_nothing_heavy(command):
     heavy = "xgboost scipy sklearn optuna numba matplotlib pandas torch cv2"
     code = f"import sys; {command}; print(*sorted(set(sys.modules) & set('{heavy}'.split())))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -41,7 +41,7 @@ def test_scanning_starts_light(command):
 
 
 @pytest.mark.parametrize("command", ["--help", "scan"])
-def test_the_command_line_loads_no_more_than_it_needs(command, sharp_folder):
+def test_the_command_line_imports_nothing_heavy(command, sharp_folder):
     arguments = {"--help": ["--help"], "scan": ["scan", str(min(sharp_folder.iterdir())), "--format", "csv"]}[command]
     heavy = "xgboost scipy sklearn optuna numba matplotlib pandas torch cv2"
     code = (

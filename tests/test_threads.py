@@ -5,7 +5,7 @@ import pytest
 from blurgate.threads import run_in_order
 
 
-def test_results_come_in_order_whatever_finishes_first():
+def test_results_keep_the_order_of_the_items():
     first_may_end = threading.Event()
 
     def work(item):
@@ -32,26 +32,26 @@ def test_few_items_are_taken_ahead():
     results.close()
 
 
-def test_an_error_ends_the_run_and_is_passed_on():
-    begun = []
+def test_an_error_ends_the_run_and_is_raised():
+    started = []
 
     def work(item):
-        begun.append(item)
+        started.append(item)
         if item == 3:
             raise RuntimeError("item 3")
 
     with pytest.raises(RuntimeError, match="item 3"):
         list(run_in_order(work, range(10_000), jobs=2))
-    assert len(begun) < 100
+    assert len(started) < 100
 
 
-def test_needs_a_job():
+def test_jobs_must_be_positive():
     with pytest.raises(ValueError, match="jobs must be at least 1, got 0"):
         list(run_in_order(abs, [1], jobs=0))
 
 
-def test_what_is_known_is_not_worked_on_and_keeps_its_place():
+def test_known_results_need_no_work_and_keep_their_place():
     worked = []
-    found = run_in_order(lambda n: worked.append(n) or n, range(40), jobs=2, known=lambda n: -n if n % 3 else None)
-    assert list(found) == [-n if n % 3 else n for n in range(40)]
+    results = run_in_order(lambda n: worked.append(n) or n, range(40), jobs=2, known=lambda n: -n if n % 3 else None)
+    assert list(results) == [-n if n % 3 else n for n in range(40)]
     assert sorted(worked) == list(range(0, 40, 3))

@@ -1,6 +1,6 @@
 """blurgate tells sharp photographs from blurred ones, with a calibrated probability.
 
-Importing it is cheap: each name is loaded from its room when it is first used.
+Importing it is cheap: the module of each name is loaded when the name is first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All of it in a row, on the photographs that scikit-image and scikit-learn carry."""
+"""Every step in a row, on the photographs that scikit-image and scikit-learn include."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from blurgate.scanning.formats import write_csv
 from blurgate.scanning.stream import scan
 from blurgate.threads import Track, no_track
 
-PHOTOGRAPHS = {  # package -> its pictures that a camera took, in focus all over, and that are large enough to be cut
+PHOTOGRAPHS = {  # package -> its pictures from a camera that are in focus all over and large enough to cut
     "skimage.data": (
         "astronaut.png",
         "brick.png",
@@ -40,30 +40,30 @@ PHOTOGRAPHS = {  # package -> its pictures that a camera took, in focus all over
     "sklearn.datasets.images": ("china.jpg",),
 }
 TILE = 160  # pixels
-MAX_TILES = 12  # of one photograph
-MIN_DETAIL = 6.0  # gray levels of standard deviation: a tile of empty sky shows nothing to anybody
+MAX_TILES = 12  # per photograph
+MIN_DETAIL = 6.0  # standard deviation in gray levels: a tile of empty sky does not show whether it is sharp
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo made.
+    """Figures of the demo's model on scenes that it has not seen, and the files that the demo made.
 
     Parameters
     ----------
     roc_auc : float
-        On scenes that the model has not seen.
+        0 to 1.
     roc_auc_interval : tuple of float
-        95 %, by drawing scenes.
+        95 % interval, by bootstrap over scenes; empty if it cannot be computed.
     roc_auc_of_laplacian : float
-        What the variance of the Laplacian gives on the same pictures.
+        ROC AUC of the variance of the Laplacian on the same pictures, 0 to 1.
     accuracy : float
-        At the chosen threshold.
+        At the chosen threshold, 0 to 1.
     accuracy_of_laplacian : float
-        At its customary cutoff of 100.
+        At the customary cutoff of 100, 0 to 1.
     n, n_scenes : int
-        Pictures and scenes that these figures are from.
+        Number of pictures and of scenes behind these figures.
     files : dict of str to Path
-        What was made; `MADE` says what each is.
+        Name -> path of each file or folder; `MADE` describes them.
     """
 
     roc_auc: float
@@ -79,7 +79,7 @@ class DemoResult:
 def run_demo(
     out: str | os.PathLike[str], *, trials: int = 25, overwrite: bool = False, track: Track = no_track
 ) -> DemoResult:
-    """Preview, dataset, features, train, evaluate, scan: every step on real photographs, with its files to look at.
+    """Run every step on real photographs, from a preview to a scan, and keep the files of each.
 
     The photographs are cut into tiles; the tiles of one photograph are one scene, and no split cuts it.
 
@@ -88,18 +88,22 @@ def run_demo(
     out : path
         The folder to make.
     trials : int
-        Of the search.
+        Number of trials in the search for the best parameters.
     overwrite : bool
         Replace `out` if an earlier demo made it.
     track : Track
         Shows progress.
+
+    Returns
+    -------
+    DemoResult
 
     Raises
     ------
     DatasetError
         If `out` exists and may not be replaced.
     MissingExtraError
-        If an extra is missing that the demo needs.
+        If the extra ``demo`` is not installed.
     """
     require_extra("demo", "The demo")
     from blurgate.learning.evaluation import evaluate
@@ -134,10 +138,21 @@ def run_demo(
 
 
 def load_photographs() -> dict[str, RGB]:
-    """Read the photographs of `PHOTOGRAPHS`; name -> array of shape (height, width, 3), uint8."""
+    """Read the photographs in `PHOTOGRAPHS`.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (height, width, 3), uint8
+        Name without suffix -> RGB.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``demo`` is not installed.
+    """
     with needs_extra("demo", "The demo"):
         import skimage.data  # noqa: F401
-        import sklearn.datasets  # noqa: F401 the packages that carry them
+        import sklearn.datasets  # noqa: F401 the packages with the photographs
     return {
         Path(name).stem: read_rgb((files(package) / name).read_bytes())
         for package, names in PHOTOGRAPHS.items()
@@ -146,14 +161,22 @@ def load_photographs() -> dict[str, RGB]:
 
 
 def cut_tiles(photographs: Mapping[str, RGB], folder: Path) -> None:
-    """Cut each photograph into tiles that show something, at most `MAX_TILES`, into a folder of its own."""
+    """Cut each photograph into at most `MAX_TILES` tiles with detail in them.
+
+    Parameters
+    ----------
+    photographs : mapping of str to ndarray of shape (height, width, 3), uint8
+        Name -> RGB.
+    folder : Path
+        Where each photograph gets a new folder by its name, with its tiles as ``1.jpg``, ``2.jpg`` and so on.
+    """
     for name, rgb in photographs.items():
         (folder / name).mkdir(parents=True)
         rows, columns = rgb.shape[0] // TILE, rgb.shape[1] // TILE
         grid = [(row * TILE, column * TILE) for row in range(rows) for column in range(columns)]
         tiles = [rgb[top : top + TILE, left : left + TILE] for top, left in grid]
-        shown = [tile for tile in tiles if tile.mean(axis=2).std() >= MIN_DETAIL]
-        for number, tile in enumerate(shown[:: max(1, len(shown) // MAX_TILES)][:MAX_TILES], start=1):
+        detailed = [tile for tile in tiles if tile.mean(axis=2).std() >= MIN_DETAIL]
+        for number, tile in enumerate(detailed[:: max(1, len(detailed) // MAX_TILES)][:MAX_TILES], start=1):
             (folder / name / f"{number}.jpg").write_bytes(encode_jpeg(tile, quality=95))
 
 
@@ -161,7 +184,7 @@ def _clear(out: Path, *, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise DatasetError(f"{out} exists already: choose another folder, or replace it with --overwrite")
     if out.exists() and not (out / _MARK).exists():
-        raise DatasetError(f"{out} was not made by the demo, so it is not replaced: choose another folder")
+        raise DatasetError(f"{out} was not made by the demo and will not be replaced: choose another folder")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / _MARK).write_text("blurgate demo made this folder and may replace it.\n", encoding="utf-8")
@@ -170,12 +193,12 @@ def _clear(out: Path, *, overwrite: bool) -> None:
 _MARK = ".blurgate-demo"
 
 MADE = {  # in the order in which they are made
-    "preview.png": "every blur kind on one photograph",
-    "sharp": "the photographs in tiles, a folder for each",
-    "dataset": "sharp and blurred pictures, and their manifest",
+    "preview.png": "every kind of blur on one photograph",
+    "sharp": "the photographs in tiles, one folder each",
+    "dataset": "sharp and blurred pictures with their manifest",
     "features.csv": f"{len(FEATURE_SETS[DEFAULT_FEATURE_SET].columns)} features of each picture",
     "demo.blurgate": "the model",
     "report.html": "how good it is",
     "report.json": "the same numbers",
-    "verdicts.csv": "what it says of every picture",
+    "verdicts.csv": "its verdict on every picture",
 }

@@ -1,17 +1,17 @@
-"""What can go wrong outside the caller's control.
+"""Errors outside the caller's control.
 
 ::
 
     BlurgateError
-    ├── PhotoError         a picture cannot be read or judged
-    │   └── SmallPhotoError    it is readable, but too small to judge
-    ├── DatasetError       photos, labels or a table cannot be used as asked
+    ├── PhotoError         a photo cannot be read or judged
+    │   └── SmallPhotoError    the photo is readable, but too small to judge
+    ├── DatasetError       photos, labels or a table cannot be used as requested
     ├── ModelFileError     a model file is missing, damaged, or needs other features
-    ├── OutputError        something cannot be written where it was asked for
+    ├── OutputError        an output cannot be written
     ├── StudyFileError     a study file is damaged, or belongs to another search
-    └── MissingExtraError  an optional dependency is needed and not installed
+    └── MissingExtraError  an optional dependency is missing
 
-A caller's mistake (a wrong type, a parameter out of range) is a plain ``TypeError`` or ``ValueError``.
+A caller's mistake (a wrong type, a parameter out of range) raises a plain ``TypeError`` or ``ValueError``.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from importlib import import_module
 
 
 class BlurgateError(Exception):
-    """Root of every error that blurgate raises for the world's faults."""
+    """Base class of the errors that blurgate raises for faults outside the caller's control."""
 
 
 class PhotoError(BlurgateError):
-    """A picture cannot be read or judged."""
+    """A photo cannot be read or judged."""
 
 
 class SmallPhotoError(PhotoError):
-    """A picture is readable, but too small to judge."""
+    """A photo is readable, but too small to judge."""
 
 
 class DatasetError(BlurgateError):
-    """Photos, labels or a feature table cannot be used as asked."""
+    """Photos, labels or a feature table cannot be used as requested."""
 
 
 class ModelFileError(BlurgateError):
@@ -42,7 +42,7 @@ class ModelFileError(BlurgateError):
 
 
 class OutputError(BlurgateError):
-    """Something cannot be written where it was asked for."""
+    """An output cannot be written."""
 
 
 class StudyFileError(BlurgateError):
@@ -50,7 +50,14 @@ class StudyFileError(BlurgateError):
 
 
 class MissingExtraError(BlurgateError):
-    """An optional dependency is needed and not installed; ``extra`` is its name."""
+    """An optional dependency is missing.
+
+    Parameters
+    ----------
+    message : str
+    extra : str
+        Name of the extra that installs it, as in ``pip install 'blurgate[extra]'``; also an attribute.
+    """
 
     def __init__(self, message: str, extra: str) -> None:
         super().__init__(message)
@@ -59,14 +66,18 @@ class MissingExtraError(BlurgateError):
 
 @contextmanager
 def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Turn a failed import into a sentence that names the extra.
+    """Turn a failed import into an error that names the extra to install.
 
     Parameters
     ----------
     extra : str
-        Name of the optional dependency group, as in ``pip install 'blurgate[extra]'``.
+        Name of the extra, as in ``pip install 'blurgate[extra]'``.
     purpose : str
-        What it is needed for: the start of the message.
+        What needs the extra: the start of the message.
+
+    Yields
+    ------
+    None
 
     Raises
     ------
@@ -89,7 +100,7 @@ install it with pip install 'blurgate[parquet]'
             f"{purpose} needs the extra '{extra}' ({error}): install it with pip install 'blurgate[{extra}]'",
             extra,
         ) from error
-    except ImportError as error:  # installed, but a system library is missing, as libGL is for OpenCV on a bare server
+    except ImportError as error:  # installed, but a system library is missing, such as OpenCV's libGL on a bare server
         raise MissingExtraError(
             f"{purpose} needs the extra '{extra}', which is installed but cannot be loaded ({error}): "
             "install the system library that it names",
@@ -98,14 +109,14 @@ install it with pip install 'blurgate[parquet]'
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Import what an extra brings, so that a long job does not fail for it at the end.
+    """Import the modules of an extra now, so that a long job does not fail at its end because one is missing.
 
     Parameters
     ----------
     extra : str
-        A name out of `EXTRAS`.
+        A key of `EXTRAS`.
     purpose : str
-        What it is needed for: the start of the message.
+        What needs the extra: the start of the message.
 
     Raises
     ------
@@ -117,7 +128,7 @@ def require_extra(extra: str, purpose: str) -> None:
             import_module(module)
 
 
-EXTRAS = {  # extra -> modules that it brings
+EXTRAS = {  # extra -> modules that it installs
     "train": ("sklearn", "scipy", "xgboost", "optuna"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),

@@ -1,4 +1,4 @@
-"""Files and folders appear under their final name whole, or not at all."""
+"""Write files and folders atomically, and check output paths before a long job."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from blurgate.errors import OutputError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and rename it into it when the block ends well.
+    """Write a file under a temporary name and rename it once the block has succeeded.
 
     Parameters
     ----------
     path : Path
-        Where the file shall be. An older file there stays untouched until the new one is complete.
+        The file to write. An existing file stays untouched until the new one is complete.
 
     Yields
     ------
     Path
-        Where to write it: a hidden file in the same folder. What killed runs left there is cleared away.
+        Temporary path to write to: a hidden file in the same folder. Temporary files of killed runs are deleted.
 
     Examples
     --------
@@ -36,7 +36,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     >>> [entry.name for entry in folder.iterdir()]
     ['notes.txt']
     """
-    path = Path(os.path.realpath(path))  # a link keeps leading where it led
+    path = Path(os.path.realpath(path))  # write to the target of a link, and keep the link
     path.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
@@ -51,27 +51,27 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, *, replace: bool) -> Iterator[Path]:
-    """Fill a folder beside its place and rename it into it when the block ends well.
+    """Fill a folder under a temporary name and rename it once the block has succeeded.
 
     Parameters
     ----------
     path : Path
-        Where the folder shall be. What killed runs left beside it (hidden folders whose names end in ``.partial``) is
-        cleared away.
+        The folder to make. Folders that killed runs left beside it (hidden, with names ending in ``.partial``) are
+        deleted.
     replace : bool
-        Take an older folder's place, once the new one is complete.
+        Replace an existing folder, once the new one is complete.
 
     Yields
     ------
     Path
-        The folder to fill: a hidden one in the same parent.
+        Temporary folder to fill: a hidden one in the same parent.
 
     Raises
     ------
     OutputError
-        If there is a folder in the end after all, of another run perhaps, and it is not to be replaced.
+        If `path` exists once the block has succeeded, made by another run perhaps, and `replace` is False.
     """
-    path = path.resolve()  # a link keeps leading where it led
+    path = path.resolve()  # write to the target of a link, and keep the link
     _clear_leftovers(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
     partial.mkdir(parents=True)
@@ -91,76 +91,75 @@ def atomic_folder(path: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffixes: tuple[str, ...] = ()) -> None:
-    """See before a long job that its files can be written in the end.
+    """Check before a long job that its output files can be written.
 
     Parameters
     ----------
-    paths : Path or None
-        Files to write; None is none.
+    *paths : Path or None
+        Files to write; None is ignored.
     inputs : iterable of Path or None
-        What the job reads, so that no output replaces it; it need not be writable, nor named once.
+        Files that the job reads, which no output may replace. Inputs may be read-only and may repeat.
     suffixes : tuple of str
-        If given, each path must have one of these suffixes.
+        If given, every output must have one of these suffixes.
 
     Raises
     ------
     OutputError
-        If two are the same or one is an input, one is a folder or would lie below a file, or has another suffix.
+        If an output is named twice, is an input, a folder, a pipe or a device, has another suffix, or cannot be
+        written.
 
     Examples
     --------
     >>> check_outputs(Path("a.html"), Path("b/../a.html"))
     Traceback (most recent call last):
     ...
-    blurgate.errors.OutputError: a file of its own was needed for each output, but a.html is named twice: choose another
+    blurgate.errors.OutputError: each output needs its own file, but a.html is named twice: choose another name
     """
     seen = {os.path.realpath(path) for path in inputs if path}
     for path in filter(None, paths):
         if suffixes and path.suffix.lower() not in suffixes:
-            raise OutputError(f"a file named {' or '.join(suffixes)} was needed, got {path}: choose such a name")
+            raise OutputError(f"expected a file named {' or '.join(suffixes)}, got {path}: choose another name")
         if path.is_dir():
-            raise OutputError(f"a file was needed to write to, but {path} is a folder: choose another name")
-        if path.exists() and not path.is_file():  # its name is for whoever reads it, and no file may take it
+            raise OutputError(f"expected a file to write to, but {path} is a folder: choose another name")
+        if path.exists() and not path.is_file():  # renaming the finished file would replace the pipe or device itself
             raise OutputError(
-                f"a file was needed to write to, but {path} is a pipe or a device: leave the output out, and redirect"
+                f"expected a file to write to, but {path} is a pipe or a device: omit it, and redirect stdout instead"
             )
         if os.path.realpath(path) in seen:
-            raise OutputError(
-                f"a file of its own was needed for each output, but {path.name} is named twice: choose another"
-            )
+            raise OutputError(f"each output needs its own file, but {path.name} is named twice: choose another name")
         seen.add(os.path.realpath(path))
         check_writable(path)
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file or folder that cannot be made, or written into where it is a folder that is there.
+    """Check that a file or folder can be made, or, for an existing folder, that it can be written into.
 
     Raises
     ------
     OutputError
-        If what it would lie in is no folder, or one that may not be written into.
+        If the nearest existing parent is not a folder, or you have no permission to write into it.
     """
     real = Path(os.path.realpath(path))
-    there = real if real.is_dir() else next(parent for parent in real.parents if parent.exists())
-    if not there.is_dir():
-        raise OutputError(f"a folder to write {path} into was needed, but {there} is none: choose another place")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise OutputError(f"{path} cannot be written: you have no permission to write into {there}")
+    folder = real if real.is_dir() else next(parent for parent in real.parents if parent.exists())
+    if not folder.is_dir():
+        raise OutputError(f"expected a folder to write {path} into, but {folder} is not one: choose another place")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: you have no permission to write into {folder}")
 
 
 def _clear_leftovers(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        pid = left.name.removeprefix(f".{path.name}.").split(".")[0]
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        pid = leftover.name.removeprefix(f".{path.name}.").split(".")[0]
         if not pid.isdecimal() or _is_running(int(pid)):
             continue
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            leftover.unlink(missing_ok=True)
 
 
 def _is_running(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere signal 0 is no question
+    if os.name != "posix":  # elsewhere sending signal 0 is not a harmless test
         return True
     try:
         os.kill(pid, 0)

@@ -1,6 +1,6 @@
-"""The same work on many items: on all cores, in order, with its progress shown.
+"""Work on many items in parallel and in order, with progress.
 
-Threads serve here because decoding, encoding and array arithmetic all release Python's lock.
+Threads are enough because decoding, encoding and array arithmetic all release the global interpreter lock.
 """
 
 from __future__ import annotations
@@ -18,36 +18,59 @@ from threadpoolctl import threadpool_limits
 T = TypeVar("T")
 R = TypeVar("R")
 
-_QUEUED = 4  # items that wait or are done for each one at work: enough to keep all threads busy, few in memory
+_QUEUED = 4  # items in flight per thread: enough to keep all threads busy, few enough to hold in memory
 
 
 class Track(Protocol):
-    """Shows how far a long job is: passes the items on, one by one."""
+    """Shows the progress of a long job, whose items pass through it one by one."""
 
     def __call__(self, items: Iterable[T], /, *, total: int, doing: str) -> Iterable[T]:
-        """Pass the items on; `total` is how many there will be, `doing` what is done."""
+        """Pass the items on; `total` is their number, `doing` describes the work."""
         ...
 
 
 def no_track(items: Iterable[T], /, *, total: int, doing: str) -> Iterable[T]:  # noqa: ARG001 the signature of Track
-    """Pass the items on and show nothing."""
+    """Pass the items on without showing progress; a `Track`.
+
+    Parameters
+    ----------
+    items : iterable
+    total : int
+        Number of items; ignored.
+    doing : str
+        Description of the work; ignored.
+
+    Returns
+    -------
+    iterable
+        `items` itself.
+    """
     return items
 
 
 def run_in_order(
     work: Callable[[T], R], items: Iterable[T], *, jobs: int | None = None, known: Callable[[T], R | None] | None = None
 ) -> Iterator[R]:
-    """Do the work on several threads and hand over the results in the order of the items.
+    """Do the work on several threads and yield the results in the order of the items.
+
+    An exception from `work`, `known` or `items` ends the run and cancels work that has not started.
 
     Parameters
     ----------
     work : callable
+        Item -> result.
     items : iterable
-        Taken as they are needed; only a few are held at a time.
+        Consumed as needed; only a few items are held at a time.
     jobs : int, optional
-        Items at work at the same time; by default one for each core.
+        Number of threads; by default one per core.
     known : callable, optional
-        The result of an item that needs no work, else None: to hand it to a thread would cost more than it does.
+        Item -> its result if that is known without work, else None. Called in the caller's thread, since handing the
+        item to another would cost more than the call.
+
+    Yields
+    ------
+    object
+        Result of each item.
 
     Raises
     ------
@@ -63,20 +86,20 @@ def run_in_order(
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     waiting = iter(items)
-    # these threads are the parallelism: a BLAS that starts its own under each of them only gets in the way
+    # the threads already use all cores: more threads, started by BLAS under each, would only get in the way
     with threadpool_limits(limits=1, user_api="blas"):
         pool = ThreadPoolExecutor(jobs)
         try:
 
-            def begin(item: T) -> Future[R] | _Known[R]:
+            def start(item: T) -> Future[R] | _Known[R]:
                 result = known(item) if known else None
                 return pool.submit(work, item) if result is None else _Known(result)
 
-            under_way = deque(map(begin, islice(waiting, jobs * _QUEUED)))
-            while under_way:
-                yield under_way.popleft().result()
-                under_way.extend(map(begin, islice(waiting, 1)))
-        finally:  # after an error or an interrupt, do not begin what has not begun
+            in_flight = deque(map(start, islice(waiting, jobs * _QUEUED)))
+            while in_flight:
+                yield in_flight.popleft().result()
+                in_flight.extend(map(start, islice(waiting, 1)))
+        finally:  # after an error or an interrupt, cancel the items that have not started
             pool.shutdown(cancel_futures=True)
 
 

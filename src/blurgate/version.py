@@ -1,3 +1,3 @@
-"""The version: of the package, of what a model was made by, and of what a scan saved."""
+"""The version of the package, recorded in model files and in the records of a scan."""
 
 __version__ = "0.1.0"

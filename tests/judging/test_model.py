@@ -32,7 +32,7 @@ def card_with(**values):
     return change
 
 
-def test_a_saved_model_says_the_same(model, model_file, table):
+def test_a_saved_model_predicts_the_same(model, model_file, table):
     loaded = load_model(model_file)
     assert loaded.card == model.card
     np.testing.assert_array_equal(
@@ -45,15 +45,15 @@ def test_the_same_model_gives_the_same_bytes(model, model_file, tmp_path):
     assert (tmp_path / "again.blurgate").read_bytes() == model_file.read_bytes()
 
 
-def test_nothing_in_the_file_is_code(model_file):
+def test_the_file_contains_no_code(model_file):
     with zipfile.ZipFile(model_file) as archive:
         assert {name.rsplit(".", 1)[1] for name in archive.namelist()} == {"json", "ubj"}
 
 
-def test_probabilities_are_probabilities_and_tell_blur(model, table):
-    said = model.predict_features(table.features)
-    assert ((said.probability > 0) & (said.probability < 1)).all()
-    assert said.probability[table.labels == 1].mean() > said.probability[table.labels == 0].mean() + 0.5
+def test_probabilities_are_in_range_and_separate_the_classes(model, table):
+    probability = model.predict_features(table.features).probability
+    assert ((probability > 0) & (probability < 1)).all()
+    assert probability[table.labels == 1].mean() > probability[table.labels == 0].mean() + 0.5
 
 
 def test_a_verdict_for_every_form_of_photo(model, astronaut, tmp_path):
@@ -87,16 +87,16 @@ def test_an_unreadable_photo_is_an_error(model, tmp_path):
 
 @given(st.lists(st.floats(-700, 700), min_size=2), st.floats(0.01, 10), st.floats(-10, 10))
 def test_calibration_keeps_the_order(margins, slope, intercept):
-    found = to_probability(slope * np.sort(np.asarray(margins)) + intercept)
-    assert (np.diff(found) >= 0).all()
-    assert ((found >= 0) & (found <= 1)).all()
+    probabilities = to_probability(slope * np.sort(np.asarray(margins)) + intercept)
+    assert (np.diff(probabilities) >= 0).all()
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
 
 
 def test_calibration_is_the_logistic_function():
     assert to_probability(np.asarray([np.log(3.0)]))[0] == pytest.approx(0.75)
 
 
-def test_another_threshold_decides_otherwise(model, astronaut):
+def test_the_threshold_changes_the_decision(model, astronaut):
     assert model.with_threshold(0.0).predict(astronaut).decision == "blurred"
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.2"):
         model.with_threshold(1.2)
@@ -109,55 +109,58 @@ def test_features_of_a_wrong_shape(model):
 
 @given(data=st.data())
 @settings(max_examples=40)
-def test_a_file_cut_short_anywhere_is_refused(model_file, tmp_path_factory, data):
+def test_a_truncated_file_is_refused(model_file, tmp_path_factory, data):
     content = model_file.read_bytes()
     cut = tmp_path_factory.mktemp("cut") / "cut.blurgate"
     cut.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    with pytest.raises(ModelFileError, match="cut.blurgate is none or is damaged .*: train or copy it anew"):
+    with pytest.raises(ModelFileError, match="cut.blurgate is not one or is damaged .*: train it or copy it again"):
         load_model(cut)
 
 
-def test_files_that_are_no_models(tmp_path):
-    with pytest.raises(ModelFileError, match=r"a model file was needed, but .*no.blurgate does not exist"):
+def test_files_that_are_not_models(tmp_path):
+    with pytest.raises(ModelFileError, match=r"expected a model file, but .*no.blurgate does not exist"):
         load_model(tmp_path / "no.blurgate")
     with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or trees, net or both"):
         load_model(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
-    with pytest.raises(ModelFileError, match="a .blurgate model was needed, but .*photo.jpg is none or is damaged"):
+    with pytest.raises(ModelFileError, match="expected a .blurgate model, but .*photo.jpg is not one or is damaged"):
         load_model(tmp_path / "photo.jpg")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (card_with(format=99), "is no model of format 1: train it anew"),
+        (card_with(format=99), "is not a model of format 1: train it again"),
         (card_with(threshold="high"), "has a damaged card"),
-        (card_with(slope=float("nan")), "has a damaged card .a number or a name is none"),
-        (card_with(threshold="0.5"), "has a damaged card .a number or a name is none"),
-        (card_with(threshold=True), "has a damaged card .a number or a name is none"),
-        (card_with(threshold=9), "has a damaged card .its threshold is no probability"),
+        (card_with(slope=float("nan")), "has a damaged card .a number is not finite, or a value has the wrong type"),
+        (card_with(threshold="0.5"), "has a damaged card .a number is not finite, or a value has the wrong type"),
+        (card_with(threshold=True), "has a damaged card .a number is not finite, or a value has the wrong type"),
+        (card_with(threshold=9), "has a damaged card .its threshold must be between 0 and 1, got 9"),
         (card_with(columns=[1] * 18), "has a damaged card"),
         (card_with(feature_set=["a"]), "has a damaged card"),
         (
             lambda members: members.update({"kind.ubj": members["strength.ubj"]}),
-            "has a booster of other kinds than its card",
+            "contains a booster named kind whose outputs do not match its card",
         ),
         (
             card_with(feature_set="dct18", columns=FEATURE_SETS["dct18"].columns),
-            "has a booster named blurred for 99 features, but 18 columns",
+            "contains a booster named blurred for 99 features, but its card lists 18 columns",
         ),
         (card_with(surprise=1), "has a damaged card .*surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),
-            r"does not make as it was .missing: 9__low__mean__mean.: train it anew",
+            r"does not compute .missing: 9__low__mean__mean.: train it again",
         ),
-        (card_with(feature_set="dct99"), "needs the feature set dct99, which this version of blurgate does not make"),
-        (lambda members: members.pop("card.json"), "is none or is damaged"),
-        (lambda members: members.update({"card.json": b"[1]"}), "is no model of format 1"),
-        (lambda members: members.update({"card.json": b"{"}), "is none or is damaged"),
-        (lambda members: members.pop("blurred.ubj"), "has no booster named blurred in it"),
-        (lambda members: members.update({"blurred.ubj": b"{}"}), "has a damaged booster in it"),
-        (lambda members: members.update({"blurred.ubj": members["blurred.ubj"][:500]}), "has a damaged booster in it"),
+        (
+            card_with(feature_set="dct99"),
+            "needs the feature set dct99 in a form that this version of blurgate does not compute",
+        ),
+        (lambda members: members.pop("card.json"), "is not one or is damaged"),
+        (lambda members: members.update({"card.json": b"[1]"}), "is not a model of format 1"),
+        (lambda members: members.update({"card.json": b"{"}), "is not one or is damaged"),
+        (lambda members: members.pop("blurred.ubj"), "contains no booster named blurred"),
+        (lambda members: members.update({"blurred.ubj": b"{}"}), "contains a damaged booster"),
+        (lambda members: members.update({"blurred.ubj": members["blurred.ubj"][:500]}), "contains a damaged booster"),
     ],
 )
 def test_damaged_models(model_file, tmp_path, change, message):
@@ -176,7 +179,7 @@ def test_a_failed_save_leaves_the_old_file(model, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_fingerprint_tells_models_apart_whatever_the_threshold(model, model_file):
+def test_fingerprints_differ_between_models_but_not_between_thresholds(model, model_file):
     assert load_model(model_file).with_threshold(0.9).fingerprint == model.fingerprint
     other = replace(model, card=replace(model.card, intercept=model.card.intercept + 0.1))
     assert len({model.fingerprint, other.fingerprint, load_model().fingerprint}) == 3

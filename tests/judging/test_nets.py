@@ -12,7 +12,7 @@ from test_model import card_with, rewrite
 from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
 from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
 from blurgate.judging.model import SHIPPED, load_model
-from blurgate.judging.nets import FIELD, MOST_PIXELS, Net
+from blurgate.judging.nets import MAX_PIXELS, TRAINED_SIDE, Net
 from blurgate.photos.images import read_gray
 
 MODELS = ["net_model", "joint_model"]
@@ -28,31 +28,31 @@ def measure(model, source, **rest):
 
 
 @pytest.mark.parametrize("shape", [(192, 192), (193, 207), (64, 64), (64, 700), (1000, 8)])
-def test_a_photo_of_any_size_is_looked_at(net, astronaut, shape):
+def test_a_photo_of_any_size_is_analysed(net, astronaut, shape):
     gray = np.resize(read_gray(astronaut), shape)
-    answers = net.predict(gray)
-    assert answers.dtype == np.float32
-    assert np.isfinite(answers).all()
-    assert answers.shape == (2,)
-    rows, columns = (max(side, FIELD) // 8 for side in shape)
+    outputs = net.predict(gray)
+    assert outputs.dtype == np.float32
+    assert np.isfinite(outputs).all()
+    assert outputs.shape == (2,)
+    rows, columns = (max(side, TRAINED_SIDE) // 8 for side in shape)
     assert net.predict_map(gray).shape == (rows, columns)
 
 
-def test_blurred_is_told_from_sharp(net, astronaut):
+def test_a_blurred_copy_has_higher_log_odds(net, astronaut):
     gray = read_gray(astronaut)
     picture = Image.fromarray(gray)
     blurred = np.asarray(picture.resize((64, 64)).resize(picture.size))
     assert net.predict(blurred)[0] > net.predict(gray)[0]
 
 
-def test_a_small_photo_is_continued_by_its_mirror_image(net, astronaut):
+def test_a_small_photo_is_extended_by_its_mirror_image(net, astronaut):
     gray = read_gray(astronaut)[:100, :150]
-    mirrored = np.pad(gray, ((0, FIELD - 100), (0, FIELD - 150)), mode="symmetric")
+    mirrored = np.pad(gray, ((0, TRAINED_SIDE - 100), (0, TRAINED_SIDE - 150)), mode="symmetric")
     np.testing.assert_array_equal(net.predict(gray), net.predict(mirrored))
 
 
 @pytest.mark.parametrize("shape", [(70, 200_000), (200_000, 70), (10_000, 10_000)])
-def test_of_a_panorama_no_more_is_looked_at_than_memory_should_hold(net, shape, monkeypatch):
+def test_a_large_photo_is_cropped_to_bound_the_memory(net, shape, monkeypatch):
     seen = []
     session = net._session
     monkeypatch.setitem(
@@ -62,8 +62,9 @@ def test_of_a_panorama_no_more_is_looked_at_than_memory_should_hold(net, shape, 
     )
     net.predict(np.zeros(shape, np.uint8))
     (planes,) = seen
-    assert planes["gray"].size <= max(MOST_PIXELS, 3 * FIELD * max(shape) if min(shape) >= FIELD else MOST_PIXELS)
-    assert min(planes["gray"].shape[2:]) >= FIELD
+    most = max(MAX_PIXELS, 3 * TRAINED_SIDE * max(shape) if min(shape) >= TRAINED_SIDE else MAX_PIXELS)
+    assert planes["gray"].size <= most
+    assert min(planes["gray"].shape[2:]) >= TRAINED_SIDE
 
 
 def test_a_net_is_named_by_its_content(net):
@@ -71,28 +72,28 @@ def test_a_net_is_named_by_its_content(net):
     assert net.name != Net(net.onnx + b"\0").name
 
 
-def test_what_is_no_plane_is_refused(net):
+def test_a_gray_that_is_not_2d_is_refused(net):
     with pytest.raises(ValueError, match=r"gray must be 2-D \(height, width\), got shape \(8, 8, 3\)"):
         net.predict(np.zeros((8, 8, 3), np.uint8))
 
 
-@pytest.mark.parametrize("content", [b"", b"no net"])
-def test_what_is_no_net_is_refused(net, content):
+@pytest.mark.parametrize("content", [b"", b"not a net"])
+def test_a_file_that_is_not_a_net_is_refused(net, content):
     with pytest.raises(ValueError, match="the net cannot be read"):
         Net(content).check()
 
 
-def test_without_onnx_runtime_the_extra_is_named(net, net_model, tmp_path, monkeypatch):
+def test_without_onnx_runtime_the_error_names_the_extra(net, net_model, tmp_path, monkeypatch):
     net_model.save(tmp_path / "n.blurgate")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(
-        MissingExtraError, match=r"Judging by a net needs the extra 'net' .*pip install 'blurgate\[net\]'"
+        MissingExtraError, match=r"Judging with a net needs the extra 'net' .*pip install 'blurgate\[net\]'"
     ):
         load_model(tmp_path / "n.blurgate")
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_a_saved_model_says_the_same(judge, tmp_path, sharp_folder):
+def test_a_saved_model_predicts_the_same(judge, tmp_path, sharp_folder):
     judge.save(tmp_path / "n.blurgate")
     loaded = load_model(tmp_path / "n.blurgate")
     assert loaded.fingerprint == judge.fingerprint
@@ -103,12 +104,12 @@ def test_a_saved_model_says_the_same(judge, tmp_path, sharp_folder):
 def test_a_scan_a_table_and_a_prediction_agree(judge, made_folder):
     table = measure(judge, made_folder)
     assert table.columns == judge.card.columns
-    said = judge.predict_features(table.features)
+    predictions = judge.predict_features(table.features)
     photos = [table.picture(row) for row in range(len(table))]
     for row, verdict in enumerate(scan(photos, model=judge, engine="numpy")):
-        assert verdict.probability == pytest.approx(said.probability[row], abs=1e-6)
-        assert verdict.strength_px == pytest.approx(said.strength_px[row], abs=1e-3)
-    assert judge.predict(photos[0]).probability == pytest.approx(said.probability[0], abs=1e-6)
+        assert verdict.probability == pytest.approx(predictions.probability[row], abs=1e-6)
+        assert verdict.strength_px == pytest.approx(predictions.strength_px[row], abs=1e-3)
+    assert judge.predict(photos[0]).probability == pytest.approx(predictions.probability[0], abs=1e-6)
     assert evaluate(judge, table).numbers["roc_auc"] > 0.7
 
 
@@ -134,37 +135,37 @@ def test_a_table_on_disk_knows_its_net(judge, made_folder, tmp_path, suffix, mod
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_it_is_calibrated_like_any_other(judge, made_folder):
+def test_a_model_with_a_net_is_calibrated_like_any_other(judge, made_folder):
     table = measure(judge, made_folder)
     calibration = calibrate(judge, table)
     after, before = calibration.numbers["after"], calibration.numbers["before"]
     assert after["log_loss"] <= before["log_loss"] + 0.01
     assert calibration.model.net is judge.net
-    odds, was = calibration.model.log_odds(table.features), judge.log_odds(table.features)
-    if not calibration.numbers["refitted"]:  # a line through the log-odds as they were
-        slope = np.ptp(odds) / np.ptp(was)
-        np.testing.assert_allclose(odds - odds[0], slope * (was - was[0]), atol=1e-6)
+    odds, original = calibration.model.log_odds(table.features), judge.log_odds(table.features)
+    if not calibration.numbers["refitted"]:  # the calibrated log-odds are a linear function of the original ones
+        slope = np.ptp(odds) / np.ptp(original)
+        np.testing.assert_allclose(odds - odds[0], slope * (original - original[0]), atol=1e-6)
 
 
-def cut_short(members):
+def truncate_net(members):
     members["net.onnx"] = members["net.onnx"][: len(members["net.onnx"]) // 2]
 
 
-def take_out(members):
+def remove_net(members):
     del members["net.onnx"]
 
 
-def swap(members):
+def replace_net(members):
     members["net.onnx"] += b"\0"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (cut_short, "has a net in it that its card does not name"),
-        (take_out, "has no net in it, though its card names one"),
-        (swap, "has a net in it that its card does not name"),
-        (card_with(net_slope=float("nan")), "a number or a name is none"),
+        (truncate_net, "contains a net that its card does not name"),
+        (remove_net, "contains no net, but its card names one"),
+        (replace_net, "contains a net that its card does not name"),
+        (card_with(net_slope=float("nan")), "a number is not finite, or a value has the wrong type"),
         (card_with(feature_set="dct18"), "needs the feature set dct18"),
     ],
 )
@@ -174,7 +175,7 @@ def test_damaged_files(net_model, tmp_path, change, message):
         load_model(rewrite(tmp_path / "n.blurgate", tmp_path / "d.blurgate", change))
 
 
-def test_a_net_that_cannot_be_read_is_one_sentence(net_model, tmp_path):
+def test_a_damaged_net_in_a_model_file_is_reported(net_model, tmp_path):
     broken = Net(net_model.net.onnx[:100])
     name = f"texture1+{broken.name}"
     card = replace(
@@ -183,7 +184,7 @@ def test_a_net_that_cannot_be_read_is_one_sentence(net_model, tmp_path):
         columns=("1/4__low__log_energy__p97", f"{broken.name}__blurred", f"{broken.name}__strength"),
     )
     replace(net_model, card=card, net=broken).save(tmp_path / "n.blurgate")
-    with pytest.raises(ModelFileError, match="has a damaged net in it .the net cannot be read"):
+    with pytest.raises(ModelFileError, match="contains a damaged net .the net cannot be read"):
         load_model(tmp_path / "n.blurgate")
 
 
@@ -194,10 +195,10 @@ def test_a_table_needs_the_net_that_it_names(net, made_folder):
         build_table(made_folder, net=net)
 
 
-def test_trees_and_net_that_ship_judge_together(net, model, net_model, tmp_path, monkeypatch):
+def test_the_shipped_trees_and_net_judge_together(net, model, net_model, tmp_path, monkeypatch):
     model.save(tmp_path / "default.blurgate")
-    beside = {"slope": 0.5, "net_slope": 0.25, "intercept": -0.5, "threshold": 0.4, "trees": model.fingerprint}
-    replace(net_model, card=replace(net_model.card, with_trees=beside)).save(tmp_path / "net.blurgate")
+    with_trees = {"slope": 0.5, "net_slope": 0.25, "intercept": -0.5, "threshold": 0.4, "trees": model.fingerprint}
+    replace(net_model, card=replace(net_model.card, with_trees=with_trees)).save(tmp_path / "net.blurgate")
     monkeypatch.setitem(SHIPPED, "trees", tmp_path / "default.blurgate")
     monkeypatch.setitem(SHIPPED, "net", tmp_path / "net.blurgate")
     both = load_model("both")
@@ -206,46 +207,46 @@ def test_trees_and_net_that_ship_judge_together(net, model, net_model, tmp_path,
     assert both.net.onnx == net.onnx
     both.save(tmp_path / "both.blurgate")
     assert load_model(tmp_path / "both.blurgate").fingerprint == both.fingerprint
-    beside["trees"] = "others"
-    replace(net_model, card=replace(net_model.card, with_trees=beside)).save(tmp_path / "net.blurgate")
-    with pytest.raises(ModelFileError, match="was weighed against other trees than these"):
+    with_trees["trees"] = "others"
+    replace(net_model, card=replace(net_model.card, with_trees=with_trees)).save(tmp_path / "net.blurgate")
+    with pytest.raises(ModelFileError, match="was calibrated with other trees than the shipped ones"):
         load_model("both")
 
 
-def test_trees_are_not_trained_on_what_a_net_answers(joint_model, net_model, made_folder):
+def test_trees_are_not_trained_on_the_outputs_of_a_net(joint_model, net_model, made_folder):
     for chosen in (joint_model, net_model):
-        with pytest.raises(ValueError, match="trees learn from what is measured on photos, but the table is of"):
+        with pytest.raises(ValueError, match="trees learn from measured features, but the feature set of the table is"):
             train(measure(chosen, made_folder), trials=1)
-    with pytest.raises(ValueError, match="the table is of texture1"):
+    with pytest.raises(ValueError, match="the feature set of the table is texture1"):
         train(build_table(made_folder, feature_set="texture1"), trials=1)
 
 
 def test_a_model_whose_trees_are_missing_is_refused(joint_model, tmp_path):
     del (boosters := dict(joint_model.boosters))["blurred"]
     replace(joint_model, boosters=boosters).save(tmp_path / "j.blurgate")
-    with pytest.raises(ModelFileError, match="has no booster named blurred in it"):
+    with pytest.raises(ModelFileError, match="contains no booster named blurred"):
         load_model(tmp_path / "j.blurgate")
 
 
-def test_a_net_that_answers_no_number_is_refused(net_model):
+def test_a_net_with_non_finite_outputs_is_refused(net_model):
     onnx = pytest.importorskip("onnx")
     model = onnx.load_from_string(net_model.net.onnx)
-    weights = next(one for one in model.graph.initializer if one.data_type == onnx.TensorProto.FLOAT and one.dims)
+    weights = next(each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT and each.dims)
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
     broken = Net(model.SerializeToString())
-    with pytest.raises(ValueError, match="the net answers what is no number"):
+    with pytest.raises(ValueError, match="the net returns non-finite numbers"):
         broken.check()
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_it_can_be_pickled(judge, sharp_folder):
+def test_a_model_with_a_net_can_be_pickled(judge, sharp_folder):
     photo = next(sharp_folder.rglob("*.png"))
-    said = judge.predict(photo)
-    assert pickle.loads(pickle.dumps(judge)).predict(photo) == said
-    assert copy.deepcopy(judge).predict(photo) == said
+    verdict = judge.predict(photo)
+    assert pickle.loads(pickle.dumps(judge)).predict(photo) == verdict
+    assert copy.deepcopy(judge).predict(photo) == verdict
 
 
-def test_a_file_is_told_from_what_ships(model, tmp_path, monkeypatch):
+def test_a_file_named_like_a_shipped_model_is_loaded_by_its_path(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model.save(Path("both"))
     assert load_model("./both").fingerprint == load_model(Path("both")).fingerprint == model.fingerprint
@@ -253,6 +254,6 @@ def test_a_file_is_told_from_what_ships(model, tmp_path, monkeypatch):
         load_model("BOTH")
 
 
-def test_what_ships_is_scanned_with_by_its_name(sharp_folder):
+def test_a_scan_takes_a_shipped_model_by_its_name(sharp_folder):
     photo = next(sharp_folder.rglob("*.png"))
     assert list(scan([photo], model="net")) == [load_model("net").predict(photo)]

@@ -22,43 +22,43 @@ def fit(objective, rng, n_features=5, **settings):
     return xgboost.train(parameters, data, 12), features
 
 
-def ask_xgboost(booster, features):
-    answer = booster.inplace_predict(features, predict_type="margin", missing=np.nan)
-    return answer.reshape(len(features), -1)
+def predict_with_xgboost(booster, features):
+    margins = booster.inplace_predict(features, predict_type="margin", missing=np.nan)
+    return margins.reshape(len(features), -1)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_answers_are_xgboosts_to_the_bit(objective, seed):
+def test_the_margins_equal_xgboosts_to_the_bit(objective, seed):
     rng = np.random.default_rng(seed)
     booster, features = fit(objective, rng, subsample=0.7)
     trees = read_trees(bytes(booster.save_raw("ubj")))
-    bounds = rng.choice(trees.bound, size=(200, features.shape[1])).astype(np.float32)  # where < and <= part
-    for rows in (features, bounds, features[:1]):
-        np.testing.assert_array_equal(trees.predict_margins(rows), ask_xgboost(booster, rows))
+    at_splits = rng.choice(trees.node_value, size=(200, features.shape[1])).astype(np.float32)  # where < and <= differ
+    for rows in (features, at_splits, features[:1]):
+        np.testing.assert_array_equal(trees.predict_margins(rows), predict_with_xgboost(booster, rows))
 
 
 def test_a_tree_of_one_leaf_and_a_booster_without_trees():
     rng = np.random.default_rng(0)
     for booster, features in (fit("binary:logistic", rng, gamma=1e9), fit("reg:squarederror", rng, max_depth=1)):
         trees = read_trees(bytes(booster.save_raw("ubj")))
-        np.testing.assert_array_equal(trees.predict_margins(features), ask_xgboost(booster, features))
+        np.testing.assert_array_equal(trees.predict_margins(features), predict_with_xgboost(booster, features))
     data = xgboost.DMatrix(features, np.zeros(300))
     empty = xgboost.train({"objective": "binary:logistic"}, data, 0)
-    with pytest.raises(ValueError, match="it has no tree in it"):
+    with pytest.raises(ValueError, match="it contains no trees"):
         read_trees(bytes(empty.save_raw("ubj")))
 
 
 def test_other_boosters_are_refused():
     rng = np.random.default_rng(0)
     dart, _ = fit("binary:logistic", rng, booster="dart")
-    with pytest.raises(ValueError, match="trees of the kind gbtree are needed, got dart"):
+    with pytest.raises(ValueError, match="it must be a gbtree booster, got dart"):
         read_trees(bytes(dart.save_raw("ubj")))
     features = np.tile(np.arange(4, dtype=np.float32), 50)[:, np.newaxis]
     data = xgboost.DMatrix(features, features[:, 0] % 2, feature_types=["c"], enable_categorical=True)
-    named = xgboost.train({"objective": "binary:logistic", "max_cat_to_onehot": 1}, data, 2)
-    with pytest.raises(ValueError, match="splits by number are needed, got splits by category"):
-        read_trees(bytes(named.save_raw("ubj")))
+    categorical = xgboost.train({"objective": "binary:logistic", "max_cat_to_onehot": 1}, data, 2)
+    with pytest.raises(ValueError, match="its splits must be numerical, got categorical splits"):
+        read_trees(bytes(categorical.save_raw("ubj")))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def small():
 
 @given(data=st.data())
 @settings(max_examples=300)
-def test_damage_is_refused_or_still_gives_answers(small, data):
+def test_damaged_content_is_refused_or_still_predicts(small, data):
     content, features = bytearray(small[0]), small[1]
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -79,12 +79,12 @@ def test_damage_is_refused_or_still_gives_answers(small, data):
     except ValueError:
         return
     if trees.n_features == features.shape[1]:
-        assert trees.predict_margins(features).shape == (3, len(trees.base))
+        assert trees.predict_margins(features).shape == (3, len(trees.base_margin))
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[", b"[" * 99, b"S", b"{}", b"[$", b"[#i\x7f", b"SL" + b"\x7f" * 8, b"i\x01"]
 )
-def test_what_is_no_booster(content):
+def test_content_that_is_not_a_booster_is_refused(content):
     with pytest.raises(ValueError, match=r"it |its "):
         read_trees(content)

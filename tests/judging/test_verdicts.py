@@ -32,7 +32,7 @@ def test_without_a_probability_no_threshold_decides(evidence, decision):
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
-def test_nothing_of_the_evidence_is_lost(probability, threshold, review):
+def test_a_verdict_keeps_the_evidence(probability, threshold, review):
     evidence = Evidence("a", probability, "defocus", 2.0, width=9, height=8)
     for bounds in (None, tuple(review)):
         verdict = decide(evidence, threshold, bounds)

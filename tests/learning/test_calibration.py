@@ -5,13 +5,13 @@ import pytest
 
 from blurgate.errors import DatasetError
 from blurgate.judging.model import load_model, to_probability
-from blurgate.learning.calibration import calibrate, choose_threshold, fit_calibration, pick_threshold
+from blurgate.learning.calibration import calibrate, choose_threshold, constrain_threshold, fit_calibration
 from blurgate.learning.evaluation import evaluate
 from blurgate.learning.splits import split_scenes
 
 
-def wrong_line(model, slope=1.0, shift=5.0):
-    """A model whose probabilities are far off, though it ranks as well."""
+def miscalibrate(model, slope=1.0, shift=5.0):
+    """A model with badly calibrated probabilities and an unchanged ranking."""
     card = model.card
     return replace(model, card=replace(card, slope=slope * card.slope, intercept=slope * card.intercept + shift))
 
@@ -22,7 +22,7 @@ def own(table):
     return table.take(split.test), table.take(split.train)
 
 
-def test_calibration_mends_what_is_off():
+def test_calibration_corrects_slope_and_intercept():
     rng = np.random.default_rng(0)
     truth = rng.normal(0, 2, 5000)
     labels = (rng.uniform(size=5000) < to_probability(truth)).astype(np.int8)
@@ -31,7 +31,7 @@ def test_calibration_mends_what_is_off():
     assert intercept == pytest.approx(-1 / 3, abs=0.1)
 
 
-def test_calibration_stays_finite_where_classes_are_apart():
+def test_calibration_stays_finite_if_classes_are_separable():
     slope, intercept = fit_calibration(np.array([0, 0, 1, 1], np.int8), np.array([-5.0, -4.0, 4.0, 5.0]))
     assert 0 < slope < 10
     assert abs(intercept) < 1
@@ -45,11 +45,11 @@ def test_weights_set_the_odds():
     assert to_probability(np.asarray([fit_calibration(labels, margins)[1]]))[0] == pytest.approx(0.75, abs=0.03)
 
 
-def test_a_calibrated_model_means_what_it_says_on_other_scenes(model, own):
+def test_a_calibrated_model_has_better_probabilities_on_other_scenes(model, own):
     mine, others = own
-    off = wrong_line(model)
+    off = miscalibrate(model)
     fitted = calibrate(off, mine)
-    before, after = (evaluate(one, others).numbers for one in (off, fitted.model))
+    before, after = (evaluate(each, others).numbers for each in (off, fitted.model))
     assert after["brier"] < before["brier"]
     assert after["roc_auc"] == pytest.approx(before["roc_auc"])
     assert fitted.model.card.base_rate == pytest.approx(mine.labels.mean())
@@ -64,40 +64,40 @@ def test_twenty_photos_do_not_overrule_the_model(model, table):
 
 
 def test_trees_are_added_where_they_help(model, table):
-    told = table.features.copy()
-    told[:, 7] = np.where(table.labels == 1, 0.0, 9.0)  # something about these photos that the model never saw
-    mine = replace(table, features=told)
+    features = table.features.copy()
+    features[:, 7] = np.where(table.labels == 1, 0.0, 9.0)  # a property of these photos that the model never saw
+    mine = replace(table, features=features)
     fitted = calibrate(model, mine)
     assert fitted.numbers["refitted"]
     assert fitted.model.boosters.keys() - model.boosters.keys() == {"own"}
     assert fitted.numbers["after"]["accuracy"] > 0.94
-    with pytest.raises(DatasetError, match="this one was refitted to somebody's photos: start from that one"):
+    with pytest.raises(DatasetError, match="already has trees fitted to a user's photos: start from the original"):
         calibrate(fitted.model, mine)
 
 
-def test_a_refitted_model_keeps_in_its_file(model, table, tmp_path):
-    told = table.features.copy()
-    told[:, 7] = np.where(table.labels == 1, 0.0, 9.0)
-    fitted = calibrate(model, replace(table, features=told)).model
+def test_a_refitted_model_is_saved_and_loaded_completely(model, table, tmp_path):
+    features = table.features.copy()
+    features[:, 7] = np.where(table.labels == 1, 0.0, 9.0)
+    fitted = calibrate(model, replace(table, features=features)).model
     fitted.save(tmp_path / "own.blurgate")
     loaded = load_model(tmp_path / "own.blurgate")
     assert loaded == fitted
-    np.testing.assert_array_equal(loaded.log_odds(told), fitted.log_odds(told))
+    np.testing.assert_array_equal(loaded.log_odds(features), fitted.log_odds(features))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 1.0])
-def test_promises_are_kept_on_the_photos_they_were_made_on(share):
+def test_limits_are_met_on_the_photos_that_chose_the_threshold(share):
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 200).astype(np.int8)
     probabilities = to_probability(rng.normal(2.0 * labels - 1, 1.5))
-    cautious = pick_threshold(labels, probabilities, share, None)
+    cautious = constrain_threshold(labels, probabilities, share, None)
     assert (probabilities[labels == 0] >= cautious).mean() <= share
-    eager = pick_threshold(labels, probabilities, None, share)
+    eager = constrain_threshold(labels, probabilities, None, share)
     assert (probabilities[labels == 1] >= eager).mean() >= share
-    assert pick_threshold(labels, probabilities, None, None) == 0.5
+    assert constrain_threshold(labels, probabilities, None, None) == 0.5
 
 
-def test_a_promise_costs_as_little_as_it_can(model, table):
+def test_calibrate_meets_the_limits(model, table):
     cautious = calibrate(model, table, max_false_alarms=0.02).numbers["after"]
     eager = calibrate(model, table, min_recall=0.98).numbers["after"]
     (sharp, alarms), _ = cautious["confusion_matrix"]
@@ -106,7 +106,7 @@ def test_a_promise_costs_as_little_as_it_can(model, table):
     assert cautious["threshold"] >= 0.5 >= eager["threshold"]
 
 
-def test_the_card_tells_what_it_was_calibrated_on(model, own):
+def test_the_card_records_what_it_was_calibrated_on(model, own):
     mine, others = own
     card = calibrate(model, mine).model.card
     assert card.calibrated_on["n"] == len(mine)
@@ -115,48 +115,46 @@ def test_the_card_tells_what_it_was_calibrated_on(model, own):
     assert evaluate(calibrate(model, mine).model, others).numbers["n"] == len(others)
 
 
-def test_photos_that_it_was_calibrated_on_do_not_judge_it(model, own, table):
+def test_a_model_is_not_evaluated_on_photos_that_it_was_calibrated_on(model, own, table):
     fitted = calibrate(model, own[0]).model
     with pytest.raises(
-        DatasetError, match=rf"of {len(table)} it was on {len(own[0])}, the very same pictures: \w+/.* more"
+        DatasetError, match=rf"it was calibrated on {len(own[0])} of these {len(table)}: \w+/.* more; remove them"
     ):
         evaluate(fitted, table)
 
 
-def test_what_cannot_work_is_refused(model, table):
+def test_errors(model, table):
     few = np.concatenate([np.flatnonzero(table.labels == value)[:count] for value, count in ((0, 5), (1, 10))])
-    with pytest.raises(
-        DatasetError, match=r"at least 20 labelled photos .* got 5 sharp and 10 blurred ones: label more"
-    ):
+    with pytest.raises(DatasetError, match=r"at least 20 labelled photos .* got 5 sharp and 10 blurred: label more"):
         calibrate(model, table.take(few))
-    with pytest.raises(DatasetError, match="sharp and blurred photos were needed, but all 96 are blurred"):
+    with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all 96 are blurred"):
         calibrate(model, table.take(np.flatnonzero(table.labels == 1)))
     swapped = tuple(replace(p, label="sharp" if p.label == "blurred" else "blurred") for p in table.photos)
-    with pytest.raises(DatasetError, match="its ROC AUC on them is 0.0.: see whether sharp and blurred are swapped"):
+    with pytest.raises(DatasetError, match="its ROC AUC on them is 0.0.: check whether sharp and blurred are swapped"):
         calibrate(model, replace(table, photos=swapped))
-    alone = tuple(replace(photo, scene="one") for photo in table.photos)
-    with pytest.raises(DatasetError, match="photos of two scenes or more were needed in each class"):
+    alone = tuple(replace(photo, scene="same") for photo in table.photos)
+    with pytest.raises(
+        DatasetError, match="two scenes or more in each class, to leave some out, but a class has only one"
+    ):
         calibrate(model, replace(table, photos=alone))
-    with pytest.raises(DatasetError, match="not calibrated on were needed"):
+    with pytest.raises(DatasetError, match="expected photos that the model was not calibrated on"):
         calibrate(calibrate(model, table.take(np.arange(60))).model, table)
     other = replace(table, features=table.features[:, :18], feature_set="dct18")
-    with pytest.raises(
-        DatasetError, match="a table of the feature set block99 was needed, which the model was trained"
-    ):
+    with pytest.raises(DatasetError, match="needs a table of the feature set block99, which it was trained on"):
         calibrate(model, other)
     with pytest.raises(DatasetError, match="this is one of dct18: make it with --feature-set block99"):
         evaluate(model, other)
     with pytest.raises(ValueError, match="min_recall must be between 0 and 1, got 95"):
         calibrate(model, table, min_recall=95)
-    with pytest.raises(ValueError, match="got both"):
+    with pytest.raises(ValueError, match="give either max_false_alarms or min_recall, not both"):
         calibrate(model, table, min_recall=0.9, max_false_alarms=0.1)
 
 
-def test_threshold_parts_what_can_be_parted_in_the_middle():
+def test_threshold_of_separable_classes_is_in_the_middle():
     assert choose_threshold(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.2, 0.8, 0.9])) == pytest.approx(0.5)
 
 
-def test_threshold_does_not_follow_the_share_of_blurred_photos():
+def test_threshold_does_not_depend_on_the_share_of_blurred_photos():
     rng = np.random.default_rng(0)
     sharp, blurred = rng.normal(0.3, 0.1, 400), rng.normal(0.7, 0.1, 400)
     scores, labels = np.concatenate([sharp, blurred]), np.repeat([0, 1], 400).astype(np.int8)

@@ -22,7 +22,7 @@ def test_subfolders_label_and_pair_by_name(labelled):
     assert math.isnan(photos[0].strength_px)
 
 
-def test_labels_csv_brings_its_columns(labelled):
+def test_labels_csv_provides_all_of_its_columns(labelled):
     text = "file,label,scene,kind,strength_px,tier,mos\na.jpg,sharp,s,,,night,1\nb.jpg,blurred,s,motion,2.5,,2\n"
     first, second = list_photos(write_labels(labelled, text))
     assert (first.path, first.label, first.scene, first.kind, first.tier) == ("a.jpg", "sharp", "s", "", "night")
@@ -34,25 +34,27 @@ def test_labels_csv_may_come_from_a_spreadsheet(tmp_path):
     assert [(photo.path, photo.scene) for photo in list_photos(tmp_path)] == [("ä.jpg", "ä")]
 
 
-def test_a_manifest_goes_before_everything_else(made_folder):
+def test_a_manifest_takes_precedence(made_folder):
     photos = list_photos(made_folder)
     assert len(photos) == 144
     assert {photo.kind for photo in photos} == {"", "defocus", "motion", "gaussian"}
 
 
-def test_photos_alone_have_no_label(sharp_folder, made_folder, labelled):
+def test_photos_in_a_plain_folder_have_no_label(sharp_folder, made_folder, labelled):
     assert {photo.label for photo in list_photos(sharp_folder)} == {""}
     assert [is_labelled(source) for source in (sharp_folder, made_folder, labelled)] == [False, True, True]
 
 
 def test_errors_of_folders(tmp_path, labelled):
-    with pytest.raises(DatasetError, match="a folder of photos or a table was needed, but .*nowhere is neither"):
+    with pytest.raises(DatasetError, match="expected a folder of photos or a table, but .*nowhere is neither"):
         list_photos(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="a folder of photos was needed, but .*empty has no photo in it"):
+    with pytest.raises(DatasetError, match="expected a folder of photos, but .*empty contains no photos"):
         list_photos(tmp_path / "empty")
     shutil.rmtree(labelled / "sharp")
-    with pytest.raises(DatasetError, match="has no folder sharp/: sharp and blurred photos were needed"):
+    with pytest.raises(
+        DatasetError, match="expected sharp and blurred photos, but .*labelled has no folder sharp/: add it"
+    ):
         list_photos(labelled)
 
 
@@ -63,13 +65,13 @@ def test_errors_of_folders(tmp_path, labelled):
         ("a,b\n1,2\n", "but has no file and no label: add it"),
         ("file,label\na.jpg,soft\n", "line 2: the label must be sharp or blurred, got 'soft'"),
         ("file,label\na.jpg,Sharp\n", "line 2: the label must be sharp or blurred, got 'Sharp'"),
-        ("file;label\na.jpg;sharp\n", "is separated by semicolons, but commas were needed"),
-        ("file,label\na.jpg,sharp\nb.jpg,sharp\na.jpg,blurred\n", "lists a.jpg 2 times: leave it there once"),
+        ("file;label\na.jpg;sharp\n", "is separated by semicolons: save it as CSV with commas"),
+        ("file,label\na.jpg,sharp\nb.jpg,sharp\na.jpg,blurred\n", "lists a.jpg 2 times: list it once"),
         ("file,label\na.jpg,\n", "line 2: the label must be sharp or blurred, got ''"),
-        ("file,label,strength_px\na.jpg,sharp,-1\n", "line 2: strength_px must be a number, got '-1'"),
+        ("file,label,strength_px\na.jpg,sharp,-1\n", "line 2: strength_px must be a number, 0 or more, got '-1'"),
         ("file,label\n", "has no rows"),
-        ("file,label\n,sharp\n", "line 2: the path of a photo was needed"),
-        ("file,label,strength_px\na.jpg,sharp,big\n", "line 2: strength_px must be a number, got 'big'"),
+        ("file,label\n,sharp\n", "line 2: the path of the photo is empty: fix it"),
+        ("file,label,strength_px\na.jpg,sharp,big\n", "line 2: strength_px must be a number, 0 or more, got 'big'"),
     ],
 )
 def test_errors_of_labels(tmp_path, text, message):
@@ -77,7 +79,7 @@ def test_errors_of_labels(tmp_path, text, message):
         list_photos(write_labels(tmp_path, text))
 
 
-def test_a_list_of_labels_is_a_source_wherever_its_photos_are(labelled, tmp_path):
+def test_a_list_of_labels_may_name_photos_in_any_folder(labelled, tmp_path):
     photos = sorted(path for path in labelled.rglob("*.png"))
     rows = [f'"{path}",{path.parent.name}' for path in photos]
     (tmp_path / "labels (1).csv").write_text("file,label\n" + "\n".join(rows) + "\n")

@@ -14,13 +14,13 @@ def page(trained):
     return render_report(trained[1], title="A model")
 
 
-def test_the_page_needs_nothing_from_outside(page):
+def test_the_page_has_no_external_references(page):
     assert not re.search(
         r"(?:src|href)\s*=\s*[\"']?(?!data:image/jpeg|#)[^\"'\s>]+", page.replace("xlink:href", "href")
     )
     assert not re.search(r"@import|url\((?!#)|<script|<link|<iframe", page)
     urls = set(re.findall(r"https?://[\w./-]+", page))
-    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names of XML, nothing to load
+    assert urls <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # XML namespaces, which load nothing
 
 
 def test_the_page_shows_every_part(page, trained):
@@ -28,7 +28,7 @@ def test_the_page_shows_every_part(page, trained):
     for part in (
         "ROC AUC",
         "95 % interval",
-        "Precision and recall",
+        "Precision-recall curve",
         "Calibration",
         "Decisions",
         "By kind",
@@ -36,11 +36,11 @@ def test_the_page_shows_every_part(page, trained):
     ):
         assert part in page
     for part in (
-        "What the trees use",
-        "Course",
-        "surest mistakes",
+        "Features that the trees use most",
+        "Score of each trial",
+        "Most confident mistakes",
         "variance of Laplacian",
-        "Every photo could be read",
+        "All photos could be used",
     ):
         assert part in page
     assert f"{numbers['roc_auc']:.3f}" in page
@@ -62,26 +62,26 @@ def test_names_of_photos_are_text_not_markup(model, table):
     page = render_report(evaluation, title=hostile)
     assert '<img src="https' not in page
     assert "&lt;img src=" in page
-    assert "picture not at hand" in page
+    assert "picture not available" in page
 
 
 @pytest.mark.parametrize(
     ("interval", "sentence"),
     [
-        ([0.01, 0.05], "The model ranks better: its ROC AUC is higher by 0.010 to 0.050"),
-        ([-0.05, -0.01], "<b>The model ranks worse</b>: its ROC AUC is lower by 0.010 to 0.050"),
+        ([0.01, 0.05], "The model ranks photos better: its ROC AUC is higher by 0.010 to 0.050"),
+        ([-0.05, -0.01], "<b>The model ranks photos worse</b>: its ROC AUC is lower by 0.010 to 0.050"),
         (
             [-0.02, 0.03],
-            "does not rank better than chance explains</b>: the difference in ROC AUC is between -0.020 and",
+            "does not rank these photos significantly better</b>: the difference in ROC AUC is between -0.020 and",
         ),
     ],
 )
-def test_the_page_says_what_the_model_adds(trained, interval, sentence):
+def test_the_page_compares_the_model_with_the_laplacian(trained, interval, sentence):
     numbers = trained[1].numbers
     laplacian = numbers["variance_of_laplacian"] | {"gain_interval": interval}
     page = render_report(replace(trained[1], numbers=numbers | {"variance_of_laplacian": laplacian}), title="x")
     assert sentence in page
-    assert "10 scenes are few" in page
+    assert "Only 10 scenes" in page
 
 
 def test_skipped_photos_are_listed(model, table):
@@ -96,16 +96,16 @@ def test_skipped_photos_are_listed(model, table):
 
 
 def test_json_beside_the_page_has_the_same_numbers(trained, tmp_path):
-    beside = write_report(trained[1], tmp_path / "deep" / "page.html", title="x")
-    assert beside == tmp_path / "deep" / "page.json"
-    assert json.loads(beside.read_text()) == trained[1].numbers
-    assert sorted(path.name for path in beside.parent.iterdir()) == ["page.html", "page.json"]
+    json_path = write_report(trained[1], tmp_path / "deep" / "page.html", title="x")
+    assert json_path == tmp_path / "deep" / "page.json"
+    assert json.loads(json_path.read_text()) == trained[1].numbers
+    assert sorted(path.name for path in json_path.parent.iterdir()) == ["page.html", "page.json"]
 
 
-def test_an_evaluation_without_training_has_its_page_too(model, made_folder, table):
+def test_an_evaluation_without_training_has_a_page_too(model, made_folder, table):
     page = render_report(evaluate(model, table), title="x")
-    assert "Judged on 144 labelled photos of 48 scenes" in page
-    assert "What the trees use" not in page
+    assert "Evaluated on 144 labelled photos of 48 scenes" in page
+    assert "Features that the trees use" not in page
 
 
 def test_no_window_is_opened():

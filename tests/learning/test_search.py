@@ -17,7 +17,7 @@ def search(table, path, trials, **options):
     return search_parameters(table, folds, trials=trials, study=path, **options)
 
 
-def test_an_interrupted_search_goes_on_and_finds_the_same(table, tmp_path, monkeypatch):
+def test_an_interrupted_search_resumes_and_finds_the_same(table, tmp_path, monkeypatch):
     whole = search(table, None, 14)
     path, fit, calls = tmp_path / "study.db", boosters.xgboost.train, []
 
@@ -50,11 +50,11 @@ def test_the_first_trial_is_the_default(table):
     assert search(table, None, 1).parameters == DEFAULT_PARAMETERS
 
 
-def test_a_timeout_ends_the_search_after_at_least_one_trial(table):
+def test_a_timeout_stops_the_search_after_at_least_one_trial(table):
     assert len(search(table, None, 50, timeout=0).numbers["trials"]) == 1
 
 
-def test_hopeless_trials_are_ended_early(table):
+def test_hopeless_trials_are_stopped_early(table):
     found = search(table, None, 25).numbers
     assert any(trial["roc_auc"] is None for trial in found["trials"])
     assert found["best"] == max(trial["roc_auc"] for trial in found["trials"] if trial["roc_auc"])
@@ -62,7 +62,7 @@ def test_hopeless_trials_are_ended_early(table):
     assert sum(found["importances"].values()) == pytest.approx(1)
 
 
-def test_a_foreign_or_damaged_study_is_refused_and_kept(table, tmp_path):
+def test_a_study_of_another_search_or_a_damaged_one_is_rejected_and_kept(table, tmp_path):
     path = tmp_path / "study.db"
     search(table, path, 1)
     with pytest.raises(
@@ -73,11 +73,11 @@ def test_a_foreign_or_damaged_study_is_refused_and_kept(table, tmp_path):
     with pytest.raises(StudyFileError, match=r"notes.txt cannot be read as one: name a file that does not exist yet"):
         search(table, tmp_path / "notes.txt", 1)
     assert (tmp_path / "notes.txt").read_text().startswith("dear diary")
-    with pytest.raises(StudyFileError, match=r"a study file without \? in its name was needed"):
+    with pytest.raises(StudyFileError, match=r"the path of a study file must not contain \?"):
         search(table, tmp_path / "what?.db", 1)
 
 
-def test_out_of_fold_margins_know_nothing_of_their_own_scene(table):
+def test_out_of_fold_margins_do_not_depend_on_their_own_scene(table):
     rng = np.random.default_rng(0)
     scenes = sorted(set(table.column("scene")))
     marks = dict(zip(scenes, rng.permutation(len(scenes)), strict=True))
@@ -88,4 +88,4 @@ def test_out_of_fold_margins_know_nothing_of_their_own_scene(table):
     )
     table = replace(table, features=features, photos=photos)
     margins = predict_left_out(table, cut_folds(table, folds=3, seed=0), DEFAULT_PARAMETERS, seed=0)
-    assert abs(np.corrcoef(margins, by_scene)[0, 1]) < 0.5  # a scene of its own fold would be known by its mark
+    assert abs(np.corrcoef(margins, by_scene)[0, 1]) < 0.5  # trees that had seen the scene would recognise its mark

@@ -18,7 +18,7 @@ def test_no_scene_crosses_a_split(table):
         assert len(set(whole.labels[cut.test])) == 2
 
 
-def test_one_scene_in_five_is_set_aside_by_the_seed(table):
+def test_the_seed_determines_which_scene_in_five_is_set_aside(table):
     scenes = table.column("scene")
     tests = [set(scenes[split_scenes(table, folds=3, seed=seed).test]) for seed in (0, 0, 1)]
     assert tests[0] == tests[1] != tests[2]
@@ -31,19 +31,19 @@ def test_every_source_is_in_the_test_in_proportion(table):
     assert np.mean(halves[split.test] == "first") == pytest.approx(60 / len(table), abs=0.08)
 
 
-def test_both_classes_are_in_the_test_however_small_the_sources(table):
+def test_both_classes_are_in_the_test_even_if_sources_are_small(table):
     rows = np.flatnonzero(np.arange(len(table)) % 3 < 2)[:90]  # a sharp and a blurred picture of each scene
     sources = np.asarray([f"source {row // 10}" for row in range(90)])
-    scenes = [replace(table.photos[row], scene=f"{row}") for row in rows]  # every picture a scene of its own
+    scenes = [replace(table.photos[row], scene=f"{row}") for row in rows]  # every picture is its own scene
     many = replace(table.take(rows), photos=tuple(scenes), sources=sources)
     for seed in range(5):
         assert set(many.labels[split_scenes(many, folds=3, seed=seed).test]) == {0, 1}
 
 
-def test_folds_need_both_classes_each(table):
+def test_each_fold_needs_both_classes(table):
     scenes = table.column("scene")
     blurred_in_one = np.flatnonzero((table.labels == 0) | (scenes == scenes[0]))
-    with pytest.raises(DatasetError, match="3 folds that keep scenes whole .* 48 scenes do not allow them: add photos"):
+    with pytest.raises(DatasetError, match="cannot cut 48 scenes into 3 folds that keep scenes whole .*: add photos"):
         cut_folds(table.take(blurred_in_one), folds=3, seed=0)
 
 
@@ -53,7 +53,7 @@ def two_sources(table):
     return replace(table, sources=np.where(first, "first", "second"))
 
 
-def test_a_plan_by_source_judges_what_it_trains_on(two_sources):
+def test_a_plan_by_source_trains_and_tests_on_all_photos(two_sources):
     plan = plan_validation(two_sources, None, folds=3, seed=0)
     assert plan.by_source
     assert len(plan.training) == len(plan.test) == len(two_sources)
@@ -64,7 +64,7 @@ def test_a_plan_by_source_judges_what_it_trains_on(two_sources):
         assert all(not set(two_sources.scenes[fold.train]) & set(two_sources.scenes[fold.test]) for fold in folds)
 
 
-def test_a_plan_by_scene_trains_on_nothing_that_it_tests(two_sources):
+def test_a_plan_by_scene_does_not_train_on_its_test_scenes(two_sources):
     plan = plan_validation(two_sources, "scenes", folds=3, seed=0)
     assert not plan.by_source
     assert not set(plan.training.scenes) & set(plan.test.scenes)

@@ -28,7 +28,7 @@ def assert_same(found, wanted):
     assert (found.skipped, found.feature_set) == (wanted.skipped, wanted.feature_set)
 
 
-def test_a_made_dataset_brings_everything(table, made_folder):
+def test_a_made_dataset_has_labels_features_and_provenance(table, made_folder):
     assert len(table) == 3 * 48
     assert table.labels.mean() == pytest.approx(2 / 3)
     assert set(table.column("kind")) == {"", "defocus", "motion", "gaussian"}
@@ -38,21 +38,21 @@ def test_a_made_dataset_brings_everything(table, made_folder):
     assert table.picture(7) == made_folder / photo.path
 
 
-def test_a_folder_without_labels_can_be_measured_but_not_learnt_from(sharp_folder):
+def test_a_folder_without_labels_can_be_measured_but_not_trained_on(sharp_folder):
     found = build_table(sharp_folder)
     assert not is_labelled(sharp_folder)
-    with pytest.raises(DatasetError, match="labelled photos were needed, but 48 of 48 have no label"):
+    with pytest.raises(DatasetError, match="expected labelled photos, but 48 of 48 have no label"):
         _ = found.labels
 
 
 def test_one_class_only(labelled):
     names = sorted(path.name for path in (labelled / "sharp").iterdir())
     found = build_table(write_labels(labelled, f"file,label\nsharp/{names[0]},sharp\nsharp/{names[1]},sharp\n"))
-    with pytest.raises(DatasetError, match="sharp and blurred photos were needed, but all 2 are sharp: add the other"):
+    with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all 2 are sharp: add the other"):
         _ = found.labels
 
 
-def test_unreadable_and_small_photos_are_skipped_and_told_apart(labelled, tmp_path):
+def test_unreadable_and_small_photos_are_skipped_and_distinguished(labelled, tmp_path):
     (labelled / "sharp" / "text.jpg").write_text("hello")
     Image.new("L", (90, 60)).save(labelled / "blurred" / "tiny.png")
     found = build_table(labelled)
@@ -78,7 +78,7 @@ def test_photos_without_texture_stay_undecided_in_a_file(table, tmp_path, suffix
     assert_same(read, found)
 
 
-def test_tables_and_datasets_from_before_have_no_such_column(labelled, made_folder, tmp_path):
+def test_tables_and_datasets_of_earlier_versions_lack_the_column_undecided(labelled, made_folder, tmp_path):
     (labelled / "sharp" / "text.jpg").write_text("hello")
     write_table(build_table(labelled), tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as handle:
@@ -124,7 +124,7 @@ def test_joined_tables_keep_their_sources_and_pictures(labelled, table):
     assert joined.picture(len(table)) == labelled / other.photos[0].path
 
 
-def test_sources_of_one_name_are_told_apart(labelled, tmp_path):
+def test_sources_with_the_same_name_are_distinguished(labelled, tmp_path):
     shutil.copytree(labelled, tmp_path / "other" / "labelled")
     joined = join_tables([build_table(labelled), build_table(tmp_path / "other" / "labelled")])
     assert len(set(joined.sources)) == 2
@@ -132,7 +132,7 @@ def test_sources_of_one_name_are_told_apart(labelled, tmp_path):
     assert joined.picture(4) == tmp_path / "other" / "labelled" / joined.photos[4].path
 
 
-def mend(path, change):
+def edit_csv(path, change):
     with path.open(newline="") as handle:
         rows = list(csv.reader(handle))
     change(rows)
@@ -147,18 +147,18 @@ def mend(path, change):
             lambda rows: [row.pop() for row in rows],
             "missing: 1/4__vertical__half_rise__w99.: make it with blurgate features",
         ),
-        (lambda rows: [row.append("7") for row in rows], "foreign: 7.: make it"),
+        (lambda rows: [row.append("7") for row in rows], "unexpected: 7.: make it"),
         (lambda rows: rows[1].append("x"), "a row with more cells than columns"),
         (lambda rows: rows[2].__setitem__(10, "nan"), "line 3: 1__low__log_energy__p75 must be a number, got 'nan'"),
         (lambda rows: rows[2].__setitem__(10, ""), "line 3: 1__low__log_energy__p75 must be a number, got ''"),
-        (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of a photo was needed, but it is empty"),
-        (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, got 'big'"),
+        (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of the photo is empty"),
+        (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, 0 or more, got 'big'"),
         (lambda rows: rows[3].__setitem__(1, "Blurred"), "line 4: the label must be sharp or blurred, got 'Blurred'"),
         (
             lambda rows: rows[3].__setitem__(10, "1e300"),
             "line 4: 1__low__log_energy__p75 must be a number",
         ),
-        (lambda rows: rows.append(rows[1]), "lists .* 2 times: leave it there once"),
+        (lambda rows: rows.append(rows[1]), "lists .* 2 times: list it once"),
         (
             lambda rows: [row.__delitem__(slice(9, None)) for row in rows],
             "missing: 1__low__mean__mean, .* and 14 more",
@@ -169,16 +169,16 @@ def mend(path, change):
 def test_damaged_tables(table, tmp_path, change, message):
     path = tmp_path / "t.csv"
     write_table(table, path)
-    mend(path, change)
+    edit_csv(path, change)
     with pytest.raises(DatasetError, match=message):
         read_table(path)
 
 
-def test_files_that_are_no_tables(tmp_path):
+def test_files_that_are_not_tables(tmp_path):
     for name, content, message in (
         ("t.csv", b"\xff\xfe\x00", "has no rows|cannot be read as CSV"),
         ("t.parquet", b"PAR1 no", "cannot be read as Parquet"),
-        ("t.xlsx", b"", "a folder of photos, or a .csv or .parquet table, was needed"),
+        ("t.xlsx", b"", "expected a folder of photos or a .csv or .parquet table, but .*t.xlsx is neither"),
     ):
         (tmp_path / name).write_bytes(content)
         if name.endswith("parquet"):
@@ -187,18 +187,16 @@ def test_files_that_are_no_tables(tmp_path):
             build_table(tmp_path / name)
 
 
-def test_missing_files_are_skipped_and_if_all_are_missing_that_is_an_error(labelled):
+def test_missing_files_are_skipped_but_it_is_an_error_if_all_are_missing(labelled):
     name = min((labelled / "sharp").iterdir()).name
     found = build_table(write_labels(labelled, f"file,label\nno.jpg,blurred\nsharp/{name},sharp\n"))
     assert (len(found), found.skipped[0].path) == (1, "no.jpg")
-    with pytest.raises(
-        DatasetError, match=r"has no photo that can be read: the first failed because .*no.jpg does not"
-    ):
+    with pytest.raises(DatasetError, match=r"has no usable photo: the first failed because .*no.jpg does not"):
         build_table(write_labels(labelled, "file,label\nno.jpg,sharp\n"))
 
 
 def test_errors_of_writing(table, tmp_path, monkeypatch):
-    with pytest.raises(DatasetError, match="a table named .csv or .parquet was needed, got t.txt"):
+    with pytest.raises(DatasetError, match="the name of a table must end in .csv or .parquet, got t.txt"):
         write_table(table, tmp_path / "t.txt")
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match="Writing Parquet needs the extra 'parquet'"):
@@ -206,6 +204,6 @@ def test_errors_of_writing(table, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unlike_feature_sets_are_not_joined(table):
-    with pytest.raises(DatasetError, match="tables of one feature set were needed, got block99, other"):
+def test_different_feature_sets_are_not_joined(table):
+    with pytest.raises(DatasetError, match="expected tables of one feature set, got block99, other"):
         join_tables([table, replace(table, feature_set="other")])

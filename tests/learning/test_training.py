@@ -12,7 +12,7 @@ from blurgate.learning.training import load_sources, train
 from blurgate.making.blurs import BLURS
 
 
-def test_the_test_scenes_have_no_part_in_the_model(table):
+def test_the_test_scenes_do_not_affect_the_model(table):
     table = table.without_flat()
     split = split_scenes(table, folds=3, seed=0)
     spoilt = table.features.copy()
@@ -31,7 +31,7 @@ def test_the_same_seed_gives_the_same_model_and_figures_on_any_number_of_cores(t
     assert train(table, trials=3, folds=3, seed=1)[0].boosters != model.boosters
 
 
-def test_the_model_knows_more_than_chance(trained):
+def test_the_model_is_better_than_chance(trained):
     numbers = trained[1].numbers
     assert numbers["roc_auc"] > 0.8
     assert numbers["n_scenes"] == 10
@@ -39,20 +39,20 @@ def test_the_model_knows_more_than_chance(trained):
     assert trained[0].card.results["roc_auc"] == numbers["roc_auc"]
 
 
-def test_kinds_are_named_only_where_the_features_tell_them(table):
+def test_kinds_are_predicted_only_if_the_features_distinguish_them(table):
     folds = cut_folds(table, folds=3, seed=0)
     boosters, kinds, _ = fit_boosters(table, folds, DEFAULT_PARAMETERS, seed=0)
     assert set(boosters) == {"blurred", "strength"}
     assert kinds == ()
-    told = table.features.copy()
+    features = table.features.copy()
     families = [BLURS[kind].family if kind else "" for kind in table.column("kind")]
-    told[:, 4] = [len(family) for family in families]
-    boosters, kinds, _ = fit_boosters(replace(table, features=told), folds, DEFAULT_PARAMETERS, seed=0)
+    features[:, 4] = [len(family) for family in families]
+    boosters, kinds, _ = fit_boosters(replace(table, features=features), folds, DEFAULT_PARAMETERS, seed=0)
     assert set(boosters) == {"blurred", "kind", "strength"}
     assert kinds == ("defocus", "gaussian", "motion")
 
 
-def test_sources_of_every_sort_go_together(sharp_folder, made_folder, table, tmp_path):
+def test_sources_of_every_sort_are_joined(sharp_folder, made_folder, table, tmp_path):
     from blurgate.learning.table import write_table
 
     write_table(table, tmp_path / "t.csv")
@@ -64,13 +64,13 @@ def test_sources_of_every_sort_go_together(sharp_folder, made_folder, table, tmp
 
 @pytest.fixture(scope="module")
 def two_sources(table):
-    """The scenes of the table in two sources."""
+    """The table with its scenes divided into two sources."""
     scenes = sorted(set(table.column("scene")))
     first = np.isin(table.column("scene"), scenes[::2])
     return replace(table, sources=np.where(first, "first", "second"))
 
 
-def test_each_source_is_judged_by_the_others(two_sources):
+def test_each_source_is_predicted_by_trees_of_the_others(two_sources):
     model, evaluation = train(two_sources, trials=1)
     numbers = evaluation.numbers
     assert numbers["training"]["validate"] == "leave-source-out"
@@ -84,23 +84,23 @@ def test_each_source_is_judged_by_the_others(two_sources):
     assert train(two_sources, trials=1)[0] == model
 
 
-def test_what_a_source_says_is_learnt_from_the_others_only(two_sources):
+def test_a_source_has_no_part_in_its_own_predictions(two_sources):
     spoilt = two_sources.features.copy()
     first = two_sources.sources == "first"
     spoilt[first] = 9
     numbers = train(replace(two_sources, features=spoilt), trials=1)[1].numbers["sources"]
-    assert numbers["first"]["roc_auc"] == 0.5  # nothing to see in it
-    assert numbers["second"]["roc_auc"] == 0.5  # nothing to learn from the other
+    assert numbers["first"]["roc_auc"] == 0.5  # its own features are constant
+    assert numbers["second"]["roc_auc"] == 0.5  # the features it learns from are constant
     assert numbers["second"]["roc_auc_within"] > 0.7
 
 
-def test_a_scene_in_two_sources_teaches_neither_about_the_other(two_sources):
+def test_scenes_shared_by_two_sources_are_not_trained_on(two_sources):
     photos = tuple(replace(photo, scene=photo.scene.split("_")[0]) for photo in two_sources.photos)
-    with pytest.raises(DatasetError, match="two sources with sharp and blurred photos each, of different scenes"):
+    with pytest.raises(DatasetError, match="two sources of different scenes, each with sharp and blurred photos"):
         train(replace(two_sources, photos=photos), trials=1, validate="leave-source-out")
 
 
-def test_a_source_of_one_class_is_trained_on_and_not_judged(two_sources):
+def test_a_source_with_one_class_is_not_left_out(two_sources):
     lonely = np.where((two_sources.sources == "first") & (two_sources.labels == 0), "lonely", two_sources.sources)
     mixed = replace(two_sources, sources=lonely)
     assert train(mixed, trials=1, folds=3)[1].numbers["training"]["validate"] == "scenes"
@@ -108,7 +108,7 @@ def test_a_source_of_one_class_is_trained_on_and_not_judged(two_sources):
         train(mixed, trials=1, validate="leave-source-out")
 
 
-def test_scenes_can_be_asked_for(two_sources):
+def test_validation_by_scenes_can_be_chosen(two_sources):
     numbers = train(two_sources, trials=1, folds=3, validate="scenes")[1].numbers
     assert numbers["training"]["validate"] == "scenes"
     assert "sources" not in numbers
@@ -116,7 +116,7 @@ def test_scenes_can_be_asked_for(two_sources):
         train(two_sources, trials=1, validate="loo")
 
 
-def test_photos_without_texture_are_left_out_and_counted(table):
+def test_photos_without_texture_are_dropped_and_counted(table):
     flat = table.features.copy()
     flat[:6] = 0
     numbers = train(replace(table, features=flat), trials=1, folds=3)[1].numbers
@@ -124,7 +124,7 @@ def test_photos_without_texture_are_left_out_and_counted(table):
     assert numbers["n"] + numbers["training"]["n"] == len(table) - 6
 
 
-def test_even_odds_weigh_the_classes_of_each_source_alike(two_sources):
+def test_even_weights_balance_the_classes_of_each_source(two_sources):
     weights = two_sources.even_weights
     for source in ("first", "second"):
         rows = two_sources.sources == source
@@ -134,13 +134,15 @@ def test_even_odds_weigh_the_classes_of_each_source_alike(two_sources):
 
 
 def test_errors(table, tmp_path):
-    with pytest.raises(DatasetError, match="5 scenes with sharp photos were needed for a test and 3 folds, got 4: add"):
+    with pytest.raises(
+        DatasetError, match="expected at least 5 scenes with sharp photos, for a test and 3 folds, got 4: add"
+    ):
         train(table.take(np.arange(12)), folds=3)
-    with pytest.raises(DatasetError, match="sharp and blurred photos were needed, but all 96 are blurred"):
+    with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all 96 are blurred"):
         train(table.take(np.flatnonzero(table.labels == 1)), folds=3)
-    with pytest.raises(ValueError, match="at least 1 trial and 2 folds were needed, got 0 and 5"):
+    with pytest.raises(ValueError, match="trials must be at least 1 and folds at least 2, got 0 and 5"):
         train(table, trials=0)
-    with pytest.raises(DatasetError, match="at least one source of photos was needed"):
+    with pytest.raises(DatasetError, match="expected at least one source of photos"):
         load_sources([], tmp_path)
     with pytest.raises(DatasetError, match="nowhere is neither"):
         load_sources([tmp_path / "nowhere"], tmp_path)

@@ -25,7 +25,7 @@ LIBRARY = [kind for kind, blur in BLURS.items() if isinstance(blur, LibraryBlur)
 
 
 def edge_strength(apply):
-    """Strength as a measuring engineer would take it: from the blurred image of an upright and a level edge."""
+    """Measure the strength independently, on a blurred vertical and a blurred horizontal edge."""
     variance = 0.0
     for turned in (False, True):
         edge = np.zeros((160, 160, 3), np.float32)
@@ -33,9 +33,9 @@ def edge_strength(apply):
         blurred = apply(edge.transpose(1, 0, 2) if turned else edge)
         line = blurred[:, 80, 0] if turned else blurred[80, :, 0]
         profile = np.diff(line.astype(float))
-        place = np.arange(profile.size)
-        centre = (profile * place).sum() / profile.sum()
-        variance += (profile * (place - centre) ** 2).sum() / profile.sum()
+        index = np.arange(profile.size)
+        centre = (profile * index).sum() / profile.sum()
+        variance += (profile * (index - centre) ** 2).sum() / profile.sum()
     return math.sqrt(variance)
 
 
@@ -68,7 +68,7 @@ def test_strength_of_a_gaussian(sigma, aspect, angle):
 @pytest.mark.parametrize("kind", OWN)
 @given(strength=st.floats(1.2, 12), seed=st.integers(0, 2**32))
 @settings(max_examples=40)
-def test_kernels_are_kernels_and_amount_to_what_was_drawn(kind, strength, seed):
+def test_drawn_kernels_are_valid_and_have_the_requested_strength(kind, strength, seed):
     blur = BLURS[kind]
     parameters = blur.draw(np.random.default_rng(seed), strength)
     kernel = blur.kernel(**parameters)
@@ -81,12 +81,12 @@ def test_kernels_are_kernels_and_amount_to_what_was_drawn(kind, strength, seed):
 
 
 @pytest.mark.parametrize("kind", OWN)
-def test_reported_strength_is_what_an_edge_shows(kind):
+def test_reported_strength_matches_that_of_a_blurred_edge(kind):
     for seed in range(4):
         parameters = BLURS[kind].draw(np.random.default_rng(seed), 4.0)
         kernel = BLURS[kind].kernel(**parameters)
-        shown = edge_strength(lambda edge, kernel=kernel: convolve(edge, kernel))
-        assert BLURS[kind].strength_px(parameters) == pytest.approx(shown, rel=0.01)
+        measured = edge_strength(lambda edge, kernel=kernel: convolve(edge, kernel))
+        assert BLURS[kind].strength_px(parameters) == pytest.approx(measured, rel=0.01)
 
 
 def test_blur_is_in_linear_light():
@@ -95,7 +95,7 @@ def test_blur_is_in_linear_light():
     assert blurred[32, 32, 0] == 188  # half the light; half the code value would be 128
 
 
-def test_flat_pictures_stay_as_they_are():
+def test_flat_pictures_do_not_change():
     flat = np.full((64, 80, 3), 77, np.uint8)
     for kind in OWN:
         parameters = BLURS[kind].draw(np.random.default_rng(3), 5.0)
@@ -111,10 +111,10 @@ def test_shaken_paths_differ_by_seed_and_turn():
     assert kernel_strength(shaken) < kernel_strength(straight)
 
 
-def test_aperture_has_as_many_corners_as_blades():
+def test_aperture_with_four_blades_is_a_square():
     square = defocus_kernel(radius_px=10, n_blades=4, rotation_deg=45)
     inside = square > square.max() / 2
-    assert inside.sum() == pytest.approx(2 * 10**2, rel=0.12)  # of a square with that circumradius
+    assert inside.sum() == pytest.approx(2 * 10**2, rel=0.12)  # area of a square with that circumradius
 
 
 @pytest.mark.parametrize("kind", LIBRARY)
@@ -125,7 +125,7 @@ def test_examples_run_from_weak_to_strong(kind):
     assert len(strengths) == 8
 
 
-def test_library_strengths_are_those_of_its_kernels():
+def test_library_strengths_match_those_of_its_kernels():
     needs_library()
     cv2 = pytest.importorskip("cv2")
     for size, sigma in ((3, 1), (5, 3), (5, 7)):
@@ -135,7 +135,7 @@ def test_library_strengths_are_those_of_its_kernels():
     assert BLURS["bg-motion"].strength_px({"size": 5, "angle": 90}) == pytest.approx(math.sqrt(2), abs=0.03)
 
 
-def test_library_is_called_as_it_is(astronaut):
+def test_library_is_called_unchanged(astronaut):
     needs_library()
     import blurgenerator
 

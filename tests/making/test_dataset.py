@@ -35,7 +35,7 @@ def few(sharp_folder, tmp_path):
     return folder
 
 
-def test_manifest_tells_of_every_picture(made_folder):
+def test_manifest_records_every_picture(made_folder):
     rows = read_manifest(made_folder)
     assert tuple(rows[0]) == MANIFEST_COLUMNS
     assert {row["path"] for row in rows} == set(content(made_folder)) - {"manifest.csv"}
@@ -78,7 +78,7 @@ def test_a_removed_photo_leaves_the_others_as_they_are(few, tmp_path):
 
 
 def single_clues(folder):
-    """What must not tell the classes apart, picture by picture."""
+    """Properties of each picture that must not distinguish the classes."""
     clues = {name: [] for name in ("brightness", "red", "blue", "width", "height", "quality", "header", "metadata")}
     labels = []
     for row in read_manifest(folder):
@@ -98,7 +98,7 @@ def single_clues(folder):
 
 
 @pytest.mark.parametrize("recipe", ["camera", "classic"])
-def test_nothing_but_blur_tells_the_classes_apart(recipe, made_folder, sharp_folder, tmp_path):
+def test_only_blur_distinguishes_the_classes(recipe, made_folder, sharp_folder, tmp_path):
     folder = made_folder
     if recipe == "classic":
         pytest.importorskip("blurgenerator", reason="needs the extra blurgenerator", exc_type=ImportError)
@@ -158,15 +158,15 @@ def test_an_existing_folder_is_refused_or_replaced(few, tmp_path):
 def test_overwrite_never_takes_a_folder_that_is_no_dataset(few, tmp_path):
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "dear.jpg").touch()
-    with pytest.raises(DatasetError, match="holiday is no dataset of blurgate's, so it is not replaced"):
+    with pytest.raises(DatasetError, match="holiday is not a dataset made by blurgate and is not replaced"):
         make_dataset(few, tmp_path / "holiday", overwrite=True)
     assert (tmp_path / "holiday" / "dear.jpg").exists()
     make_dataset(few, tmp_path / "out")
     (tmp_path / "out" / "diary.txt").touch()
-    with pytest.raises(DatasetError, match="out is no dataset of blurgate's, so it is not replaced"):
+    with pytest.raises(DatasetError, match="out is not a dataset made by blurgate and is not replaced"):
         make_dataset(few, tmp_path / "out", overwrite=True)
     (tmp_path / "holiday" / "dear.jpg").rename(tmp_path / "holiday" / "manifest.csv")
-    with pytest.raises(DatasetError, match="holiday is no dataset of blurgate's"):
+    with pytest.raises(DatasetError, match="holiday is not a dataset made by blurgate"):
         make_dataset(few, tmp_path / "holiday", overwrite=True)
 
 
@@ -175,7 +175,7 @@ def test_blurred_photos_are_not_taken_for_sharp_ones(few, tmp_path, name):
     (few / name).mkdir(parents=True)
     shutil.copy(min(few.glob("*.png")), few / name)
     with pytest.raises(
-        DatasetError, match="sharp photos were needed, but .*few has a folder named .*lur.* in it: take"
+        DatasetError, match="expected only sharp photos, but .*few contains a folder named .*lur.*: move it"
     ):
         make_dataset(few, tmp_path / "out")
 
@@ -195,7 +195,7 @@ def test_names_of_any_bytes(few, tmp_path):
 
 @pytest.mark.parametrize("out", [".", "inside", ".."])
 def test_sharp_and_made_folders_must_not_overlap(few, out):
-    with pytest.raises(DatasetError, match="a folder apart from the sharp photos was needed, but .* overlap"):
+    with pytest.raises(DatasetError, match="expected an output folder apart from the sharp photos, but .* overlap"):
         make_dataset(few, few / out, overwrite=True)
     assert len(list(few.iterdir())) == 4
 
@@ -212,13 +212,13 @@ def test_a_failure_leaves_nothing_behind(few, tmp_path, monkeypatch):
 
 def test_errors(few, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match="a folder of sharp photos was needed, but .*empty has no photo in it"):
+    with pytest.raises(DatasetError, match="expected a folder of sharp photos, but .*empty contains no photos"):
         make_dataset(tmp_path / "empty", tmp_path / "out")
-    with pytest.raises(DatasetError, match="a folder of sharp photos was needed, but .*nowhere is none"):
+    with pytest.raises(DatasetError, match="expected a folder of sharp photos, but .*nowhere is not a folder"):
         make_dataset(tmp_path / "nowhere", tmp_path / "out")
     (tmp_path / "empty" / "a.jpg").write_text("no")
     with pytest.raises(
-        DatasetError, match="none of the 1 in .* is one; the first failed because .*a.jpg cannot be read"
+        DatasetError, match="none of the 1 in .* can be used; the first failed because .*a.jpg cannot be read"
     ):
         make_dataset(tmp_path / "empty", tmp_path / "out")
     with pytest.raises(ValueError, match="recipe must be one of camera, classic, got 'film'"):

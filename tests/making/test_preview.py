@@ -10,9 +10,9 @@ OWN = ("defocus", "motion", "gaussian")
 
 
 def test_sheet_has_a_row_for_each_kind_and_a_tile_for_each_example(astronaut):
-    one, three = (draw_preview(astronaut, kinds=kinds) for kinds in (("defocus",), OWN))
-    assert one.width == three.width > 9 * 150
-    assert (three.height - 24) == 3 * (one.height - 24)
+    single, three = (draw_preview(astronaut, kinds=kinds) for kinds in (("defocus",), OWN))
+    assert single.width == three.width > 9 * 150
+    assert (three.height - 24) == 3 * (single.height - 24)
 
 
 def test_tiles_get_softer_to_the_right(astronaut):
@@ -23,9 +23,9 @@ def test_tiles_get_softer_to_the_right(astronaut):
     assert details[-1] < details[0] / 3
 
 
-def test_kinds_that_cannot_be_drawn_are_named(astronaut, monkeypatch):
+def test_kinds_without_their_extra_are_listed(astronaut, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "blurgenerator", None)
-    blurs._edge_strength.cache_clear()  # nothing remembered from other tests
+    blurs._edge_strength.cache_clear()  # cached by other tests
     own, all_kinds = draw_preview(astronaut, kinds=OWN), draw_preview(astronaut)
     assert all_kinds.height == own.height + 34  # one line names all three
 

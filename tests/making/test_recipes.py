@@ -17,13 +17,13 @@ def read_manifest(folder):
 
 def test_strengths_are_log_uniform_up_to_an_eighth_of_the_side(sharp_folder, tmp_path):
     make_dataset(sharp_folder, tmp_path / "many", per_photo=6)
-    places = []
+    positions = []
     for row in read_manifest(tmp_path / "many"):
         if row["label"] == "blurred":
             camera = json.loads(row["parameters"])["camera"]
             highest = min(MAX_STRENGTH, camera["scale"] * 128 / 8)  # every photo is 128 px
-            places.append(np.log(float(row["strength_px"]) / MIN_STRENGTH) / np.log(highest / MIN_STRENGTH))
-    shares = np.histogram(places, [-0.05, 0.25, 0.5, 0.75, 1.05])[0] / len(places)
+            positions.append(np.log(float(row["strength_px"]) / MIN_STRENGTH) / np.log(highest / MIN_STRENGTH))
+    shares = np.histogram(positions, [-0.05, 0.25, 0.5, 0.75, 1.05])[0] / len(positions)
     assert shares.sum() == pytest.approx(1, abs=0.01)
     assert (np.abs(shares - 0.25) < 0.09).all()
 
@@ -36,7 +36,7 @@ def test_some_sharp_pictures_are_in_focus_in_one_place_only(made_folder):
     assert 0.1 < np.mean(blurred_around["blurred"]) < 0.4
 
 
-def test_the_focus_is_whole_inside_and_gone_outside():
+def test_the_focus_mask_is_1_inside_and_0_outside():
     mask = recipes._soft_ellipse(np.zeros((100, 200, 3), np.uint8), x=0.25, y=0.5, half_width=0.2, half_height=0.4)
     assert mask.shape == (100, 200, 1)
     assert mask[50, 50, 0] == pytest.approx(1, abs=1e-3)
@@ -44,7 +44,7 @@ def test_the_focus_is_whole_inside_and_gone_outside():
     assert mask[:, 150:].max() < 1e-3
 
 
-def test_classic_draws_from_the_originals_lists(sharp_folder, tmp_path):
+def test_classic_draws_from_the_original_lists(sharp_folder, tmp_path):
     pytest.importorskip("blurgenerator", reason="needs the extra blurgenerator", exc_type=ImportError)
     make_dataset(sharp_folder, tmp_path / "classic", recipe="classic")
     drawn = {}
@@ -65,7 +65,7 @@ def test_classic_draws_from_the_originals_lists(sharp_folder, tmp_path):
         assert picture.size == (512, 512)
 
 
-def test_of_a_large_photo_the_middle_is_taken(photographs, tmp_path):
+def test_a_large_photo_is_cropped_to_its_middle(photographs, tmp_path):
     (tmp_path / "sharp").mkdir()
     wide = np.tile(photographs["astronaut"], (1, 6, 1))
     Image.fromarray(wide).save(tmp_path / "sharp" / "wide.png")

@@ -9,7 +9,7 @@ from blurgate.measuring.blocks import BANDS, split_blocks, take_band, transform_
 BLOCKS = arrays(np.uint8, (3, 8, 8))
 
 
-def test_blocks_run_row_by_row_and_the_rest_is_dropped():
+def test_blocks_are_in_row_major_order_and_leftover_pixels_are_dropped():
     gray = np.arange(17 * 26, dtype=np.uint16).reshape(17, 26).astype(np.uint8)
     blocks = split_blocks(gray)
     np.testing.assert_array_equal(blocks[1], gray[:8, 8:16])
@@ -24,39 +24,39 @@ def test_coefficients_are_the_orthonormal_dct(blocks):
 
 
 @given(BLOCKS)
-def test_the_transform_keeps_the_energy(blocks):
+def test_the_transform_preserves_energy(blocks):
     energy = (transform_blocks(blocks).astype(float) ** 2).sum(axis=(1, 2))
     np.testing.assert_allclose(energy, (blocks.astype(float) ** 2).sum(axis=(1, 2)), rtol=1e-5, atol=1e-2)
 
 
 @pytest.mark.parametrize("level", [0, 1, 100, 254, 255])
-def test_a_flat_block_has_dc_and_nothing_else(level):
+def test_a_flat_block_has_only_dc(level):
     coefficients = transform_blocks(np.full((1, 8, 8), level, np.uint8))[0]
     assert coefficients[0, 0] == 8 * level
     assert np.count_nonzero(coefficients) == (level > 0)
 
 
-def test_a_nearly_flat_bright_block_keeps_its_digits():
+def test_a_nearly_flat_bright_block_keeps_full_precision():
     block = np.full((1, 8, 8), 255, np.uint8)
     block[0, 3, 4] = 254
     wanted = scipy.fft.dctn(block[0].astype(float), norm="ortho")
     np.testing.assert_allclose(transform_blocks(block)[0], wanted, atol=1e-6, rtol=1e-6)
 
 
-def test_bands_part_the_63_ac_terms():
-    together = [index for band in BANDS for index in BANDS[band]]
-    assert sorted(together) == list(range(1, 64))
+def test_bands_partition_the_63_ac_terms():
+    indices = [index for band in BANDS for index in BANDS[band]]
+    assert sorted(indices) == list(range(1, 64))
     assert [len(BANDS[band]) for band in BANDS] == [21, 21, 21]
 
 
-def test_bands_run_in_zigzag_order():
+def test_bands_are_in_zigzag_order():
     assert BANDS["low"][:9] == [1, 8, 16, 9, 2, 3, 10, 17, 24]  # the order of JPEG, ITU-T T.81 figure 5
     assert BANDS["high"][-3:] == [55, 62, 63]
     diagonals = [index // 8 + index % 8 for band in BANDS for index in BANDS[band]]
     assert diagonals == sorted(diagonals)
 
 
-def test_take_band_picks_its_coefficients():
+def test_take_band_selects_coefficients():
     coefficients = np.arange(128, dtype=np.float32).reshape(2, 8, 8)
     assert take_band(coefficients, "low")[:, 1].tolist() == [64 + index for index in BANDS["low"]]
 

@@ -15,7 +15,7 @@ def steps(name="auto", *, count):
     return Engine(name, count=count).prepare()
 
 
-def test_many_photos_are_worth_compiled_code(monkeypatch):
+def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
     pytest.importorskip("numba", reason="needs the extra fast")
     from blurgate.measuring import kernel
 
@@ -26,22 +26,22 @@ def test_many_photos_are_worth_compiled_code(monkeypatch):
     monkeypatch.setitem(sys.modules, "blurgate.measuring.kernel", None)
     monkeypatch.delattr(measuring, "kernel")
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match="compiled code was asked for, but numba fails .ModuleNotFoundError"):
+    with pytest.raises(BlurgateError, match="engine compiled was requested, but numba failed .ModuleNotFoundError"):
         steps("compiled", count=MANY)
 
 
-def test_torch_measures_photos_of_all_sizes_together(sharp_folder):
+def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
     pytest.importorskip("torch", reason="needs the extra gpu")
     gray = read_gray(min(sharp_folder.iterdir()))
     planes = [gray, gray[:100, :90], np.tile(gray, (3, 4)), gray[::-1]]
     engine = load_torch("cpu")
     found = engine.finish([engine.begin(plane, "block99") for plane in planes], "block99")
-    for one, plane in zip(found, planes, strict=True):
-        np.testing.assert_allclose(one, extract_features(plane), rtol=1e-4)
+    for features, plane in zip(found, planes, strict=True):
+        np.testing.assert_allclose(features, extract_features(plane), rtol=1e-4)
     assert engine.finish([], "block99") == []
 
 
-def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
+def test_a_damaged_cache_of_compiled_code_does_not_stop_a_scan(monkeypatch):
     pytest.importorskip("numba", reason="needs the extra fast")
     from blurgate.measuring import kernel
 
@@ -50,15 +50,15 @@ def test_a_damaged_cache_of_compiled_code_stops_no_scan(monkeypatch):
 
     monkeypatch.setattr(kernel, "extract_features", fail)
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match=r"numba fails .EOFError: Ran out of input.: delete the folder"):
+    with pytest.raises(BlurgateError, match=r"numba failed .EOFError: Ran out of input.: delete the folder"):
         steps("compiled", count=1)
 
 
-def test_what_it_needs_is_loaded_once_whichever_thread_asks_first(monkeypatch):
+def test_concurrent_threads_load_an_engine_once(monkeypatch):
     loaded = []
     engine = Engine("numpy", count=1)
-    find = engine._find_steps
-    monkeypatch.setattr(engine, "_find_steps", lambda: loaded.append(1) or find())
+    load = engine._load_steps
+    monkeypatch.setattr(engine, "_load_steps", lambda: loaded.append(1) or load())
     gray = np.zeros((64, 64), np.uint8)
     threads = [Thread(target=engine.begin, args=(gray, "dct18")) for _ in range(8)]
     for thread in threads:

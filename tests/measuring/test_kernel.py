@@ -19,7 +19,7 @@ def assert_equal_features(gray, feature_set):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, rtol=2e-4, atol=2e-4)
     edges = ["rise" in column for column in FEATURE_SETS[feature_set].columns]
-    np.testing.assert_array_equal(found[edges], wanted[edges])  # whole numbers: no rounding there
+    np.testing.assert_array_equal(found[edges], wanted[edges])  # integers, exact in both
 
 
 @pytest.mark.parametrize("feature_set", FEATURE_SETS)
@@ -30,21 +30,21 @@ def test_equals_the_reference_on_photographs(photographs, name, feature_set):
 
 @given(arrays(np.uint8, array_shapes(min_dims=2, max_dims=2, min_side=32, max_side=80)))
 @settings(max_examples=40)
-def test_equals_the_reference_on_anything(gray):
+def test_equals_the_reference_on_random_pixels(gray):
     for feature_set in FEATURE_SETS:
         assert_equal_features(gray, feature_set)
 
 
-@pytest.mark.parametrize("width", [32, 39, 40, 255, 256, 257, 263, 264, 519])  # lanes hold 32 blocks: 256 pixels
+@pytest.mark.parametrize("width", [32, 39, 40, 255, 256, 257, 263, 264, 519])  # 32 lanes cover 256 pixels
 @pytest.mark.parametrize("height", [32, 47])
-def test_edges_of_all_sizes(height, width):
+def test_widths_around_multiples_of_the_lanes(height, width):
     rng = np.random.default_rng(width)
     assert_equal_features(rng.integers(0, 256, (height, width), dtype=np.uint8), "block99")
     assert_equal_features(rng.integers(90, 94, (height, width), dtype=np.uint8), "dct18")
 
 
 @pytest.mark.parametrize("content", ["flat", "one pixel", "ramp", "stripes", "checks"])
-def test_bands_that_are_empty_but_for_rounding(content):
+def test_bands_with_only_rounding_errors(content):
     row, column = np.mgrid[:64, :300]
     gray = {
         "flat": np.full_like(row, 200),
@@ -59,23 +59,23 @@ def test_bands_that_are_empty_but_for_rounding(content):
 
 def test_every_statistic_of_every_block(photographs):
     gray = read_gray(photographs["chelsea"])
-    energies, edges = features.block_statistics(gray, *FEATURE_SETS["block99"].groups)
-    found, weights = kernel._Plane(gray).measured
-    np.testing.assert_allclose(np.log1p(found.T), energies, rtol=1e-5, atol=1e-5)
-    wanted = np.zeros_like(weights)
+    log_energies, edges = features.block_statistics(gray, *FEATURE_SETS["block99"].groups)
+    energies, histograms = kernel._Plane(gray).measured
+    np.testing.assert_allclose(np.log1p(energies.T), log_energies, rtol=1e-5, atol=1e-5)
+    wanted = np.zeros_like(histograms)
     for row, column in enumerate(edges.T):
         np.add.at(wanted[row], column >> 16, column & 0xFFFF)
-    np.testing.assert_array_equal(weights, wanted)
+    np.testing.assert_array_equal(histograms, wanted)
 
 
-def test_large_photos_are_halved_alike(photographs):
+def test_large_photos_are_halved_like_the_reference(photographs):
     gray = np.tile(read_gray(photographs["astronaut"]), (3, 3))
     np.testing.assert_array_equal(kernel.halve(gray), features.halve(gray))
     assert_equal_features(gray, "block99")
 
 
 def test_other_groups_of_features(photographs, monkeypatch):
-    some = FeatureSet(
+    other = FeatureSet(
         (
             BandGroup(("1/2",), ("high", "low"), ("energy", "mean"), ("mean",)),
             BandGroup(("1",), ("mid",), ("entropy", "log_energy"), ("p90", "mean")),
@@ -84,8 +84,8 @@ def test_other_groups_of_features(photographs, monkeypatch):
         texture="1/2__low__energy__mean",
         least_texture=0,
     )
-    monkeypatch.setitem(FEATURE_SETS, "some", some)
-    assert_equal_features(read_gray(photographs["page"]), "some")
+    monkeypatch.setitem(FEATURE_SETS, "other", other)
+    assert_equal_features(read_gray(photographs["page"]), "other")
 
 
 def test_planes_that_are_views(photographs):
@@ -109,7 +109,7 @@ def test_equals_the_reference_on_shared_photos(shared):
             assert_equal_features(read_gray(path), feature_set)
 
 
-def test_nowhere_to_keep_compiled_code(monkeypatch):
+def test_no_writable_cache_for_compiled_code(monkeypatch):
     calls = []
 
     def njit(**options):
@@ -123,7 +123,7 @@ def test_nowhere_to_keep_compiled_code(monkeypatch):
     assert calls == [True, None]
 
 
-def test_compiling_is_said_once_and_what_is_ready_is_not(monkeypatch, caplog):
+def test_compiling_is_announced_once_and_cached_code_is_not(monkeypatch, caplog):
     kernel.prepare()
     caplog.clear()
     kernel.prepare()
@@ -135,4 +135,4 @@ def test_compiling_is_said_once_and_what_is_ready_is_not(monkeypatch, caplog):
 
     monkeypatch.setattr(kernel, "extract_features", compile_two)
     kernel.prepare()
-    assert caplog.messages == ["compiling what measures the photos; it is kept for the next time"]
+    assert caplog.messages == ["compiling the measuring code; this happens once"]

@@ -13,15 +13,15 @@ from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import read_gray
 
 
-class OfRows(BlurFeatures):
-    """Takes each row of a table of numbers for the seed of a photo: scikit-learn's checks have nothing but tables."""
+class FeaturesOfSeeds(BlurFeatures):
+    """Transformer that draws a photo from each row as a seed, since scikit-learn's checks pass only number tables."""
 
     def fit(self, X, y=None):  # noqa: N803
         check_array(X)
         return super().fit(X, y)
 
     def transform(self, X):  # noqa: N803
-        return super().transform([draw(row) for row in check_array(X)])
+        return super().transform([draw_photo(row) for row in check_array(X)])
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -29,20 +29,20 @@ class OfRows(BlurFeatures):
         return tags
 
 
-def draw(row):
+def draw_photo(row):
     seed = np.round(np.abs(row) * 1000).astype(np.uint32)
     return np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("estimator", "check"), list(estimator_checks_generator(OfRows("dct18", jobs=1))))
-def test_scikit_learns_own_checks(estimator, check):
+@pytest.mark.parametrize(("estimator", "check"), list(estimator_checks_generator(FeaturesOfSeeds("dct18", jobs=1))))
+def test_passes_the_checks_of_scikit_learn(estimator, check):
     try:
         check(estimator)
     except SkipTest as reason:
         pytest.skip(str(reason))
 
 
-def test_photos_of_all_kinds_become_features(sharp_folder):
+def test_accepts_paths_bytes_and_arrays(sharp_folder):
     paths = sorted(sharp_folder.iterdir())[:3]
     photos = [paths[0], paths[1].read_bytes(), read_gray(paths[2])]
     wanted = [extract_features(read_gray(path)) for path in paths]
@@ -58,7 +58,7 @@ def test_in_a_pipeline(made_folder):
     assert pipeline.score(photos[1::2], labels[1::2]) > 0.7  # two thirds are blurred
 
 
-def test_what_cannot_be_measured(tmp_path):
+def test_errors(tmp_path):
     with pytest.raises(PhotoError, match="nowhere.jpg does not exist"):
         BlurFeatures().transform([tmp_path / "nowhere.jpg"])
     with pytest.raises(ValueError, match="feature set must be one of"):

@@ -1,4 +1,4 @@
-"""Nets are trained where torch is installed: see CONTRIBUTING.md."""
+"""Training of nets; needs torch, see CONTRIBUTING.md."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from blurgate.judging.nets import Net
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from models import net_training  # noqa: E402 only where torch is
+from models import net_training  # noqa: E402 needs torch
 from models.net_kinds import KINDS  # noqa: E402
 from models.net_training import BATCH, Shard, batches, export_net, take_in_the_dark, train_net  # noqa: E402
 
@@ -24,12 +24,12 @@ def shard():
     )
 
 
-def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path, monkeypatch):
+def test_an_interrupted_training_resumes_to_the_same_weights(shard, tmp_path, monkeypatch):
     monkeypatch.setattr(net_training, "EVERY", 2)
     whole, cost = train_net("partial", lambda _: shard, 5, dark=True)
     read = 0
 
-    def end_in_the_third_shard(_):
+    def interrupt_in_the_third_shard(_):
         nonlocal read
         read += 1
         if read == 3:
@@ -37,9 +37,9 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path
         return shard
 
     with pytest.raises(KeyboardInterrupt):
-        train_net("partial", end_in_the_third_shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
+        train_net("partial", interrupt_in_the_third_shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 4
-    for _ in range(2):  # the second time nothing is left to do
+    for _ in range(2):  # the second run has nothing left to do
         resumed, again = train_net("partial", lambda _: shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
         assert again["weights"] == cost["weights"] > 100_000
         for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
@@ -47,18 +47,18 @@ def test_a_training_that_was_ended_goes_on_as_if_it_had_not_been(shard, tmp_path
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_batches_go_on_where_they_were(shard, dark):
-    every = batches(lambda _: shard, 0, 0, dark=dark)
-    first = [next(every) for _ in range(4)]
-    later = batches(lambda _: shard, 0, 2, dark=dark)
+def test_batches_resume_where_they_stopped(shard, dark):
+    from_start = batches(lambda _: shard, 0, 0, dark=dark)
+    first = [next(from_start) for _ in range(4)]
+    resumed = batches(lambda _: shard, 0, 2, dark=dark)
     for batch in first[2:]:
-        for ours, theirs in zip(next(later), batch, strict=True):
+        for ours, theirs in zip(next(resumed), batch, strict=True):
             torch.testing.assert_close(ours, theirs, equal_nan=True)
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's exporter has many
+@pytest.mark.filterwarnings("ignore")  # of torch's exporter
 @pytest.mark.parametrize("kind", ["plain", "dct", "blocks", "partial"])
-def test_what_is_written_says_what_the_net_says_at_any_size(kind, tmp_path):
+def test_the_onnx_file_has_the_outputs_of_the_net_at_any_size(kind, tmp_path):
     torch.manual_seed(0)
     net = KINDS[kind]().eval()
     export_net(net, tmp_path / "n.onnx")
@@ -72,7 +72,7 @@ def test_what_is_written_says_what_the_net_says_at_any_size(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["plain", "dct", "blocks", "partial"])
-def test_a_net_does_not_lean_on_brightness_or_contrast(kind):
+def test_a_net_does_not_depend_on_brightness_or_contrast(kind):
     torch.manual_seed(0)
     net = KINDS[kind]().eval()
     gray = torch.rand(1, 1, 192, 192) * 100
@@ -86,8 +86,8 @@ def test_in_the_dark_some_pictures_are_smeared_and_some_grainy():
     texture = np.random.default_rng(0).normal(0, 2, edge.shape).astype(np.float32)
     drawn = torch.from_numpy((edge + texture).round())
     taken = take_in_the_dark(drawn, torch.Generator().manual_seed(0))
-    as_they_were = (taken == drawn).all(dim=(1, 2, 3))
-    assert 0.3 < as_they_were.float().mean() < 0.7  # 0.49 on average
+    unchanged = (taken == drawn).all(dim=(1, 2, 3))
+    assert 0.3 < unchanged.float().mean() < 0.7  # 0.49 on average
     spread = taken[..., 4:24].std(dim=(1, 2, 3))
     assert (spread < 1.2).any()  # smeared
     assert (spread > 4).any()  # grainy
@@ -98,9 +98,9 @@ def test_in_the_dark_some_pictures_are_smeared_and_some_grainy():
 
 def test_grain_is_coarser_than_pixels():
     gray = torch.linspace(60, 180, 64).round().expand(BATCH, 1, 64, 64)
-    beside = []
+    neighbours = []
     for seed in range(8):
         grain = (take_in_the_dark(gray, torch.Generator().manual_seed(seed)) - gray)[:, 0]
         grainy = grain[grain.std(dim=(1, 2)) > 2]
-        beside += [float(np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1]) for one in grainy.numpy()]
-    assert np.mean(beside) > 0.3
+        neighbours += [float(np.corrcoef(g[:, 1:].ravel(), g[:, :-1].ravel())[0, 1]) for g in grainy.numpy()]
+    assert np.mean(neighbours) > 0.3  # correlation

@@ -1,4 +1,4 @@
-"""The pictures that nets learn from, drawn of photographs that come with a dependency."""
+"""The pictures that nets learn from, drawn from photographs that come with a dependency."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def gray(photographs):
     return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
 
 
-def test_a_made_picture_is_what_it_says(gray):
+def test_a_made_picture_matches_its_label(gray):
     made = [draw_made(gray, np.random.default_rng(seed)) for seed in range(24)]
     for picture in made:
         assert picture.gray.shape == (SIDE, SIDE)
@@ -27,7 +27,7 @@ def test_a_made_picture_is_what_it_says(gray):
         else:
             assert picture.strength_px < 0.5
             assert (picture.blurred < 50).any()
-    detail = [[variance_of_laplacian(one.gray) for one in made if one.label == label] for label in (0, 1)]
+    detail = [[variance_of_laplacian(picture.gray) for picture in made if picture.label == label] for label in (0, 1)]
     assert min(map(len, detail)) >= 6
     assert np.median(detail[0]) > 2 * np.median(detail[1])
 
@@ -48,7 +48,7 @@ def test_a_real_picture_has_its_masks_label(gray, share, labels):
     assert all(abs(picture.blurred.mean() / 100 - share) < 0.05 for picture in drawn)
 
 
-def test_a_shard_that_is_there_is_not_drawn_again(tmp_path):
+def test_an_existing_shard_is_not_drawn_again(tmp_path):
     (tmp_path / "00000.npz").touch()
     draw_shard(tmp_path / "nowhere", tmp_path, 0, seed=0)
     assert (tmp_path / "00000.npz").stat().st_size == 0

@@ -1,4 +1,4 @@
-"""The models that ship: what they weigh, what they say of themselves, and that they judge photographs not seen."""
+"""The shipped models: their size, their cards, and their verdicts on photographs that they were not trained on."""
 
 import numpy as np
 import pytest
@@ -18,17 +18,17 @@ def shipped(request):
 
 
 @pytest.mark.parametrize(("name", "most"), [("trees", 2_000_000), ("net", 4_000_000)])
-def test_they_are_small(name, most):
+def test_the_files_are_small(name, most):
     assert SHIPPED[name].stat().st_size < most
 
 
 @pytest.mark.parametrize("name", ["trees", "net"])
-def test_the_terms_are_those_of_the_photos_that_it_was_trained_on(name):
+def test_the_card_gives_the_terms_of_each_training_source(name):
     card = load_model(name).card
     assert set(card.terms) == set(card.trained_on["sources"])
 
 
-def test_their_cards_say_what_they_cost(shipped):
+def test_the_cards_give_limits_and_costs(shipped):
     card = shipped.card
     assert len(card.limits) >= 3
     assert card.base_rate == 0.5
@@ -37,14 +37,14 @@ def test_their_cards_say_what_they_cost(shipped):
     assert card.results["roc_auc"] > 0.95
 
 
-def test_two_together_are_better_than_the_net_on_sources_left_out():
+def test_both_together_are_better_than_the_net_on_sources_left_out():
     net, both = load_model("net").card, load_model("both").card
     assert set(both.trained_on) == {"trees", "net"}
     assert both.results["roc_auc"] > net.results["roc_auc"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_tell_a_photograph_from_its_blurred_copies(shipped, photographs, name):
+def test_a_photograph_is_sharp_and_its_blurred_copies_are_not(shipped, photographs, name):
     rgb = photographs[name]
     sharp = shipped.predict(rgb)
     assert sharp.decision == "sharp"
@@ -56,7 +56,7 @@ def test_they_tell_a_photograph_from_its_blurred_copies(shipped, photographs, na
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_say_the_same_of_a_photograph_and_its_smaller_copy(shipped, photographs, name):
+def test_a_photograph_and_its_smaller_copy_get_the_same_decision(shipped, photographs, name):
     picture = Image.fromarray(photographs[name])
     smaller = picture.resize((picture.width * 3 // 4, picture.height * 3 // 4), Image.Resampling.LANCZOS)
     assert shipped.predict(picture).decision == shipped.predict(smaller).decision
@@ -71,18 +71,18 @@ def test_more_blur_is_more_probable_and_stronger(shipped, photographs):
     assert verdicts[2].probability > 0.8
 
 
-def test_they_scan_are_evaluated_and_calibrated(shipped, made_folder):
+def test_shipped_models_can_be_scanned_with_evaluated_and_calibrated(shipped, made_folder):
     table = build_table(made_folder, feature_set=shipped.card.feature_set, net=shipped.net)
     photos = [table.picture(row) for row in range(len(table))]
-    said = [verdict.probability for verdict in scan(photos, model=shipped, engine="numpy")]
-    np.testing.assert_allclose(said, shipped.predict_features(table.features).probability, atol=1e-5)
+    probabilities = [verdict.probability for verdict in scan(photos, model=shipped, engine="numpy")]
+    np.testing.assert_allclose(probabilities, shipped.predict_features(table.features).probability, atol=1e-5)
     assert evaluate(shipped, table).numbers["roc_auc"] > 0.9
     rows = np.arange(len(table))
-    mine = calibrate(shipped, table.take(rows[::2])).model
-    assert mine.card.feature_set == shipped.card.feature_set
-    assert evaluate(mine, table.take(rows[1::2])).numbers["ece"] < 0.15
+    calibrated = calibrate(shipped, table.take(rows[::2])).model
+    assert calibrated.card.feature_set == shipped.card.feature_set
+    assert evaluate(calibrated, table.take(rows[1::2])).numbers["ece"] < 0.15
 
 
-def test_a_model_prints_as_a_line(shipped):
+def test_a_model_has_a_short_repr(shipped):
     assert "threshold=" in repr(shipped)
     assert len(repr(shipped)) < 300

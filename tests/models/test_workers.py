@@ -1,4 +1,4 @@
-"""Workers of the long benchmarks end with the command that started them."""
+"""Workers end with the command that started them."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ from models.workers import open_workers
 if __name__ == "__main__":
     with open_workers() as pool:
         pool.submit(time.sleep, 0).result()
-        print("at work", flush=True)
+        print("working", flush=True)
         pool.submit(time.sleep, 600).result()
 """
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a process that can be killed")
-def test_a_command_that_is_killed_leaves_no_worker(tmp_path):
+def test_a_killed_command_leaves_no_worker(tmp_path):
     (tmp_path / "command.py").write_text(COMMAND)
     root = Path(__file__).parents[2]
     command = subprocess.Popen(
@@ -28,6 +28,6 @@ def test_a_command_that_is_killed_leaves_no_worker(tmp_path):
         env={**os.environ, "PYTHONPATH": str(root)},
         text=True,
     )
-    assert command.stdout.readline() == "at work\n"
+    assert command.stdout.readline() == "working\n"
     command.kill()
-    assert command.communicate(timeout=60)[0] == ""  # it ends when nobody can write to it any more
+    assert command.communicate(timeout=60)[0] == ""  # the pipe closes when the last worker has ended

@@ -23,7 +23,7 @@ def names(folder, **options):
     return [os.path.relpath(found.path, folder) for found in walk_photos([folder], **options)]
 
 
-def test_photos_are_found_in_order_and_hidden_ones_left_out(make, tmp_path):
+def test_photos_are_sorted_and_hidden_ones_skipped(make, tmp_path):
     make(
         "b/2.JPG", "a.jpeg", "b/1.png", ".hidden.jpg", ".git/x.jpg", "notes.txt", "__MACOSX/a.jpg", "@eaDir/a.jpg/t.jpg"
     )
@@ -33,17 +33,17 @@ def test_photos_are_found_in_order_and_hidden_ones_left_out(make, tmp_path):
         find_photos([tmp_path / "nowhere"])
 
 
-def test_content_makes_a_photo_where_the_suffix_does_not(tmp_path):
+def test_photos_with_other_suffixes_are_found_by_content(tmp_path):
     photo = Image.new("L", (64, 64))
     for name in ("blob", "photo.jpg~", "upload.tmp", "a.2024"):
         photo.save(tmp_path / name, "JPEG")
-    photo.save(tmp_path / "raw.nef", "TIFF")  # a thumbnail is all that would be seen of it
+    photo.save(tmp_path / "raw.nef", "TIFF")  # only its thumbnail could be read
     photo.save(tmp_path / "page.html", "JPEG")
     (tmp_path / "text").write_text("BM is what a bitmap begins with")
     assert names(tmp_path) == ["a.2024", "blob", "photo.jpg~", "upload.tmp"]
 
 
-def test_patterns_of_names_and_of_paths(make, tmp_path):
+def test_patterns_match_names_and_paths(make, tmp_path):
     make("2023/a.jpg", "2024/a.jpg", "2024/drafts/b.PNG", "c.png")
     assert names(tmp_path, include=["*.png"]) == ["2024/drafts/b.PNG", "c.png"]
     assert names(tmp_path, include=["2024/*"]) == ["2024/a.jpg", "2024/drafts/b.PNG"]
@@ -52,7 +52,7 @@ def test_patterns_of_names_and_of_paths(make, tmp_path):
     assert names(tmp_path, leave_out=[tmp_path / "2024"]) == ["2023/a.jpg", "c.png"]
 
 
-def test_links_to_folders_are_followed_only_where_they_are_named(make, tmp_path):
+def test_links_to_folders_are_followed_only_if_given_as_paths(make, tmp_path):
     make("in/a.jpg", "in/sub/b.jpg", "elsewhere/c.jpg")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
     (tmp_path / "in" / "sub" / "up").symlink_to("..")
@@ -62,30 +62,30 @@ def test_links_to_folders_are_followed_only_where_they_are_named(make, tmp_path)
     assert names(tmp_path / "in" / "old") == ["c.jpg"]
 
 
-def test_a_link_to_nowhere_and_an_empty_folder_called_a_photo_are_told(tmp_path):
+def test_a_broken_link_and_an_empty_folder_named_like_photos_are_reported(tmp_path):
     (tmp_path / "a.jpg").mkdir()
     (tmp_path / "b.jpg").symlink_to("nowhere")
     (tmp_path / "c").mkdir()
     assert names(tmp_path) == ["a.jpg", "b.jpg"]
 
 
-def test_a_folder_that_cannot_be_listed_is_told(make, tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_listed_is_reported(make, tmp_path, monkeypatch):
     make("a.jpg", "locked/b.jpg")
     scandir = os.scandir
 
-    def refuse(path):
+    def scandir_locked(path):
         if str(path).endswith("locked"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", scandir_locked)
     found = list(walk_photos([tmp_path]))
     assert [photo.problem for photo in found] == ["", "cannot be searched for photos: Permission denied"]
     with pytest.raises(PhotoError, match="locked cannot be searched for photos: Permission denied"):
         find_photos([tmp_path])
 
 
-def test_photos_are_found_one_by_one(make, tmp_path):
+def test_photos_are_found_lazily(make, tmp_path):
     make(*(f"{number}/a.jpg" for number in range(5)))
     walk = walk_photos([tmp_path])
     next(walk)

@@ -17,7 +17,7 @@ def encode(picture, format, **options):
 def test_gray_of_a_jpeg_is_its_own_luma(astronaut):
     content = encode_jpeg(astronaut, quality=90)
     luma = np.asarray(Image.open(io.BytesIO(content)).convert("YCbCr"))[:, :, 0]
-    difference = np.abs(read_gray(content).astype(int) - luma)  # large only where a colour is out of RGB's range
+    difference = np.abs(read_gray(content).astype(int) - luma)  # large only for colours outside RGB's range
     assert np.quantile(difference, 0.95) <= 1
 
 
@@ -31,7 +31,7 @@ def test_gray_is_bt601():
     assert levels == [76, 150, 29]
 
 
-def test_path_bytes_array_and_picture_give_the_same(astronaut, tmp_path):
+def test_path_bytes_array_and_picture_give_the_same_gray(astronaut, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(astronaut).save(path)
     wanted = read_gray(astronaut)
@@ -41,14 +41,14 @@ def test_path_bytes_array_and_picture_give_the_same(astronaut, tmp_path):
 
 def test_orientation_is_applied(astronaut):
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     wide = astronaut[:128, :256]
     turned = read_gray(encode(Image.fromarray(wide), "JPEG", exif=exif, quality=95))
     assert turned.shape == (256, 128)
     assert np.abs(turned.astype(int) - np.rot90(read_gray(wide), -1)).mean() < 3
 
 
-def test_alpha_is_laid_on_the_pictures_own_mean():
+def test_transparent_picture_is_composited_on_its_mean():
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[:, :32] = (200, 100, 50, 255)
     assert np.unique(read_rgb(rgba).reshape(-1, 3), axis=0).tolist() == [[200, 100, 50]]
@@ -74,7 +74,7 @@ def test_a_float_with_nan_is_an_error():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9])
-def test_a_cut_file_is_an_error(astronaut, tmp_path, share):
+def test_a_truncated_file_is_an_error(astronaut, tmp_path, share):
     content = encode_jpeg(astronaut, quality=90)
     path = tmp_path / "cut.jpg"
     path.write_bytes(content[: int(share * len(content))])
@@ -82,38 +82,38 @@ def test_a_cut_file_is_an_error(astronaut, tmp_path, share):
         read_gray(path)
 
 
-def test_text_is_no_picture(tmp_path):
+def test_text_is_not_a_picture(tmp_path):
     (tmp_path / "a.jpg").write_text("hello")
     with pytest.raises(PhotoError, match="it is no picture in a known format"):
         read_gray(tmp_path / "a.jpg")
 
 
-def test_missing_file_and_folder(tmp_path):
+def test_a_missing_file_and_a_folder_are_errors(tmp_path):
     with pytest.raises(PhotoError, match="does not exist: check the path"):
         read_gray(tmp_path / "no.jpg")
     with pytest.raises(PhotoError, match="is a folder, but a picture file was needed: name a file in it"):
         read_gray(tmp_path)
 
 
-def test_small_photo_says_what_is_needed():
+def test_small_photo_error_gives_the_minimum_size():
     with pytest.raises(SmallPhotoError, match="is too small: 100 x 63 px, at least 64 on each side are needed"):
         read_gray(np.zeros((63, 100), np.uint8))
 
 
-def test_wrong_types_are_the_callers_mistake():
+def test_wrong_types_raise_type_error():
     with pytest.raises(TypeError, match="must be uint8 of shape .*got float64 of shape"):
         read_gray(np.zeros((64, 64)))
     with pytest.raises(TypeError, match="a photo must be a path, bytes, an array or a PIL image, got int"):
         read_gray(3)
 
 
-def test_jpeg_carries_nothing_but_the_picture(astronaut):
+def test_jpeg_has_no_metadata(astronaut):
     picture = Image.open(io.BytesIO(encode_jpeg(astronaut, quality=80)))
     assert not picture.getexif()
     assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
 
 
-def test_a_picture_too_long_for_a_jpeg():
+def test_a_picture_too_long_for_a_jpeg_is_an_error():
     with pytest.raises(PhotoError, match="it is too long for a JPEG: 70000 x 8 px, at most 65500 are allowed"):
         encode_jpeg(np.zeros((8, 70_000, 3), np.uint8), quality=90)
 
@@ -127,6 +127,6 @@ def test_thumbnail_is_small_or_none(astronaut, tmp_path):
     assert thumbnail(tmp_path / "c.png") is None
 
 
-def test_an_array_without_pixels():
+def test_an_array_without_pixels_is_an_error():
     with pytest.raises(PhotoError, match=r"the picture cannot be read as a picture: it has no pixels: its shape is"):
         read_gray(np.zeros((0, 9), np.uint8))

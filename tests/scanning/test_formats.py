@@ -17,26 +17,26 @@ VERDICTS = [
 ]
 
 
-def written(name):
+def write_as(name):
     stream = io.StringIO()
     find_format(name, None).write(iter(VERDICTS), stream)
     return stream.getvalue()
 
 
-def test_csv_has_the_promised_columns_and_every_verdict():
-    rows = list(csv.DictReader(io.StringIO(written("csv"))))
-    promised = "path decision probability kind strength_px reason width height error"
-    assert set(promised.split()) == set(rows[0]) == set(COLUMNS)
+def test_csv_has_the_documented_columns_and_every_verdict():
+    rows = list(csv.DictReader(io.StringIO(write_as("csv"))))
+    documented = "path decision probability kind strength_px reason width height error"
+    assert set(documented.split()) == set(rows[0]) == set(COLUMNS)
     assert [row["path"] for row in rows] == [verdict.path for verdict in VERDICTS]
     assert (rows[0]["probability"], rows[2]["probability"], rows[3]["error"]) == ("0.93", "", "it is torn")
 
 
-def test_json_lines_give_back_the_verdicts():
-    assert [Verdict(**json.loads(line)) for line in written("jsonl").splitlines()] == VERDICTS
+def test_json_lines_round_trip():
+    assert [Verdict(**json.loads(line)) for line in write_as("jsonl").splitlines()] == VERDICTS
 
 
-def test_the_table_is_one_line_a_photo_and_takes_names_as_they_are():
-    lines = written("table").splitlines()
+def test_the_table_has_one_line_per_photo_and_does_not_interpret_names():
+    lines = write_as("table").splitlines()
     assert len(lines) == 1 + len(VERDICTS)
     assert lines[1].split(maxsplit=5) == ["blurred", "0.930", "4.2", "px", "640x480", "a, b.jpg  motion"]
     assert lines[2].endswith("[bold]c[/].jpg")
@@ -58,7 +58,7 @@ def test_on_a_terminal_the_table_has_colours(monkeypatch):
     assert "[bold]c[/].jpg" in stream.getvalue()
 
 
-def test_verdicts_are_written_as_they_come():
+def test_verdicts_are_written_as_they_arrive():
     stream, seen = io.StringIO(), []
 
     def verdicts():
@@ -72,7 +72,7 @@ def test_verdicts_are_written_as_they_come():
         stream, seen = io.StringIO(), []
 
 
-def test_parquet_gives_back_the_verdicts():
+def test_parquet_round_trips():
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
     stream = io.BytesIO()
     odd = Verdict("\udcff.jpg", error="\udcff.jpg is torn")
@@ -82,24 +82,27 @@ def test_parquet_gives_back_the_verdicts():
     assert rows[-1].path == r"\udcff.jpg"
 
 
-def test_every_format_takes_no_verdicts_at_all():
+def test_every_format_accepts_an_empty_stream():
     for kind in WRITERS.values():
         kind.write(iter(()), io.BytesIO() if kind.binary else io.StringIO())
 
 
-def test_a_format_is_found_by_its_name_or_by_the_suffix():
+def test_a_format_is_found_by_name_or_suffix():
     assert find_format(None, None) is WRITERS["table"]
     assert find_format(None, Path("a.JSONL")) is WRITERS["jsonl"]
     assert find_format("csv", Path("a.txt")) is WRITERS["csv"]
     with pytest.raises(ValueError, match="format must be one of table, csv, jsonl, parquet, got 'xml'"):
         find_format("xml", None)
-    with pytest.raises(ValueError, match=r"output must be named .txt, .csv, .jsonl, .parquet, or have its format said"):
+    with pytest.raises(
+        ValueError,
+        match=r"output must end in one of .txt, .csv, .jsonl, .parquet, got 'a.xml': rename it or give a format",
+    ):
         find_format(None, Path("a.xml"))
-    with pytest.raises(ValueError, match="format parquet needs a file to be written to: name it with --output"):
+    with pytest.raises(ValueError, match="format parquet needs an output file: name one with --output"):
         find_format("parquet", None)
 
 
-def test_the_worst_come_first_and_what_has_no_probability_last():
+def test_the_worst_come_first_and_those_without_a_probability_last():
     assert [verdict.path[0] for verdict in sort_verdicts(VERDICTS, "worst")] == ["a", "n", "[", "d", "e"]
     assert [verdict.path[0] for verdict in sort_verdicts(VERDICTS, "path")] == ["[", "a", "d", "e", "n"]
     with pytest.raises(ValueError, match="order must be one of worst, path, got 'size'"):

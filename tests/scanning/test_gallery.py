@@ -34,13 +34,13 @@ HOSTILE = (
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory):
-    """Seven judged photos, one left for review, one too small, one that cannot be read."""
+    """Seven photos with a probability, one of them left for review; one too small; one that cannot be read."""
     folder = tmp_path_factory.mktemp("scan") / "photos"
     (folder / "deep").mkdir(parents=True)
     found = []
-    for place, probability in enumerate(PROBABILITIES):
-        path = folder / ("deep" if place % 2 else "") / f"photo{place}.png"
-        Image.new("RGB", (400, 300), (30 * place, 200, 100)).save(path)
+    for number, probability in enumerate(PROBABILITIES):
+        path = folder / ("deep" if number % 2 else "") / f"photo{number}.png"
+        Image.new("RGB", (400, 300), (30 * number, 200, 100)).save(path)
         blurred = probability >= THRESHOLD
         decision, kind = ("blurred", "motion") if blurred else ("sharp", "")
         found.append(Verdict(str(path), decision, probability, kind, 8 * probability, width=400, height=300))
@@ -58,7 +58,7 @@ def page(verdicts):
     return path
 
 
-def known(page):
+def read_data(page):
     text = page.read_text(encoding="utf-8")
     return json.loads(re.search(r'<script type="application/json" id="photos">(.*?)</script>', text, re.S)[1])
 
@@ -70,27 +70,27 @@ def count_blurred(verdicts, threshold):
 # ---- the file
 
 
-def test_the_page_needs_nothing_from_outside(page):
+def test_the_page_is_self_contained(page):
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"\s(?:src|href|action|srcset)\s*=\s*[\"']", text)
     assert not re.search(r"https?:|@import|url\((?!#)|<link|<iframe|<script src|fetch\(|XMLHttp|innerHTML", text)
     assert "default-src 'none'" in text
 
 
-def test_the_page_knows_all_of_every_photo_worst_first(page, verdicts):
-    photos = known(page)["photos"]
-    first_to_last = [1, 5, 6, 2, 3, 4, 0, 7, 8]
-    assert [photo["path"] for photo in photos] == [verdicts[place].path for place in first_to_last]
+def test_the_page_holds_every_verdict_worst_first(page, verdicts):
+    photos = read_data(page)["photos"]
+    worst_first = [1, 5, 6, 2, 3, 4, 0, 7, 8]
+    assert [photo["path"] for photo in photos] == [verdicts[number].path for number in worst_first]
     assert [Verdict(**{name: photo[name] for name in Verdict.__dataclass_fields__}) for photo in photos] == [
-        verdicts[place] for place in first_to_last
+        verdicts[number] for number in worst_first
     ]
     assert all(Path(photo["file"]).is_absolute() for photo in photos)
     assert photos[0]["links"] == ["./photos/deep/photo1.png", Path(verdicts[1].path).as_uri()]
 
 
-def test_every_photo_has_a_small_thumbnail_but_those_that_cannot_be_read(page):
+def test_every_readable_photo_has_a_small_thumbnail(page):
     thumbnails = re.findall(r'<script type="text/plain" id="thumbnail-(\d+)">(.*?)</script>', page.read_text())
-    assert [int(place) for place, _ in thumbnails] == list(range(9))
+    assert [int(number) for number, _ in thumbnails] == list(range(9))
     assert [bool(content) for _, content in thumbnails] == [True] * 8 + [False]
     assert all(len(content) < 8000 for _, content in thumbnails)
 
@@ -104,18 +104,18 @@ def test_names_are_data_not_markup(name, tmp_path):
         assert hostile.read_bytes().count(mark.encode()) == honest.read_bytes().count(mark.encode()) + (
             name.count(mark) * 4 if mark == "{{" else 0
         )
-    assert known(hostile)["photos"][0]["path"] == name
+    assert read_data(hostile)["photos"][0]["path"] == name
 
 
-def test_the_same_verdicts_give_the_same_page_and_others_another_key(page, verdicts, tmp_path):
+def test_the_page_is_reproducible_and_its_key_depends_on_the_verdicts(page, verdicts, tmp_path):
     again = page.with_name("again.html")
     write_gallery(iter(verdicts), again, threshold=THRESHOLD, jobs=1)
     assert again.read_bytes() == page.read_bytes()
     write_gallery(verdicts[1:], again, threshold=THRESHOLD)
-    assert known(again)["key"] != known(page)["key"]
+    assert read_data(again)["key"] != read_data(page)["key"]
 
 
-def test_the_page_appears_whole_or_not_at_all(page, verdicts, monkeypatch):
+def test_a_failure_keeps_the_old_page(page, verdicts, monkeypatch):
     def fail(path, *, side):
         raise MemoryError
 
@@ -138,8 +138,8 @@ def test_progress_is_shown(verdicts, tmp_path):
     assert seen == [(9, "making thumbnails")]
 
 
-def test_photos_on_disk_and_a_probability_are_needed(tmp_path):
-    with pytest.raises(ValueError, match="photos on disk were needed, got a verdict without a path"):
+def test_paths_and_a_valid_threshold_are_required(tmp_path):
+    with pytest.raises(ValueError, match="a gallery needs photos on disk, but a verdict has no path: scan files"):
         write_gallery([Verdict(decision="sharp", probability=0.1)], tmp_path / "page.html", threshold=0.5)
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.5"):
         write_gallery([], tmp_path / "page.html", threshold=1.5)
@@ -171,9 +171,9 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def browser(chromium, tmp_path):
-    """The browser, with nothing kept from an earlier test; in the end, no word of an error in its console."""
+    """The browser without data of earlier tests; fails if the console reports an error."""
     chromium.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    chromium.get(gallery._TEMPLATE.as_uri())  # any page of a file has what all of them keep
+    chromium.get(gallery._TEMPLATE.as_uri())  # all file: pages share one storage
     chromium.execute_script("localStorage.clear()")
     chromium.get_log("browser")
     yield chromium
@@ -186,7 +186,7 @@ def visit(browser, page):
 
 
 def settle(browser):
-    """Wait until what was done is drawn."""
+    """Wait until pending changes are drawn."""
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(() => arguments[0]()))")
 
 
@@ -226,15 +226,15 @@ def counts(browser):
     )}  # fmt: skip
 
 
-def wait(browser, what):
+def wait(browser, condition):
     from selenium.webdriver.support.wait import WebDriverWait
 
-    return WebDriverWait(browser, 10, poll_frequency=0.05).until(lambda _: what())
+    return WebDriverWait(browser, 10, poll_frequency=0.05).until(lambda _: condition())
 
 
 def width_of_large(browser):
-    seen = "const it = document.getElementById('picture'); return it.complete && !it.hidden ? it.naturalWidth : 0"
-    return wait(browser, lambda: browser.execute_script(seen))
+    script = "const it = document.getElementById('picture'); return it.complete && !it.hidden ? it.naturalWidth : 0"
+    return wait(browser, lambda: browser.execute_script(script))
 
 
 def read_download(browser, folder):
@@ -249,13 +249,13 @@ def read_download(browser, folder):
     return {row["file"]: row["label"] for row in csv.DictReader(io.StringIO(text, newline=""))}
 
 
-def test_it_opens_with_the_worst_first_and_all_that_is_said(browser, page):
+def test_it_opens_worst_first_with_all_details(browser, page):
     visit(browser, page)
-    assert browser.title == "9 photos judged"
+    assert browser.title == "9 photos scanned"
     assert shown(browser) == ["1", "5", "6", "2", "3", "4", "0", "icon", "torn.jpg"]
-    said = texts(browser, ".said")
-    assert said[:2] == ["blurred0.970", "blurred0.880"]
-    assert said[4:] == ["undecided0.480", "sharp0.120", "sharp0.030", "undecided", "could not be read"]
+    lines = texts(browser, ".decision")
+    assert lines[:2] == ["blurred0.970", "blurred0.880"]
+    assert lines[4:] == ["undecided0.480", "sharp0.120", "sharp0.030", "undecided", "could not be read"]
     remarks = texts(browser, ".remark")
     assert remarks[0] == "motion, 7.8 px"
     assert remarks[4] == "near the threshold"
@@ -264,22 +264,22 @@ def test_it_opens_with_the_worst_first_and_all_that_is_said(browser, page):
     assert counts(browser) == {
         "All": 9, "Blurred": 4, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Overridden": 0,
     }  # fmt: skip
-    assert find(browser, "#hint").text.startswith("0.477 is the threshold of the scan.")
+    assert find(browser, "#hint").text.startswith("The threshold of the scan is 0.477.")
     assert "The scan left 1 photo undecided" in find(browser, "#hint").text
 
 
 @pytest.mark.parametrize(
-    ("order", "first_to_last"),
+    ("order", "expected"),
     [
         ("best", ["0", "4", "3", "2", "6", "5", "1", "icon", "torn.jpg"]),
         ("nearest", ["3", "2", "6", "4", "5", "0", "1", "icon", "torn.jpg"]),
         ("path", ["1", "3", "5", "icon", "0", "2", "4", "6", "torn.jpg"]),
     ],
 )
-def test_it_is_ordered(browser, page, order, first_to_last):
+def test_it_is_ordered(browser, page, order, expected):
     visit(browser, page)
     click(browser, f"#order option[value={order}]")
-    assert shown(browser) == first_to_last
+    assert shown(browser) == expected
 
 
 def test_it_is_filtered_and_searched(browser, page):
@@ -297,19 +297,19 @@ def test_it_is_filtered_and_searched(browser, page):
     assert len(shown(browser)) == 9
 
 
-def test_sliding_the_threshold_decides_everything_anew(browser, page, verdicts):
+def test_moving_the_threshold_updates_every_decision(browser, page, verdicts):
     from selenium.webdriver import ActionChains, Keys
 
     visit(browser, page)
     slider = find(browser, "#slider")
     width = find(browser, "#bars").size["width"]
     start = round((THRESHOLD - 0.5) * slider.size["width"])
-    for way in (0.25, 0.43, -0.45):
+    for offset in (0.25, 0.43, -0.45):
         grip = ActionChains(browser).move_to_element_with_offset(slider, start, 0).click_and_hold()
-        grip.move_to_element_with_offset(slider, round(way * width), 0).release().perform()
+        grip.move_to_element_with_offset(slider, round(offset * width), 0).release().perform()
         settle(browser)
         threshold = float(find(browser, "#number").get_property("value"))
-        assert threshold == pytest.approx(0.5 + way, abs=0.01)
+        assert threshold == pytest.approx(0.5 + offset, abs=0.01)
         blurred = count_blurred(verdicts, threshold)
         assert (find(browser, "#count-blurred").text, find(browser, "#count-sharp").text) == (
             str(blurred),
@@ -333,21 +333,23 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
 
     visit(browser, page)
     file = [verdict.path for verdict in verdicts]
-    judged = {file[place]: "blurred" if place in {1, 5, 6, 2} else "sharp" for place in (0, 1, 2, 4, 5, 6)}
-    assert read_download(browser, tmp_path) == judged
+    decided = {file[number]: "blurred" if number in {1, 5, 6, 2} else "sharp" for number in (0, 1, 2, 4, 5, 6)}
+    assert read_download(browser, tmp_path) == decided
 
     click(browser, ".tile:nth-child(1) [value=sharp]")
-    find(browser, ".tile:nth-child(4) .photo").send_keys("b", Keys.ARROW_RIGHT)  # the next one is left for review
+    find(browser, ".tile:nth-child(4) .photo").send_keys(
+        "b", Keys.ARROW_RIGHT
+    )  # the next photo is undecided, for review
     press(browser, "s")
-    press(browser, Keys.ARROW_RIGHT, "s", "s")  # and taken back
+    press(browser, Keys.ARROW_RIGHT, "s", "s")  # set and unset
     assert texts(browser, '.tile [aria-pressed="true"]') == ["sharp", "blurred", "sharp"]
     assert counts(browser)["Overridden"] == 3
     assert find(browser, "#overridden").text == "3 overridden (the model agrees with 1)."
 
-    said = {file[1]: "sharp", file[2]: "blurred", file[3]: "sharp"}
-    assert read_download(browser, tmp_path) == judged | said
+    overrides = {file[1]: "sharp", file[2]: "blurred", file[3]: "sharp"}
+    assert read_download(browser, tmp_path) == decided | overrides
     click(browser, "#others")
-    assert read_download(browser, tmp_path) == said
+    assert read_download(browser, tmp_path) == overrides
 
     visit(browser, page)
     click(browser, "#filters [value=overridden]")
@@ -356,7 +358,7 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
     settle(browser)
     assert shown(browser) == ["2", "3"]
     assert browser.switch_to.active_element.get_attribute("aria-label").startswith(file[2])
-    find(browser, "#undo").click()
+    find(browser, "#clear").click()
     browser.switch_to.alert.accept()
     settle(browser)
     assert counts(browser)["Overridden"] == 0
@@ -372,7 +374,7 @@ def test_labels_follow_the_threshold(browser, page, verdicts, tmp_path):
     }
 
 
-def test_a_photo_is_shown_large_from_where_it_lies(browser, page):
+def test_the_large_view_loads_the_photo_itself(browser, page):
     from selenium.webdriver import Keys
 
     visit(browser, page)
@@ -385,13 +387,13 @@ def test_a_photo_is_shown_large_from_where_it_lies(browser, page):
     assert find(browser, "#name").text == "photo5.png"
     press(browser, "s")
     click(browser, "#picture")
-    assert find(browser, "#picture").size["width"] == 800  # it is small: twice its pixels
+    assert find(browser, "#picture").size["width"] == 800  # a small photo is zoomed to twice its size
     press(browser, Keys.ESCAPE)
     wait(browser, lambda: not find(browser, "#large").is_displayed())
     assert browser.switch_to.active_element.get_attribute("aria-label").endswith("overridden: sharp")
 
 
-def test_page_and_photos_may_be_moved_together_or_the_page_alone(browser, page, verdicts, tmp_path):
+def test_the_page_finds_photos_after_it_was_moved_with_or_without_them(browser, page, verdicts, tmp_path):
     scanned = tmp_path / "scanned"
     shutil.copytree(page.parent, scanned)
     moved = [replace(verdict, path=verdict.path.replace(str(page.parent), str(scanned))) for verdict in verdicts]
@@ -408,7 +410,7 @@ def test_page_and_photos_may_be_moved_together_or_the_page_alone(browser, page, 
     click(browser, ".tile .photo")
     assert width_of_large(browser) == 400
 
-    visit(browser, alone)  # the photos are nowhere now
+    visit(browser, alone)  # now neither link works
     click(browser, ".tile .photo")
     assert width_of_large(browser) == gallery.THUMBNAIL_SIDE
     assert "this is its thumbnail" in find(browser, "#source").text
@@ -416,14 +418,14 @@ def test_page_and_photos_may_be_moved_together_or_the_page_alone(browser, page, 
     assert all("ERR_FILE_NOT_FOUND" in message for message in misses)
 
 
-def test_hostile_names_are_shown_found_opened_and_downloaded(browser, tmp_path):
+def test_hostile_names_survive_display_search_and_download(browser, tmp_path):
     named = tmp_path / "100% #1? <b>'\"&, é.png"
     Image.new("RGB", (400, 300)).save(named)
     photos = [Verdict(str(named), "blurred", 0.99), *(Verdict(name, "blurred", 0.9) for name in HOSTILE)]
     page = tmp_path / "a page?.html"
     write_gallery(photos, page, threshold=0.5)
     visit(browser, page)
-    assert browser.title == "10 photos judged"
+    assert browser.title == "10 photos scanned"
     assert len(texts(browser, ".tile")) == 10
     assert not browser.execute_script("return document.querySelector('img[src=x]')")
     labels = [button.get_attribute("aria-label") for button in browser.find_elements("css selector", ".photo")]
@@ -441,7 +443,7 @@ def test_hostile_names_are_shown_found_opened_and_downloaded(browser, tmp_path):
     assert set(saved) == {str(named), *(str(here / name) for name in HOSTILE)}
 
 
-def test_blurgate_reads_the_labels_of_names_that_are_not_utf8(browser, tmp_path):
+def test_labels_of_names_that_are_not_utf8_can_be_read_back(browser, tmp_path):
     name = str(tmp_path / 'ä, "b"\n\udcff.jpg')
     write_gallery([Verdict(name, "blurred", 0.9)], tmp_path / "page.html", threshold=0.5)
     visit(browser, tmp_path / "page.html")
@@ -451,10 +453,10 @@ def test_blurgate_reads_the_labels_of_names_that_are_not_utf8(browser, tmp_path)
     assert read_csv(tmp_path / "labels.csv") == (["file", "label"], [{"file": name, "label": "blurred"}])
 
 
-def test_an_empty_scan_has_its_page_too(browser, tmp_path):
+def test_an_empty_scan_has_a_page(browser, tmp_path):
     write_gallery([], tmp_path / "page.html", threshold=0.5)
     visit(browser, tmp_path / "page.html")
-    assert browser.title == "0 photos judged"
+    assert browser.title == "0 photos scanned"
     assert find(browser, "#count-blurred").text == "0"
     assert not find(browser, "#download").is_enabled()
     fill(browser, "#number", "0.7")
@@ -466,8 +468,8 @@ def test_ten_thousand_photos_stay_usable(browser, tmp_path, monkeypatch):
     Image.new("RGB", (8, 8), "teal").save(stream, "JPEG")
     monkeypatch.setattr(gallery, "thumbnail", lambda path, *, side: stream.getvalue())
     many = [
-        Verdict(f"{place:05}.jpg", "blurred" if place < 5000 else "sharp", 1 - place / 10_000)
-        for place in range(10_000)
+        Verdict(f"{number:05}.jpg", "blurred" if number < 5000 else "sharp", 1 - number / 10_000)
+        for number in range(10_000)
     ]
     page = tmp_path / "many.html"
     write_gallery(many, page, threshold=0.5)
@@ -478,8 +480,8 @@ def test_ten_thousand_photos_stay_usable(browser, tmp_path, monkeypatch):
     settle(browser)
     assert shown(browser)[-1] == "09999.jpg"
     assert len(shown(browser)) < 120
-    arrived = "return [...document.querySelectorAll('.tile img')].every((it) => !it.hidden && it.src.length > 300)"
-    assert browser.execute_script(arrived)
+    loaded = "return [...document.querySelectorAll('.tile img')].every((it) => !it.hidden && it.src.length > 300)"
+    assert browser.execute_script(loaded)
     fill(browser, "#number", "0.123")
     assert find(browser, "#count-blurred").text == f"{count_blurred(many, 0.123):,}"
     fill(browser, "#search", "9998")
@@ -488,7 +490,7 @@ def test_ten_thousand_photos_stay_usable(browser, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
 @pytest.mark.parametrize("width", [1400, 390])
-def test_it_looks_as_it_should(browser, page, scheme, dark, width):
+def test_it_fits_the_screen_in_both_colour_schemes(browser, page, scheme, dark, width):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
@@ -496,7 +498,7 @@ def test_it_looks_as_it_should(browser, page, scheme, dark, width):
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
     try:
         visit(browser, page)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # nothing sticks out
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width  # no horizontal overflow
         wait(browser, lambda: browser.execute_script("return document.querySelector('.tile img').complete"))
         settle(browser)
         picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
@@ -507,7 +509,7 @@ def test_it_looks_as_it_should(browser, page, scheme, dark, width):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     assert (sum(picture.getpixel((3, 3))) < 3 * 60) == dark
-    for box, place in zip(boxes, (1, 5), strict=True):
+    for box, number in zip(boxes, (1, 5), strict=True):
         middle = picture.getpixel((round(box["x"] + box["width"] / 2), round(box["y"] + box["height"] / 2)))
-        assert middle == pytest.approx((30 * place, 200, 100), abs=12)
+        assert middle == pytest.approx((30 * number, 200, 100), abs=12)
     assert boxes[0]["x"] + boxes[0]["width"] < boxes[1]["x"]

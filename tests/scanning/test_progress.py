@@ -12,7 +12,7 @@ VERDICTS = [
 ]
 
 
-def test_the_tally_counts_what_passes():
+def test_the_tally_counts_and_passes_verdicts():
     tally = Tally()
     assert list(tally.count(VERDICTS)) == VERDICTS
     assert tally.pixels == 3_000_000
@@ -20,17 +20,17 @@ def test_the_tally_counts_what_passes():
     assert str(Tally()).startswith("0 photos: ")
 
 
-def test_lines_now_and_then_and_every_verdict(monkeypatch):
+def test_progress_lines_are_written_while_verdicts_pass(monkeypatch):
     monkeypatch.setattr(progress, "_EVERY", 0.0)
     stream = io.StringIO()
 
-    def until_they_are_counted():
+    def yield_until_counted():
         yield from VERDICTS
         while " of " not in stream.getvalue():
             time.sleep(0.01)
             yield VERDICTS[0]
 
-    passed = list(show_progress(until_they_are_counted(), stream, bar=False, count=lambda: 10**9))
+    passed = list(show_progress(yield_until_counted(), stream, bar=False, count=lambda: 10**9))
     assert passed[:3] == VERDICTS
     assert stream.getvalue().splitlines()[-1].startswith(f"{len(passed):,} of 1,000,000,000, about ")
     stream = io.StringIO()
@@ -38,15 +38,15 @@ def test_lines_now_and_then_and_every_verdict(monkeypatch):
     assert stream.getvalue().startswith("1 (")
 
 
-def test_quick_scans_say_nothing_in_between():
+def test_quick_scans_write_no_progress():
     stream = io.StringIO()
     assert list(show_progress(VERDICTS, stream, bar=False)) == VERDICTS
     assert stream.getvalue() == ""
 
 
-def test_the_bar_passes_every_verdict_on_and_counts(monkeypatch):
+def test_the_bar_is_drawn_while_verdicts_pass(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     assert list(show_progress(VERDICTS, stream, bar=True, count=lambda: 3)) == VERDICTS
-    assert "judging photos" in stream.getvalue()
+    assert "scanning photos" in stream.getvalue()

@@ -20,70 +20,70 @@ def photo(tmp_path):
     return path
 
 
-def keep(path, photo, judge="model"):
+def save(path, photo, judge="model"):
     with open_records(path, judge) as records:
         records.add([(photo.stat(), replace(EVIDENCE, path=str(photo)))])
 
 
-def ask(path, photo, judge="model"):
+def look_up(path, photo, judge="model"):
     with open_records(path, judge) as records:
         return records.find(str(photo), photo.stat())
 
 
-def test_what_was_judged_is_found_again(tmp_path, photo):
-    keep(tmp_path / "r", photo)
-    assert ask(tmp_path / "r", photo) == replace(EVIDENCE, path=str(photo))
+def test_saved_evidence_is_found(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    assert look_up(tmp_path / "r", photo) == replace(EVIDENCE, path=str(photo))
     assert [entry.name for entry in sorted(tmp_path.iterdir())] == ["a.jpg", "r"]
 
 
-def test_another_time_size_model_or_path_is_another_photo(tmp_path, photo):
-    keep(tmp_path / "r", photo)
-    assert ask(tmp_path / "r", photo, judge="other") is None
+def test_evidence_is_only_found_for_the_same_time_size_model_and_path(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    assert look_up(tmp_path / "r", photo, judge="other") is None
     os.utime(photo, ns=(5, 6))
-    assert ask(tmp_path / "r", photo) is None
+    assert look_up(tmp_path / "r", photo) is None
     photo.write_bytes(b"a photo, grown")
     os.utime(photo, ns=(5, 5))
-    assert ask(tmp_path / "r", photo) is None
-    assert ask(tmp_path / "r", tmp_path / "r") is None
+    assert look_up(tmp_path / "r", photo) is None
+    assert look_up(tmp_path / "r", tmp_path / "r") is None
 
 
 def test_records_that_hold_verdicts_are_accepted(tmp_path, photo):
-    """So version 0.1.0 saved them before evidence and decision were apart."""
-    keep(tmp_path / "r", photo)
+    """Version 0.1.0 saved them, before evidence and decision were separated."""
+    save(tmp_path / "r", photo)
     verdict = {"decision": "blurred", "probability": 0.7, "kind": "defocus", "strength_px": 2.5, "reason": ""}
     with sqlite3.connect(tmp_path / "r") as database:
         row = json.dumps({**verdict, "width": 640, "height": 480, "error": ""})
         database.execute("UPDATE verdicts SET verdict = ?", (row,))
-    assert ask(tmp_path / "r", photo) == Evidence(str(photo), 0.7, "defocus", 2.5, width=640, height=480)
+    assert look_up(tmp_path / "r", photo) == Evidence(str(photo), 0.7, "defocus", 2.5, width=640, height=480)
 
 
-def test_names_of_any_bytes(tmp_path):
+def test_names_may_hold_any_bytes(tmp_path):
     photo = tmp_path / os.fsdecode(b"\xff\n.jpg")
     photo.touch()
-    keep(tmp_path / "r", photo)
-    assert ask(tmp_path / "r", photo).path == str(photo)
+    save(tmp_path / "r", photo)
+    assert look_up(tmp_path / "r", photo).path == str(photo)
 
 
-def test_what_is_not_whole_is_not_there(tmp_path, photo):
+def test_a_batch_is_saved_whole_or_not_at_all(tmp_path, photo):
     with open_records(tmp_path / "r", "model") as records, pytest.raises(TypeError):
         records.add([(photo.stat(), Evidence(str(photo))), (photo.stat(), Evidence("b", probability=object()))])
-    assert ask(tmp_path / "r", photo) is None
+    assert look_up(tmp_path / "r", photo) is None
 
 
-def test_a_file_that_is_none_is_refused_and_forgotten(tmp_path, photo):
-    (tmp_path / "r").write_text("these are no records, and longer than a page of them would begin" * 99)
+def test_a_file_that_holds_no_records_is_refused_and_can_be_deleted(tmp_path, photo):
+    (tmp_path / "r").write_text("this is not a database, and longer than a page of one" * 99)
     with pytest.raises(
-        OutputError, match=r"r is damaged, or no such file .file is not a database.: delete it and begin anew"
+        OutputError, match=r"r is damaged or not a records file .file is not a database.: delete it and scan again"
     ):
-        keep(tmp_path / "r", photo)
+        save(tmp_path / "r", photo)
     delete_records(tmp_path / "r")
-    keep(tmp_path / "r", photo)
-    with pytest.raises(OutputError, match="cannot keep what has been judged"):
-        keep(tmp_path / "nowhere" / "r", photo)
+    save(tmp_path / "r", photo)
+    with pytest.raises(OutputError, match="cannot save records to .*r .unable to open"):
+        save(tmp_path / "nowhere" / "r", photo)
 
 
-def test_a_full_disk_is_one_sentence(tmp_path, photo):
-    with pytest.raises(OutputError, match="cannot keep what has been judged .database or disk is full"):
+def test_a_full_disk_is_reported(tmp_path, photo):
+    with pytest.raises(OutputError, match="cannot save records to .*r .database or disk is full.: free disk space"):
         with open_records(tmp_path / "r", "model") as records:
             records._database.execute("PRAGMA max_page_count = 3")
             for number in range(999):

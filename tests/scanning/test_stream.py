@@ -11,7 +11,7 @@ from blurgate.measuring.engines import load_torch
 from blurgate.scanning.stream import scan
 
 
-def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(sharp_folder, model, tmp_path):
+def test_verdicts_keep_the_order_of_the_photos_and_bad_files_do_not_stop_the_scan(sharp_folder, model, tmp_path):
     folder = tmp_path / "mixed"
     shutil.copytree(sharp_folder, folder)
     (folder / "astronaut_0_9.jpg").write_text("hello")
@@ -25,12 +25,12 @@ def test_verdicts_come_in_the_order_of_the_photos_and_a_bad_file_stops_nothing(s
     assert sum(verdict.decision in ("sharp", "blurred") for verdict in verdicts) == 48
 
 
-def test_verdicts_are_the_models_own(sharp_folder, model):
+def test_verdicts_equal_those_of_predict(sharp_folder, model):
     path = min(sharp_folder.iterdir())
     assert list(scan([path], model=model)) == [model.predict(path)]
 
 
-def test_what_shows_nothing_is_undecided(model, tmp_path):
+def test_photos_without_texture_are_undecided(model, tmp_path):
     Image.new("L", (200, 200), 0).save(tmp_path / "black.png")
     Image.new("L", (200, 200), 255).save(tmp_path / "white.jpg")
     for verdict in scan([tmp_path], model=model):
@@ -38,7 +38,7 @@ def test_what_shows_nothing_is_undecided(model, tmp_path):
         assert verdict.reason.startswith("too little texture")
 
 
-def test_a_large_photo_keeps_its_size_in_the_verdict(model, photographs, tmp_path):
+def test_the_verdict_of_a_large_photo_has_its_own_size(model, photographs, tmp_path):
     large = Image.fromarray(photographs["coffee"]).resize((2400, 1600))
     large.save(tmp_path / "large.png")
     large.save(tmp_path / "large.jpg", quality=95)
@@ -49,15 +49,15 @@ def test_a_large_photo_keeps_its_size_in_the_verdict(model, photographs, tmp_pat
     assert png.probability == pytest.approx(small.probability, abs=0.02)
 
 
-def test_the_model_that_ships_is_taken_where_none_is_named(sharp_folder):
+def test_the_shipped_model_is_the_default(sharp_folder):
     path = min(sharp_folder.iterdir())
     assert list(scan([path])) == [load_model().predict(path)]
 
 
-def test_a_path_that_does_not_exist_is_the_callers_business(model, tmp_path):
+def test_missing_paths_and_empty_folders_are_refused(model, tmp_path):
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         list(scan([tmp_path / "nowhere"], model=model))
-    with pytest.raises(PhotoError, match="photos were needed, but the folders given have none in them: check the path"):
+    with pytest.raises(PhotoError, match="found no photos in the given folders: check the path"):
         list(scan([tmp_path], model=model))
 
 
@@ -67,7 +67,7 @@ def test_every_engine_gives_the_same_verdicts(sharp_folder):
     assert [verdict.decision for verdict in by_compiled] == [verdict.decision for verdict in by_numpy]
     for one, other in zip(by_compiled, by_numpy, strict=True):
         assert one.path == other.path
-        assert one.probability == pytest.approx(other.probability, abs=0.02)  # a split may fall between two roundings
+        assert one.probability == pytest.approx(other.probability, abs=0.02)  # rounding may cross a split of a tree
 
 
 def test_a_scan_on_torch_gives_the_same_verdicts(sharp_folder, tmp_path, monkeypatch):
@@ -83,16 +83,16 @@ def test_a_scan_on_torch_gives_the_same_verdicts(sharp_folder, tmp_path, monkeyp
     ]
 
 
-def test_engines_and_devices_that_are_none(sharp_folder, model):
+def test_unknown_engines_and_devices_are_refused(sharp_folder, model):
     with pytest.raises(ValueError, match="engine must be one of auto, numpy, compiled, got 'fast'"):
         scan([sharp_folder], model=model, engine="fast")
     with pytest.raises(ValueError, match="device must be one of cpu, cuda, got 'tpu'"):
         scan([sharp_folder], model=model, device="tpu")
-    with pytest.raises(ValueError, match="the engine compiled is for the CPU, but the device cuda was asked for"):
+    with pytest.raises(ValueError, match="the engine compiled runs only on the CPU, got the device cuda"):
         scan([sharp_folder], model=model, device="cuda", engine="compiled")
 
 
-def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
+def test_photos_are_read_lazily(sharp_folder, model, monkeypatch):
     opened = []
     measure = type(model).measure
     monkeypatch.setattr(
@@ -104,7 +104,7 @@ def test_photos_are_taken_as_they_are_needed(sharp_folder, model, monkeypatch):
     assert len(list(verdicts)) == len(opened) - 1
 
 
-def test_one_path_needs_no_list(sharp_folder, model):
+def test_a_single_path_needs_no_list(sharp_folder, model):
     path = min(sharp_folder.iterdir())
     assert list(scan(path, model=model)) == list(scan(str(path), model=model)) == list(scan([path], model=model))
 
@@ -134,14 +134,14 @@ def test_the_rows_of_a_table_have_one_verdict_each(sharp_folder, model, tmp_path
     by_bytes = list(scan(frame, model=model))
     assert by_bytes[0].probability == verdicts[0].probability
     assert by_bytes[1].error == "the picture cannot be read as a picture: it is no picture in a known format"
-    with pytest.raises(ValueError, match="a column of photos was needed, but the table has a, b: name one"):
+    with pytest.raises(ValueError, match="expected a column of photos, but the table has a, b: name one"):
         scan(pandas.DataFrame({"a": [1], "b": [2]}), model=model)
-    with pytest.raises(ValueError, match="a column named c was needed, but the table has a: name one"):
+    with pytest.raises(ValueError, match="expected a column named c, but the table has a: name one"):
         scan(pandas.DataFrame({"a": [1]}), column="c", model=model)
 
 
-def test_rows_that_are_handed_out_one_by_one_are_read_so(sharp_folder, model):
-    class Rows:  # as a Hugging Face dataset
+def test_datasets_of_rows_are_read_row_by_row(sharp_folder, model):
+    class Rows:  # like a Hugging Face dataset
         column_names, features = ("label", "image"), {}
 
         def __len__(self):
@@ -183,7 +183,7 @@ def test_a_review_leaves_the_middle_undecided(sharp_folder, model):
             scan(sharp_folder, model=model, review=wrong)
 
 
-def test_an_ended_scan_goes_on_where_it_was(sharp_folder, model, tmp_path, monkeypatch):
+def test_an_interrupted_scan_resumes(sharp_folder, model, tmp_path, monkeypatch):
     folder = tmp_path / "photos"
     shutil.copytree(sharp_folder, folder)
     (folder / "torn.jpg").write_bytes(b"torn")
@@ -201,7 +201,7 @@ def test_an_ended_scan_goes_on_where_it_was(sharp_folder, model, tmp_path, monke
     opened.clear()
     again = list(scan(folder, model=model, resume=tmp_path / "r", threshold=0.0))
     assert again[0].decision == "blurred"
-    assert opened == [str(folder / "torn.jpg")]  # what failed is tried again
+    assert opened == [str(folder / "torn.jpg")]  # photos with an error are tried again
     opened.clear()
     changed = sorted(folder.iterdir())[0]
     changed.write_bytes(sorted(folder.iterdir())[1].read_bytes())
@@ -214,12 +214,12 @@ def test_an_ended_scan_goes_on_where_it_was(sharp_folder, model, tmp_path, monke
 
 
 @pytest.mark.parametrize("nothing", [None, {"path": []}])
-def test_what_holds_no_photos_is_refused(nothing):
+def test_objects_without_photos_are_refused(nothing):
     with pytest.raises(TypeError, match=f"photos must be paths, photos or a table, got {type(nothing).__name__}"):
         scan(nothing)
 
 
-def test_a_photo_that_vanishes_is_a_row(sharp_folder, model, tmp_path):
+def test_a_photo_deleted_during_the_scan_gets_an_error(sharp_folder, model, tmp_path):
     folder = tmp_path / "photos"
     shutil.copytree(sharp_folder, folder)
     verdicts = scan(folder, model=model, jobs=1)

@@ -1,4 +1,4 @@
-"""A model's card: what it needs, how it is calibrated, what it was trained on, how it did, and where it fails."""
+"""A model's card: its inputs, calibration, threshold, training data, results and limits."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ FILE_FORMAT = 1
 
 @dataclass(frozen=True)
 class Card:
-    """What a model knows of itself.
+    """What a model file records of the model.
 
     Parameters
     ----------
     feature_set : str
-        As `blurgate.judging.inputs.find_inputs` takes it.
+        Name of the model's inputs, see `blurgate.judging.inputs.find_inputs`.
     columns : tuple of str
-        The feature columns it was trained on.
+        Names of the input columns that it was trained on.
     slope, intercept : float
-        Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, the margin being the sum of
-        the trees' answers; a booster named ``own`` adds its margin to that.
+        Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, where the margin is the
+        output of the booster ``blurred``. The margin of a booster ``own`` is added to these log-odds.
     net_slope : float
-        By so much the net's log-odds are added, where there is a net.
+        Factor of the net's log-odds, which are added as well if there is a net.
     threshold : float
-        A photo is blurred from this probability on.
+        A photo is blurred from this probability on, 0 to 1.
     base_rate : float
-        Share of blurred photos that the probabilities assume.
+        Share of blurred photos that the probabilities assume, 0 to 1.
     kinds : tuple of str
-        Classes of the kind booster; empty if there is none.
+        Classes of the booster ``kind``; empty if there is none.
     parameters : mapping
-        Of the trees.
+        Hyperparameters of the trees.
     trained_on : mapping
-        Sources and counts.
+        Sources and counts of the training data.
     results : mapping
-        How it did on what it had not seen.
+        Figures on data left out of training.
     at_threshold : mapping
-        What the threshold costs: ``false_alarm_rate``, ``miss_rate``, and what they were ``measured_on``.
+        What the threshold costs: ``false_alarm_rate``, ``miss_rate``, and the data they were ``measured_on``.
     calibrated_on : mapping
-        The user's photos that `calibrate` was given; empty for a model as it was trained.
+        The user's photos that were given to `calibrate`; empty for a model that was only trained.
     terms : mapping
-        Under what terms the photos were to be had that it was trained on.
+        Terms of use of the training photos, by source.
     limits : tuple of str
-        Where it is known to fail.
+        Where the model is known to fail.
     with_trees : mapping
-        Of a net that ships: what of this card is another where the trees that ship judge beside it, and which ``trees``
-        these are, by their fingerprint.
+        For a shipped net: the entries of this card that change when the shipped trees judge together with the net, and
+        under ``trees`` the fingerprint of these trees.
     made_by : str
         Name and version of the program.
     """
@@ -76,14 +76,14 @@ class Card:
 
 
 def read_card(content: Any, path: Path) -> Card:
-    """Check and read the JSON of a card.
+    """Read and check a card.
 
     Parameters
     ----------
     content : object
-        As `json.loads` gives it; it may be anything.
+        Any JSON value, as `json.loads` returns it.
     path : Path
-        Of the model file, for messages.
+        The model file, for error messages.
 
     Returns
     -------
@@ -92,31 +92,48 @@ def read_card(content: Any, path: Path) -> Card:
     Raises
     ------
     ModelFileError
-        If it is no card of this format, damaged, or needs feature columns that this version does not make.
+        If the content is not a card of this format, is damaged, or needs feature columns that this version does not
+        compute.
     """
     if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
-        raise ModelFileError(f"{path} is no model of format {FILE_FORMAT}: train it anew with this version of blurgate")
+        raise ModelFileError(
+            f"{path} is not a model of format {FILE_FORMAT}: train it again with this version of blurgate"
+        )
     try:
         listed = {name: tuple(content[name]) for name in ("columns", "kinds", "limits") if name in content}
         card = Card(**{**content, **listed})
-        numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate]
     except (TypeError, KeyError, ValueError) as error:
-        raise ModelFileError(f"{path} has a damaged card ({error}): train or copy it anew") from error
+        raise ModelFileError(f"{path} has a damaged card ({error}): train it or copy it again") from error
+    _check_values(card, path)
+    _check_columns(card, path)
+    return card
+
+
+def _check_values(card: Card, path: Path) -> None:
+    numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate]
     names = (card.feature_set, *card.columns, *card.kinds, *card.limits)
-    if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers) or not all(
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers) or not all(
         isinstance(name, str) for name in names
     ):
-        raise ModelFileError(f"{path} has a damaged card (a number or a name is none): train or copy it anew")
-    if not 0 <= card.threshold <= 1:
-        raise ModelFileError(f"{path} has a damaged card (its threshold is no probability): train or copy it anew")
-    try:
-        made = find_inputs(card.feature_set).columns
-    except ValueError:
-        made = ()
-    if made != card.columns:
-        missing = [name for name in card.columns if name not in made]
         raise ModelFileError(
-            f"{path} needs the feature set {card.feature_set}, which this version of blurgate does not make as it was "
-            f"(missing: {', '.join(missing) or 'none, but the order differs'}): train it anew"
+            f"{path} has a damaged card (a number is not finite, or a value has the wrong type): "
+            "train it or copy it again"
         )
-    return card
+    if not 0 <= card.threshold <= 1:
+        raise ModelFileError(
+            f"{path} has a damaged card (its threshold must be between 0 and 1, got {card.threshold}): "
+            "train it or copy it again"
+        )
+
+
+def _check_columns(card: Card, path: Path) -> None:
+    try:
+        computed = find_inputs(card.feature_set).columns
+    except ValueError:
+        computed = ()
+    if computed != card.columns:
+        missing = [name for name in card.columns if name not in computed]
+        raise ModelFileError(
+            f"{path} needs the feature set {card.feature_set} in a form that this version of blurgate does not compute "
+            f"(missing: {', '.join(missing) or 'none, but the order differs'}): train it again"
+        )

@@ -1,6 +1,6 @@
-"""What a model reads of a photo: one row, the measured features and then the outputs of a net, if it has one.
+"""The row that a model reads of a photo: its measured features, then the outputs of the model's net, if it has one.
 
-The row is named by its feature set and, after a plus, its net: ``block99`` or ``block99+net-1a2b3c4d``.
+A row's columns are named by the feature set and, after a plus, the net: ``block99`` or ``block99+net-1a2b3c4d``.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Inputs:
     Parameters
     ----------
     feature_set : str
-        Of the measured features: a name out of `blurgate.measuring.features.FEATURE_SETS`.
+        The measured features: a key of `blurgate.measuring.features.FEATURE_SETS`.
     net : str
-        Name of the net whose outputs follow them, such as ``net-1a2b3c4d``; empty for none.
+        Name of the net whose outputs follow them, such as ``net-1a2b3c4d``; empty if there is none.
     """
 
     feature_set: str
@@ -37,7 +37,7 @@ class Inputs:
 
     @property
     def measured(self) -> FeatureSet:
-        """The measured features."""
+        """The feature set that is measured."""
         return find_feature_set(self.feature_set)
 
     @cached_property
@@ -47,11 +47,11 @@ class Inputs:
 
     @property
     def texture_only(self) -> bool:
-        """True if the set measures nothing but texture: a net supplies the judgement."""
+        """True if the set only checks for texture; a net supplies the judgement."""
         return len(self.measured.columns) == 1
 
     def has_texture(self, rows: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Tell which photos show enough to judge.
+        """Check which photos have enough texture to be judged.
 
         Parameters
         ----------
@@ -63,30 +63,30 @@ class Inputs:
         """
         return has_texture(rows, self.feature_set)
 
-    def net_output(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float64]:
-        """Take an output of the net from rows.
+    def net_output(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        """Select an output of the net.
 
         Parameters
         ----------
         rows : ndarray of shape (n_photos, n_columns), float32
         output : str
-            A name out of `NET_OUTPUTS`.
+            One of `NET_OUTPUTS`.
 
         Returns
         -------
-        ndarray of shape (n_photos,), float64
+        ndarray of shape (n_photos,), float32
         """
-        return rows[:, NET_OUTPUTS.index(output) - len(NET_OUTPUTS)].astype(np.float64)
+        return rows[:, NET_OUTPUTS.index(output) - len(NET_OUTPUTS)]
 
 
 @lru_cache
 def find_inputs(name: str) -> Inputs:
-    """Look up the columns by their name.
+    """Look up inputs by their name.
 
     Raises
     ------
     ValueError
-        If there is no such feature set.
+        If the feature set is unknown.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def find_inputs(name: str) -> Inputs:
 
 
 def find_net_name(columns: Iterable[str]) -> str:
-    """Find the net whose outputs are among some columns; empty if there is none.
+    """Find the name of the net whose outputs are among the columns; empty if there is none.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Gray -> a net's answers; ONNX Runtime runs the net."""
+"""Gray -> outputs of a net, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from blurgate.errors import needs_extra
 from blurgate.measuring.blocks import BLOCK
 from blurgate.photos.images import Gray
 
-FIELD = 192  # pixels: the side of the pictures that nets are trained on
-MOST_PIXELS = 2**20  # of a photo that is looked at: memory is bounded whatever its shape
+TRAINED_SIDE = 192  # pixels; side of the pictures that nets are trained on
+MAX_PIXELS = 2**20  # that a net reads of one photo: bounds the memory, whatever the photo's shape
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Net:
     Parameters
     ----------
     onnx : bytes
-        The file. Input: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of 8. Outputs:
-        ``answers`` of shape (1, 2), see `blurgate.judging.inputs.NET_OUTPUTS`, and ``map`` of shape (1, rows, columns),
-        the log-odds of blurred place by place.
+        Content of the ONNX file. Input: ``gray`` of shape (1, 1, height, width), 0 to 255, float32, sides multiples of
+        8. Outputs: ``answers`` of shape (1, 2), see `blurgate.judging.inputs.NET_OUTPUTS`, and ``map`` of shape
+        (1, rows, columns), the log-odds of blurred at each place of a coarse grid.
 
     References
     ----------
@@ -38,14 +38,14 @@ class Net:
 
     @cached_property
     def name(self) -> str:
-        """Tell this net from others: ``net-`` and eight digits of its bytes' SHA-256."""
+        """Identifies the net: ``net-`` and the first eight hex digits of its file's SHA-256."""
         return f"net-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
 
     def predict(self, gray: Gray) -> NDArray[np.float32]:
-        """Look at a photo.
+        """Predict the log-odds of blurred and the strength of a photo.
 
-        A photo with a side shorter than `FIELD` is continued by its mirror image; of one with more than `MOST_PIXELS`
-        the middle is looked at.
+        A side shorter than `TRAINED_SIDE` is extended by its mirror image. A photo of more than `MAX_PIXELS` is cropped
+        to its middle.
 
         Parameters
         ----------
@@ -54,7 +54,7 @@ class Net:
         Returns
         -------
         ndarray of shape (2,), float32
-            `blurgate.judging.inputs.NET_OUTPUTS`.
+            In the order of `blurgate.judging.inputs.NET_OUTPUTS`.
 
         Raises
         ------
@@ -66,16 +66,24 @@ class Net:
         return np.asarray(self._run("answers", gray)[0], dtype=np.float32)
 
     def predict_map(self, gray: Gray) -> NDArray[np.float32]:
-        """Say the log-odds of blurred for every place of a photo: -> (rows, columns); see `predict`."""
+        """Predict the log-odds of blurred at each place of a coarse grid, of shape (rows, columns); see `predict`."""
         return np.asarray(self._run("map", gray)[0], dtype=np.float32)
 
     def check(self) -> None:
-        """Raise the errors of `predict` that are the net's."""
-        if not np.isfinite(self.predict(np.zeros((FIELD, FIELD), np.uint8))).all():
-            raise ValueError("the net answers what is no number")
+        """Run the net once, to see that it works.
+
+        Raises
+        ------
+        MissingExtraError
+            If ONNX Runtime is not installed.
+        ValueError
+            If the net cannot run or returns non-finite numbers.
+        """
+        if not np.isfinite(self.predict(np.zeros((TRAINED_SIDE, TRAINED_SIDE), np.uint8))).all():
+            raise ValueError("the net returns non-finite numbers")
 
     def __reduce__(self) -> tuple[type[Net], tuple[bytes]]:
-        """Leave out what runs it, which cannot be pickled and is made anew."""
+        """Pickle only the file: an ONNX Runtime session cannot be pickled, and is created again when needed."""
         return type(self), (self.onnx,)
 
     def _run(self, output: str, gray: Gray) -> Any:
@@ -85,29 +93,29 @@ class Net:
 
     @cached_property
     def _session(self) -> Any:
-        with needs_extra("net", "Judging by a net"):
+        with needs_extra("net", "Judging with a net"):
             import onnxruntime
 
         onnxruntime.set_default_logger_severity(4)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # the photos are what runs side by side
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
         try:
             return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its errors have no common class
+        except Exception as error:  # ONNX Runtime's errors have no common class
             raise ValueError(f"the net cannot be read: {str(error).splitlines()[0]}") from error
 
 
 def _fit(gray: Gray) -> NDArray[np.float32]:
-    """Mirror what is too small, cut what is too long, drop what is no whole block."""
-    missing = [max(0, FIELD - side) for side in gray.shape]
+    """Extend short sides by their mirror image, crop large photos, and drop incomplete blocks."""
+    missing = [max(0, TRAINED_SIDE - side) for side in gray.shape]
     if any(missing):
-        gray = np.pad(gray, [(0, more) for more in missing], mode="symmetric")
-    longest = max(FIELD, MOST_PIXELS // min(gray.shape)) if gray.size > MOST_PIXELS else max(gray.shape)
+        gray = np.pad(gray, [(0, count) for count in missing], mode="symmetric")
+    longest = max(TRAINED_SIDE, MAX_PIXELS // min(gray.shape)) if gray.size > MAX_PIXELS else max(gray.shape)
     (top, height), (left, width) = (_middle(side, longest) for side in gray.shape)
     return gray[top : top + height, left : left + width].astype(np.float32)
 
 
 def _middle(side: int, longest: int) -> tuple[int, int]:
-    """Say where the middle of a side begins, and how long it is in whole blocks."""
+    """Find the part of a side to keep: -> its start, and its length in pixels, a multiple of the block size."""
     length = min(side, longest) // BLOCK * BLOCK
     return (side - length) // 2 if side > longest else 0, length

@@ -1,4 +1,4 @@
-"""Evidence -> verdict: what a model finds in a photo, and the decision that follows from it at a threshold."""
+"""Evidence -> verdict: what a model finds in a photo, and the decision at a threshold."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is shar
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of a photo before a decision; no threshold has touched it.
+    """What a model finds in a photo, before any threshold.
 
     Parameters
     ----------
     path : str
-        As it was given; empty for a photo that has none.
+        As given; empty for a photo in memory.
     probability : float or None
-        Calibrated P(blurred), 0 to 1; None where the photo shows nothing to judge by.
+        Calibrated P(blurred), 0 to 1; None if the photo shows nothing to judge by.
     kind : str
-        ``defocus``, ``motion`` or ``gaussian``, should it be blurred; empty if the model knows no kinds.
+        The most probable kind if the photo is blurred: ``defocus``, ``motion`` or ``gaussian``; empty if the model
+        predicts no kinds.
     strength_px : float or None
-        Second-moment radius of the blur in pixels at the analysed size; None if the model knows no strengths.
+        Second-moment radius of the blur in pixels at the analysed size; None if the model predicts none.
     reason : str
         Why there is no probability; empty if there is one.
     width, height : int or None
-        Of the photo itself, in pixels; None if it could not be read.
+        Size of the photo itself, in pixels; None if it could not be read.
     error : str
-        What kept the photo from being read.
+        Why the photo could not be read; empty if it could.
     """
 
     path: str = ""
@@ -45,26 +46,26 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision on one photo, and what it rests on.
+    """The decision on one photo and the evidence for it, or the error that kept it from being read.
 
     Parameters
     ----------
     path : str
-        As it was given; empty for a photo that has none.
+        As given; empty for a photo in memory.
     decision : {'sharp', 'blurred', 'undecided', ''}
         Empty if the photo could not be read.
     probability : float or None
-        Calibrated P(blurred), 0 to 1; None where the photo shows nothing to judge by.
+        Calibrated P(blurred), 0 to 1; None if the photo shows nothing to judge by.
     kind : str
-        ``defocus``, ``motion`` or ``gaussian`` where the decision is blurred and the model knows kinds; else empty.
+        ``defocus``, ``motion`` or ``gaussian`` if the decision is blurred and the model predicts kinds; else empty.
     strength_px : float or None
-        Second-moment radius of the blur in pixels at the analysed size; None if the model knows no strengths.
+        Second-moment radius of the blur in pixels at the analysed size; None if the model predicts none.
     reason : str
-        Why it is undecided.
+        Why the photo is undecided; empty if it is not.
     width, height : int or None
-        Of the photo itself, in pixels; None if it could not be read.
+        Size of the photo itself, in pixels; None if it could not be read.
     error : str
-        What kept the photo from being read.
+        Why the photo could not be read; empty if it could.
     """
 
     path: str = ""
@@ -79,16 +80,16 @@ class Verdict:
 
 
 def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
-    """Decide at a threshold; the same evidence can be decided again at another.
+    """Decide at a threshold; the same evidence can be decided again at another threshold.
 
     Parameters
     ----------
     evidence : Evidence
     threshold : float
-        Blurred from this probability on, 0 to 1.
+        The photo is blurred from this probability on, 0 to 1.
     review : (float, float), optional
-        Two probabilities that replace `threshold`: sharp below the first, blurred from the second on, undecided
-        between them.
+        Two probabilities, 0 to 1, that replace `threshold`: sharp below the first, blurred from the second on,
+        undecided between them.
 
     Returns
     -------
@@ -116,11 +117,12 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
 
 
 def worst_first(verdict: Verdict) -> tuple[bool, bool, float]:
-    """Key that sorts verdicts: the most probably blurred first, then those without a probability, then errors."""
+    """Sort key for verdicts: the most probably blurred first, then those without a probability, then errors."""
     return bool(verdict.error), verdict.probability is None, -(verdict.probability or 0.0)
 
 
 def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
+    """Find the decision, and the reason if it is undecided."""
     if evidence.error:
         return "", evidence.reason
     if evidence.probability is None:

@@ -1,4 +1,4 @@
-"""Feature table -> gradient-boosted trees, fitted by XGBoost, and what they predict of rows left out."""
+"""Feature table -> gradient-boosted trees, fitted by XGBoost, and their predictions of rows left out."""
 
 from __future__ import annotations
 
@@ -21,77 +21,82 @@ with needs_extra("train", "Training or evaluating"):
     import xgboost
     from sklearn.metrics import roc_auc_score
 
-EXPLAINED = 1000  # photos, about, that SHAP values are taken of
-MIN_ROWS = 30  # blurred photos of known kind, or of known strength, that a booster for it needs
+EXPLAINED = 1000  # approximate number of photos that SHAP values are computed for
+MIN_ROWS = 30  # blurred photos of known kind or strength that the booster for it needs
 
 
 def fit_boosters(
     table: FeatureTable, folds: Sequence[Split], parameters: Mapping[str, Any], *, seed: int
 ) -> tuple[dict[str, bytes], tuple[str, ...], Predictions]:
-    """Fit the trees on all rows, and trees for kind and strength where enough photos tell theirs.
+    """Fit the final boosters to all rows: always ``blurred``; ``kind`` and ``strength`` if enough photos have them.
 
-    Kinds are left out where the folds show that the features hardly tell them apart.
+    There is no booster for the kind if predictions of rows left out show that the features hardly distinguish kinds.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    folds : sequence of Split
+        Rows of the table.
+    parameters : mapping of str to object
+        XGBoost parameters of the trees, including ``n_estimators``.
+    seed : int
+        Seeds the trees.
 
     Returns
     -------
     boosters : dict of str to bytes
         XGBoost's UBJSON.
     kinds : tuple of str
-        Classes of the kind booster.
+        Classes of the kind booster; empty if there is none.
     left_out : Predictions
-        Kind and strength of each row by trees that have not seen its fold; empty or NaN if it is in no fold's test.
-        Its probabilities are NaN.
+        Kind and strength of each row, predicted by trees that have not seen its fold; empty or NaN for rows that no
+        fold tests on, None without a booster. Probabilities are NaN.
     """
-    labels, features, weights = table.labels, table.features, table.weights
-    boosters = {BLURRED: _fit_trees(features, labels, parameters, seed, weights)}
+    boosters = {BLURRED: _fit_trees(table.features, table.labels, parameters, seed, table.weights)}
     left_out = Predictions(np.full(len(table), np.nan))
-    families, strengths = table.families, table.strengths
-    kinds = tuple(sorted(set(families[labels == 1]) - {""}))
-    classes = np.asarray([kinds.index(family) if family in kinds else -1 for family in families])
-    classes[labels == 0] = -1
-    settings = {**parameters, "objective": "multi:softprob", "num_class": len(kinds)}
-    if len(kinds) > 1:
-        votes = _predict_folds(features, classes, classes >= 0, folds, settings=settings, seed=seed)
-        told = np.asarray([kinds[vote] if known else "" for vote, known in zip(*_vote(votes), strict=True)])
-        if _tells_kinds_apart(told, families, classes >= 0):
-            boosters[KIND] = _fit_trees(features[classes >= 0], classes[classes >= 0], settings, seed)
-            left_out = replace(left_out, kind=told)
-    rows = np.isfinite(strengths)
-    if (rows & (labels == 1)).sum() >= MIN_ROWS:
-        target = np.log2(np.where(rows, strengths, 0) + STRENGTH_OFFSET)
-        settings = {**parameters, "objective": "reg:squarederror"}
-        boosters[STRENGTH] = _fit_trees(features[rows], target[rows], settings, seed)
-        answer = _predict_folds(features, target, rows, folds, settings=settings, seed=seed)
-        left_out = replace(left_out, strength_px=to_strength(answer[:, 0]))
-    return boosters, kinds if KIND in boosters else (), left_out
+    kinds: tuple[str, ...] = ()
+    if kind_fit := _fit_kind(table, folds, parameters, seed):
+        boosters[KIND], kinds, predicted_kinds = kind_fit
+        left_out = replace(left_out, kind=predicted_kinds)
+    if strength_fit := _fit_strength(table, folds, parameters, seed):
+        boosters[STRENGTH], predicted_strengths = strength_fit
+        left_out = replace(left_out, strength_px=predicted_strengths)
+    return boosters, kinds, left_out
 
 
 def predict_left_out(
     table: FeatureTable, folds: Sequence[Split], parameters: Mapping[str, Any], *, seed: int, jobs: int | None = None
 ) -> Floats:
-    """Predict each row's margin with trees that have not seen its scene or source.
+    """Predict each row's margin by trees that have not seen its scene or source.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled.
     folds : sequence of Split
-    parameters : dict
-        Of the trees, ``n_estimators`` among them.
+        Rows of the table.
+    parameters : mapping of str to object
+        XGBoost parameters of the trees, including ``n_estimators``.
     seed : int
-        Of the trees.
+        Seeds the trees.
     jobs : int, optional
-        Folds at work at the same time; by default one for each core.
+        Folds fitted at the same time, at least 1; by default one per core.
 
     Returns
     -------
     ndarray of shape (n_photos,), float64
-        NaN for a row that is in no fold's test.
+        NaN for rows that no fold tests on.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is below 1.
     """
     margins = np.full(len(table), np.nan)
     data = [prepare_fold(table, fold) for fold in folds]
-    for fold, found in zip(folds, fit_folds(data, parameters, seed=seed, jobs=jobs), strict=True):
-        margins[fold.test] = found
+    for fold, predicted in zip(folds, fit_folds(data, parameters, seed=seed, jobs=jobs), strict=True):
+        margins[fold.test] = predicted
     return margins
 
 
@@ -103,44 +108,72 @@ def rank_within_sources(
     seed: int,
     jobs: int | None = None,
 ) -> dict[str, float | None]:
-    """Rank each source by trees of the same source's other scenes: what leaving it out is to be compared with.
+    """Measure how well trees trained on a source's other scenes rank it: the reference for leaving the source out.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled.
     within : mapping of str to sequence of Split
-        Folds of each source; see `blurgate.learning.splits.cut_folds_within_sources`.
-    parameters : mapping
-        Of the trees, ``n_estimators`` among them.
+        Source -> its folds, as rows of the table; see `blurgate.learning.splits.cut_folds_within_sources`.
+    parameters : mapping of str to object
+        XGBoost parameters of the trees, including ``n_estimators``.
     seed : int
-        Of the trees.
+        Seeds the trees.
     jobs : int, optional
-        Folds at work at the same time; by default one for each core.
+        Folds fitted at the same time, at least 1; by default one per core.
 
     Returns
     -------
     dict of str to float or None
-        ROC AUC by source; None for a source without folds.
+        Source -> ROC AUC, 0 to 1; None for a source without folds.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is below 1.
     """
-    found: dict[str, float | None] = {}
+    aucs: dict[str, float | None] = {}
     for source, folds in within.items():
         margins = predict_left_out(table, folds, parameters, seed=seed, jobs=jobs)
         rows = np.isfinite(margins)
-        found[source] = float(roc_auc_score(table.labels[rows], margins[rows])) if folds else None
-    return found
+        aucs[source] = float(roc_auc_score(table.labels[rows], margins[rows])) if folds else None
+    return aucs
 
 
 def tree_settings(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Say to XGBoost what is fixed and what was found; ``objective`` can be overridden."""
-    # one thread: sums in one order, so the same trees on every machine; the folds are what runs side by side
+    """Combine blurgate's fixed XGBoost settings with parameters found by a search.
+
+    Parameters
+    ----------
+    parameters : mapping of str to object
+        XGBoost parameters; they override the fixed ones, such as ``objective``.
+    seed : int
+        Seeds the trees.
+
+    Returns
+    -------
+    dict of str to object
+        As `xgboost.train` takes it: without ``n_estimators``.
+    """
+    # one thread adds in one order, which gives the same trees on every machine; folds run in parallel instead
     fixed = {"tree_method": "hist", "objective": "binary:logistic", "nthread": 1, "seed": seed}
     return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
 
 
 @dataclass(frozen=True)
 class FoldData:
-    """What the trees of a fold learn from and are tested on, as XGBoost takes it; the labels are the test's."""
+    """The data of a fold in XGBoost's own format.
+
+    Parameters
+    ----------
+    training : xgboost.QuantileDMatrix
+        Features, labels and weights.
+    test : xgboost.DMatrix
+        Features only.
+    labels : ndarray of shape (n_test,), int8
+        True classes of the test rows.
+    """
 
     training: Any
     test: Any
@@ -148,13 +181,14 @@ class FoldData:
 
 
 def prepare_fold(table: FeatureTable, fold: Split) -> FoldData:
-    """Prepare a fold once, for many fits.
+    """Convert a fold to XGBoost's format once, for many fits.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled.
     fold : Split
+        Rows of the table.
 
     Returns
     -------
@@ -171,21 +205,27 @@ def prepare_fold(table: FeatureTable, fold: Split) -> FoldData:
 def fit_folds(
     data: Sequence[FoldData], parameters: Mapping[str, Any], *, seed: int, jobs: int | None = None
 ) -> Iterator[Floats]:
-    """Fit trees to each fold and predict the margins of its test, side by side and in order.
+    """Fit trees to each fold and predict the margins of its test rows, in parallel.
 
     Parameters
     ----------
     data : sequence of FoldData
-    parameters : dict
-        Of the trees, ``n_estimators`` among them.
+    parameters : mapping of str to object
+        XGBoost parameters of the trees, including ``n_estimators``.
     seed : int
-        Of the trees.
+        Seeds the trees.
     jobs : int, optional
-        Folds at work at the same time; by default one for each core.
+        Folds fitted at the same time, at least 1; by default one per core.
 
     Yields
     ------
     ndarray of shape (n_test,), float64
+        Margins of each fold, in the order of `data`.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is below 1.
     """
 
     def fit(fold: FoldData) -> Floats:
@@ -196,25 +236,86 @@ def fit_folds(
 
 
 def explain_trees(model: BlurModel, table: FeatureTable) -> list[ColumnUse]:
-    """Tell what the trees use: for each column its gain and its mean absolute SHAP value on a table.
+    """Measure how much the trees for ``blurred`` use each column: its gain and its mean absolute SHAP value.
 
-    Gain is the mean improvement of the splits on it, SHAP its share of the margin, both as XGBoost gives them; the
-    columns with the largest SHAP come first.
+    Gain is the mean improvement of the loss over the splits on the column; a SHAP value is the column's contribution to
+    the margin of one photo. XGBoost computes both.
+
+    Parameters
+    ----------
+    model : BlurModel
+        With trees.
+    table : FeatureTable
+        With the model's feature set. About 1,000 of its photos, evenly spaced, are used for SHAP.
+
+    Returns
+    -------
+    list of ColumnUse
+        One entry for each column, the largest SHAP value first.
 
     References
     ----------
     .. [1] S. M. Lundberg et al., "From local explanations to global understanding with explainable AI for trees",
            Nature Machine Intelligence 2 (2020) 56-67. :doi:`10.1038/s42256-019-0138-9`
     """
-    some = table.features[:: max(1, len(table) // EXPLAINED)]  # it takes minutes on ten thousand
+    sample = table.features[:: max(1, len(table) // EXPLAINED)]  # ten thousand photos take minutes
     booster = xgboost.Booster(model_file=bytearray(model.boosters[BLURRED]))
     gains = booster.get_score(importance_type="gain")
-    shares = np.abs(booster.predict(xgboost.DMatrix(some), pred_contribs=True)[:, :-1]).mean(axis=0)
-    rows: list[ColumnUse] = [
+    shares = np.abs(booster.predict(xgboost.DMatrix(sample), pred_contribs=True)[:, :-1]).mean(axis=0)
+    uses: list[ColumnUse] = [
         {"column": column, "gain": float(gains.get(f"f{index}", 0.0)), "mean_abs_shap": float(shares[index])}
         for index, column in enumerate(table.columns)
     ]
-    return sorted(rows, key=lambda row: -row["mean_abs_shap"])
+    return sorted(uses, key=lambda use: -use["mean_abs_shap"])
+
+
+def _fit_kind(
+    table: FeatureTable, folds: Sequence[Split], parameters: Mapping[str, Any], seed: int
+) -> tuple[bytes, tuple[str, ...], NDArray[np.str_]] | None:
+    """Fit trees for the kind of blurred photos; None with fewer than two kinds or if the features do not suffice.
+
+    Returns
+    -------
+    booster : bytes
+    kinds : tuple of str
+        Its classes.
+    left_out : ndarray of shape (n_photos,), str
+        Kinds predicted by trees that have not seen a row's fold; empty where there are none.
+    """
+    labels, features, families = table.labels, table.features, table.families
+    kinds = tuple(sorted(set(families[labels == 1]) - {""}))
+    if len(kinds) < 2:
+        return None
+    classes = np.asarray([kinds.index(family) if family in kinds else -1 for family in families])
+    classes[labels == 0] = -1
+    known = classes >= 0
+    settings = {**parameters, "objective": "multi:softprob", "num_class": len(kinds)}
+    margins = _predict_folds(features, classes, known, folds, settings=settings, seed=seed)
+    predicted = np.asarray([kinds[row.argmax()] if np.isfinite(row).all() else "" for row in margins])
+    if not _distinguishes_kinds(predicted, families, known):
+        return None
+    return _fit_trees(features[known], classes[known], settings, seed), kinds, predicted
+
+
+def _fit_strength(
+    table: FeatureTable, folds: Sequence[Split], parameters: Mapping[str, Any], seed: int
+) -> tuple[bytes, Floats] | None:
+    """Fit trees for the strength of blur; None if too few blurred photos have a known one.
+
+    Returns
+    -------
+    booster : bytes
+    left_out : ndarray of shape (n_photos,), float64
+        Strengths in pixels, predicted by trees that have not seen a row's fold; NaN where there are none.
+    """
+    features, strengths = table.features, table.strengths
+    known = np.isfinite(strengths)
+    if (known & (table.labels == 1)).sum() < MIN_ROWS:
+        return None
+    target = np.log2(np.where(known, strengths, 0) + STRENGTH_OFFSET)
+    settings = {**parameters, "objective": "reg:squarederror"}
+    predicted = _predict_folds(features, target, known, folds, settings=settings, seed=seed)
+    return _fit_trees(features[known], target[known], settings, seed), to_strength(predicted[:, 0])
 
 
 def _fit_trees(
@@ -238,32 +339,33 @@ def _predict_folds(
     settings: dict[str, Any],
     seed: int,
 ) -> Floats:
-    """Predict each fold's test rows by trees of its training rows with a known target; NaN elsewhere."""
-    answers = np.full((len(features), settings.get("num_class", 1)), np.nan)
+    """Predict each fold's test rows by trees trained on its training rows with a known target.
 
-    def answer(fold: Split) -> Floats | None:
+    Returns
+    -------
+    ndarray of shape (n_photos, n_outputs), float64
+        Margins; NaN for rows that no fold tests on, and for folds with too few known targets to train on.
+    """
+    margins = np.full((len(features), settings.get("num_class", 1)), np.nan)
+
+    def predict(fold: Split) -> Floats | None:
         rows = fold.train[known[fold.train]]
         if len(rows) < MIN_ROWS or len(set(target[rows])) < settings.get("num_class", 2):
             return None
         booster = xgboost.Booster(model_file=bytearray(_fit_trees(features[rows], target[rows], settings, seed)))
-        margins = booster.inplace_predict(features[fold.test], predict_type="margin")
-        return np.asarray(margins, dtype=np.float64).reshape(len(fold.test), -1)
+        predicted = booster.inplace_predict(features[fold.test], predict_type="margin")
+        return np.asarray(predicted, dtype=np.float64).reshape(len(fold.test), -1)
 
-    for fold, found in zip(folds, run_in_order(answer, folds), strict=True):
-        if found is not None:
-            answers[fold.test] = found
-    return answers
-
-
-def _vote(answers: Floats) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    known: NDArray[np.bool_] = np.asarray(np.isfinite(answers).all(axis=1))
-    return np.where(known[:, np.newaxis], answers, 0).argmax(axis=1), known
+    for fold, predicted in zip(folds, run_in_order(predict, folds), strict=True):
+        if predicted is not None:
+            margins[fold.test] = predicted
+    return margins
 
 
-def _tells_kinds_apart(told: NDArray[np.str_], truth: NDArray[np.str_], blurred: NDArray[np.bool_]) -> bool:
-    """Say whether kinds left out close at least half of the gap between guessing the most frequent and truth."""
-    rows = blurred & (told != "")
+def _distinguishes_kinds(predicted: NDArray[np.str_], truth: NDArray[np.str_], known: NDArray[np.bool_]) -> bool:
+    """Return True if accuracy covers at least half of the way from always guessing the most frequent kind to 1."""
+    rows = known & (predicted != "")
     if rows.sum() < MIN_ROWS:
         return False
-    guessing = max(np.unique(truth[blurred], return_counts=True)[1]) / blurred.sum()
-    return bool((told[rows] == truth[rows]).mean() - guessing >= 0.5 * (1 - guessing))
+    guessing = max(np.unique(truth[known], return_counts=True)[1]) / known.sum()
+    return bool((predicted[rows] == truth[rows]).mean() - guessing >= 0.5 * (1 - guessing))

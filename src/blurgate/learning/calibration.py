@@ -1,4 +1,4 @@
-"""Log-odds and labels -> calibration and threshold; a model and a user's own labelled photos -> that user's model."""
+"""Margins and labels -> calibration and threshold; a model and a user's labelled photos -> a model for that user."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.judging.model import OWN, BlurModel, to_probability
 from blurgate.learning.boosters import tree_settings
-from blurgate.learning.evaluation import refuse_unfit
+from blurgate.learning.evaluation import require_compatible
 from blurgate.learning.metrics import Decisions, Floats, Labels, error_rates, score_decisions, score_ranking
 from blurgate.learning.splits import Split, cut_folds
 from blurgate.learning.table import FeatureTable
@@ -26,7 +26,7 @@ MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5
 MIN_PHOTOS_FOR_TREES = 100
 OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
 
-# how far a user's photos may pull the line before they have to speak up: standard deviations of its log-slope and shift
+# prior on the correction to the log-odds: standard deviations of its log-slope and of its shift
 _SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0
 _FOLDS = 5
 
@@ -38,10 +38,10 @@ class DecisionsAndLoss(Decisions):
 
 
 class CalibrationNumbers(TypedDict):
-    """What calibration changed on the same photos.
+    """Scores on the same photos before and after calibration.
 
-    ``before``: judged by the model as it was. ``after``: each judged by a model calibrated on the other scenes.
-    ``refitted``: whether trees were added.
+    ``before``: scores of the original model. ``after``: each photo scored by a model calibrated on other scenes only.
+    ``refitted``: True if trees were added.
     """
 
     n: int
@@ -55,7 +55,7 @@ class CalibrationNumbers(TypedDict):
 
 @dataclass(frozen=True)
 class Calibration:
-    """What `calibrate` made of a model.
+    """A calibrated model, and what calibration changed.
 
     Parameters
     ----------
@@ -69,18 +69,18 @@ class Calibration:
 
 @dataclass(frozen=True)
 class LeftOutCalibration:
-    """What margins of rows left out come to.
+    """Calibration and threshold, fitted to the margins of left-out rows.
 
     Parameters
     ----------
     slope, intercept : float
         P(blurred) is the logistic function of ``slope * margin + intercept``.
     threshold : float
-        With the best mean of recall and specificity; see `choose_threshold`.
+        Maximises the mean of recall and specificity, 0 to 1; see `choose_threshold`.
     probabilities : ndarray of shape (n_photos,), float64
-        Of the rows left out.
+        Calibrated P(blurred) of the left-out rows.
     laplacian_cutoff : float
-        The threshold of the variance of the Laplacian, chosen in the same way.
+        Cutoff for the variance of the Laplacian, chosen in the same way.
     """
 
     slope: float
@@ -100,21 +100,22 @@ def calibrate(
 ) -> Calibration:
     """Fit a model's probabilities and threshold to a user's own labelled photos.
 
-    The line from log-odds to log-odds is fitted anew, held back by a prior, so that 20 photos do not overrule what
-    thousands taught. From `MIN_PHOTOS_FOR_TREES` photos on, further trees are fitted to them as well, and kept if the
-    log loss on scenes left out falls.
+    Corrects the model's log-odds with a slope and a shift. A prior keeps the correction small, so that 20 photos do not
+    overrule the thousands that the model was trained on. From `MIN_PHOTOS_FOR_TREES` photos on, further trees are
+    fitted to the photos as well, and kept if they lower the log loss on left-out scenes.
 
     Parameters
     ----------
     model : BlurModel
+        Without trees fitted to a user's photos.
     table : FeatureTable
-        At least 20 labelled photos with the model's feature set, five of each class.
+        At least 20 labelled photos, five of each class, with the model's feature set.
     max_false_alarms : float, optional
-        Raise the threshold from 0.5 until no larger share of the sharp photos is called blurred.
+        Raise the threshold from 0.5 until at most this share of the sharp photos is classified as blurred, 0 to 1.
     min_recall : float, optional
-        Lower the threshold from 0.5 until no smaller share of the blurred photos is found.
+        Lower the threshold from 0.5 until at least this share of the blurred photos is found, 0 to 1.
     seed : int
-        Of the folds and the trees.
+        Seed of the folds and the trees.
 
     Returns
     -------
@@ -123,8 +124,9 @@ def calibrate(
     Raises
     ------
     DatasetError
-        If there are too few photos, one class only, or too few scenes to leave some out; if the model was calibrated on
-        some of them already, needs other features, or ranks them the wrong way round.
+        If there are too few photos, only one class, or too few scenes to leave some out; if the model already has trees
+        fitted to a user's photos, was calibrated on some of these photos, needs other features, or ranks the photos
+        worse than chance.
     ValueError
         If both shares are given, or one is not between 0 and 1.
 
@@ -133,30 +135,21 @@ def calibrate(
     .. [1] J. Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood
            methods", Advances in Large Margin Classifiers, MIT Press 1999.
     """
-    for name, share in (("max_false_alarms", max_false_alarms), ("min_recall", min_recall)):
-        if share is not None and not 0 <= share <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, got {share}")
-    if max_false_alarms is not None and min_recall is not None:
-        raise ValueError("one of max_false_alarms and min_recall was needed, got both: one follows from the other")
-    if OWN in model.boosters:  # what an earlier calibration added cannot be scaled by the line
+    _check_shares(max_false_alarms, min_recall)
+    if OWN in model.boosters:  # the correction cannot scale the margins of trees that an earlier calibration added
         raise DatasetError(
-            "a model as it was trained was needed, but this one was refitted to somebody's photos: start from that one"
+            "expected a model as it was trained, but this one already has trees fitted to a user's photos: "
+            "start from the original model"
         )
-    refuse_unfit(model, table)
+    require_compatible(model, table)
     table = table.without_flat()
-    labels, odds = table.labels, model.log_odds(table.features)
-    _check_photos(labels, odds)
-    folds = cut_folds(table, folds=_count_folds(table), seed=seed)
-    left_out = _log_odds_left_out(model, table, folds, seed, refit=False)
-    refit = False
-    if len(table) >= MIN_PHOTOS_FOR_TREES:
-        with_trees = _log_odds_left_out(model, table, folds, seed, refit=True)
-        refit = _loss(labels, with_trees) < _loss(labels, left_out)
-        left_out = with_trees if refit else left_out
-    # out-of-fold probabilities choose the threshold and say what it costs: the fitted ones flatter themselves
-    threshold = pick_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
+    labels, log_odds = table.labels, model.log_odds(table.features)
+    _check_photos(labels, log_odds)
+    left_out, refit = _leave_scenes_out(model, table, seed)
+    # out-of-fold probabilities choose the threshold and measure its cost, since in-sample ones are optimistic
+    threshold = constrain_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
     after = _score(labels, left_out, threshold)
-    fitted = fit_own(model, table, seed, refit=refit)
+    fitted = fit_to_photos(model, table, seed, refit=refit)
     card = replace(
         fitted.card,
         threshold=threshold,
@@ -173,16 +166,32 @@ def calibrate(
         "n_scenes": table.counts["n_scenes"],
         "threshold": threshold,
         "refitted": refit,
-        "before": _score(labels, odds, model.card.threshold),
+        "before": _score(labels, log_odds, model.card.threshold),
         "after": after,
     }
     return Calibration(replace(fitted, card=card), numbers)
 
 
-def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) -> BlurModel:
-    """Fit the line, and where asked for the trees, to all rows of a table; the threshold stays."""
-    odds = model.log_odds(table.features)
-    slope, shift = _fit_correction(table.labels, odds)
+def fit_to_photos(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) -> BlurModel:
+    """Fit a model's calibration, and optionally further trees, to all rows of a table; keep its threshold.
+
+    Parameters
+    ----------
+    model : BlurModel
+        Without trees fitted to a user's photos.
+    table : FeatureTable
+        Labelled, with the model's feature set.
+    seed : int
+        Seed of the trees.
+    refit : bool
+        Add trees fitted to the table, as the booster ``own``.
+
+    Returns
+    -------
+    BlurModel
+    """
+    log_odds = model.log_odds(table.features)
+    slope, shift = _fit_correction(table.labels, log_odds)
     card = replace(
         model.card,
         slope=slope * model.card.slope,
@@ -191,7 +200,7 @@ def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) ->
     )
     if not refit:
         return replace(model, card=card)
-    data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * odds + shift, nthread=1)
+    data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * log_odds + shift, nthread=1)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
     return replace(model, card=card, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
@@ -200,7 +209,22 @@ def fit_own(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) ->
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:
     """Fit the slope and intercept that turn margins into log-odds, by Platt's method.
 
-    Its softened targets keep the slope finite where the classes are apart entirely.
+    Its softened targets keep the slope finite if the classes are perfectly separable.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_photos,), int8
+        0 sharp, 1 blurred.
+    margins : ndarray of shape (n_photos,), float64
+        Higher is more blurred.
+    weights : ndarray of shape (n_photos,), optional
+        Weight of each photo; by default 1.
+
+    Returns
+    -------
+    slope : float
+        Positive.
+    intercept : float
     """
     n_blurred = int(labels.sum())
     n_sharp = len(labels) - n_blurred
@@ -209,16 +233,18 @@ def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | Non
 
 
 def calibrate_left_out(table: FeatureTable, margins: Floats, *, by_source: bool) -> LeftOutCalibration:
-    """Calibrate margins of rows left out and choose the threshold; every class of every source counts alike.
+    """Calibrate the margins of left-out rows and choose the threshold.
+
+    Each class of each source has the same total weight.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled, both classes; two sources or more if `by_source`.
     margins : ndarray of shape (n_photos,), float64
-        Of trees that have not seen a row's scene or source.
+        Margin of each row, from trees that were not trained on its scene or source.
     by_source : bool
-        Give each source's photos the probabilities that the other sources' calibration would give them.
+        Compute each source's probabilities with a calibration fitted to the other sources.
 
     Returns
     -------
@@ -226,44 +252,76 @@ def calibrate_left_out(table: FeatureTable, margins: Floats, *, by_source: bool)
     """
     labels, weights = table.labels, table.even_weights
     slope, intercept = fit_calibration(labels, margins, weights)
-    fitted = to_probability(slope * margins + intercept)
-    across = fitted.copy()
+    in_sample = to_probability(slope * margins + intercept)
+    probabilities = in_sample.copy()
     for source in set(table.sources) if by_source else ():
-        out = table.sources == source
-        line = fit_calibration(labels[~out], margins[~out], weights[~out])
-        across[out] = to_probability(line[0] * margins[out] + line[1])
+        rows = table.sources == source
+        other_slope, other_intercept = fit_calibration(labels[~rows], margins[~rows], weights[~rows])
+        probabilities[rows] = to_probability(other_slope * margins[rows] + other_intercept)
     return LeftOutCalibration(
         slope=slope,
         intercept=intercept,
-        threshold=choose_threshold(labels, fitted, weights),
-        probabilities=across,
+        threshold=choose_threshold(labels, in_sample, weights),
+        probabilities=probabilities,
         laplacian_cutoff=-choose_threshold(labels, -table.variance_of_laplacian, weights),
     )
 
 
 def choose_threshold(labels: Labels, scores: Floats, weights: NDArray[Any] | None = None) -> float:
-    """Choose the threshold with the best mean of recall and specificity: the share of blurred photos does not move it.
+    """Choose the threshold with the best mean of recall and specificity, whatever the share of blurred photos.
 
-    A best one by a photo or two is chance; so it is the middle of all thresholds that are as good within one standard
-    error.
+    A lead of one or two photos is chance. The result is therefore the middle of all thresholds within one standard
+    error of the best.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_photos,), int8
+        0 sharp, 1 blurred; both classes.
+    scores : ndarray of shape (n_photos,), float64
+        Higher is more blurred.
+    weights : ndarray of shape (n_photos,), optional
+        Weight of each photo; by default 1.
+
+    Returns
+    -------
+    float
+        Blurred from this score on.
     """
     false_alarms, hits, thresholds = roc_curve(labels, scores, sample_weight=weights, drop_intermediate=False)
     balanced = (hits + 1 - false_alarms) / 2
     best = balanced.max()
     good = thresholds[balanced >= best - np.sqrt(best * (1 - best) / len(labels))]
-    below = scores[scores < good.min()]  # a threshold decides alike from the next lower score on
+    below = scores[scores < good.min()]  # any threshold above the next lower score makes the same decisions
     return float((good[np.isfinite(good)].max() + (below.max() if below.size else good.min())) / 2)
 
 
-def pick_threshold(
+def constrain_threshold(
     labels: Labels, probabilities: Floats, max_false_alarms: float | None, min_recall: float | None
 ) -> float:
-    """Pick the threshold that keeps a promise on these photos, half-way to the next photo; 0.5 where that keeps it.
+    """Move the threshold away from 0.5 only as far as a limit on these photos' errors requires.
+
+    A threshold that has to move lies half-way between two photos.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n_photos,), int8
+        0 sharp, 1 blurred; both classes.
+    probabilities : ndarray of shape (n_photos,), float64
+        P(blurred).
+    max_false_alarms : float or None
+        Largest share of the sharp photos that may be classified as blurred, 0 to 1.
+    min_recall : float or None
+        Smallest share of the blurred photos that must be found, 0 to 1; ignored if `max_false_alarms` is given.
+
+    Returns
+    -------
+    float
+        0 to 1; 0.5 if it meets the limit or there is none.
 
     Examples
     --------
     >>> labels, probabilities = np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9])
-    >>> pick_threshold(labels, probabilities, 0.0, None), pick_threshold(labels, probabilities, None, 1.0)
+    >>> constrain_threshold(labels, probabilities, 0.0, None), constrain_threshold(labels, probabilities, None, 1.0)
     (0.75, 0.25)
     """
     if max_false_alarms is not None:
@@ -283,19 +341,27 @@ def pick_threshold(
     return 0.5
 
 
+def _check_shares(max_false_alarms: float | None, min_recall: float | None) -> None:
+    for name, share in (("max_false_alarms", max_false_alarms), ("min_recall", min_recall)):
+        if share is not None and not 0 <= share <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, got {share}")
+    if max_false_alarms is not None and min_recall is not None:
+        raise ValueError("give either max_false_alarms or min_recall, not both: each of them fixes the threshold")
+
+
 def _check_photos(labels: Labels, log_odds: Floats) -> None:
     n_blurred = int(labels.sum())
     n_sharp = len(labels) - n_blurred
     if len(labels) < MIN_PHOTOS or min(n_sharp, n_blurred) < MIN_OF_A_CLASS:
         raise DatasetError(
-            f"at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them sharp and "
-            f"{MIN_OF_A_CLASS} blurred, were needed, got {n_sharp} sharp and {n_blurred} blurred ones: label more"
+            f"calibrating needs at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them "
+            f"sharp and {MIN_OF_A_CLASS} blurred, got {n_sharp} sharp and {n_blurred} blurred: label more"
         )
     ranking = score_ranking(labels, log_odds)["roc_auc"]
     if ranking < 0.5:
         raise DatasetError(
-            f"photos that the model ranks better than chance were needed, but its ROC AUC on them is {ranking:.2f}: "
-            "see whether sharp and blurred are swapped; if not, train a model of your own"
+            "calibrating needs a model that ranks the photos better than chance, but its ROC AUC on them is "
+            f"{ranking:.2f}: check whether sharp and blurred are swapped; if not, train a model on your photos"
         )
 
 
@@ -305,24 +371,36 @@ def _count_folds(table: FeatureTable) -> int:
     fewest = min(len(set(scenes[labels == value])) for value in (0, 1))
     if fewest < 2:
         raise DatasetError(
-            "photos of two scenes or more were needed in each class, so that some can be left out, but all are of one: "
-            "label photos of other scenes, or mend the column scene"
+            "calibrating needs two scenes or more in each class, to leave some out, but a class has only one: "
+            "label photos of other scenes, or fix the column scene"
         )
     return min(_FOLDS, fewest)
 
 
-def _log_odds_left_out(
+def _leave_scenes_out(model: BlurModel, table: FeatureTable, seed: int) -> tuple[Floats, bool]:
+    """Compute each photo's log-odds with models fitted to other scenes, and decide whether to add trees."""
+    folds = cut_folds(table, folds=_count_folds(table), seed=seed)
+    without_trees = _predict_left_out(model, table, folds, seed, refit=False)
+    if len(table) < MIN_PHOTOS_FOR_TREES:
+        return without_trees, False
+    with_trees = _predict_left_out(model, table, folds, seed, refit=True)
+    if _loss(table.labels, with_trees) < _loss(table.labels, without_trees):
+        return with_trees, True
+    return without_trees, False
+
+
+def _predict_left_out(
     model: BlurModel, table: FeatureTable, folds: Sequence[Split], seed: int, *, refit: bool
 ) -> Floats:
-    odds = np.empty(len(table))
+    log_odds = np.empty(len(table))
     for fold in folds:
-        fitted = fit_own(model, table.take(fold.train), seed, refit=refit)
-        odds[fold.test] = fitted.log_odds(table.features[fold.test])
-    return odds
+        fitted = fit_to_photos(model, table.take(fold.train), seed, refit=refit)
+        log_odds[fold.test] = fitted.log_odds(table.features[fold.test])
+    return log_odds
 
 
 def _fit_correction(labels: Labels, log_odds: Floats) -> tuple[float, float]:
-    """Fit slope and shift of a line through given log-odds; a gaussian prior says that it need not be corrected."""
+    """Fit a slope and a shift that correct log-odds; a gaussian prior favours no correction."""
     return _fit_line(
         log_odds, labels.astype(np.float64), np.ones(len(labels)), prior=(1 / _SLOPE_SPREAD**2, 1 / _SHIFT_SPREAD**2)
     )
@@ -333,9 +411,9 @@ def _fit_line(
 ) -> tuple[float, float]:
     def loss(line: Floats) -> tuple[float, Floats]:
         slope = np.exp(line[0])
-        odds = slope * margins + line[1]
-        error = weights * (to_probability(odds) - target)
-        value = float(weights @ (np.logaddexp(0, odds) - target * odds))
+        log_odds = slope * margins + line[1]
+        error = weights * (to_probability(log_odds) - target)
+        value = float(weights @ (np.logaddexp(0, log_odds) - target * log_odds))
         value += 0.5 * (prior[0] * line[0] ** 2 + prior[1] * line[1] ** 2)
         gradient = [slope * (error @ margins) + prior[0] * line[0], error.sum() + prior[1] * line[1]]
         return value, np.asarray(gradient)

@@ -1,4 +1,4 @@
-"""A model and labelled photos -> everything that is measured of it: `blurgate.learning.metrics`, applied to a table."""
+"""Model and table -> all figures: applies `blurgate.learning.metrics` to a feature table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ N_MISTAKES = 20
 
 
 class SourceScores(GroupScores):
-    """Figures of one source, predicted by trees of the others."""
+    """Figures for one source, predicted by trees trained on the others."""
 
     roc_auc_within: float | None
     roc_auc_of_laplacian: float
@@ -49,7 +49,7 @@ class SourceScores(GroupScores):
 
 
 class Mistake(TypedDict):
-    """A wrong decision; ``row`` is the photo's place in the table."""
+    """A wrong decision; ``row`` is the photo's row in the table."""
 
     row: int
     source: str
@@ -62,7 +62,7 @@ class Mistake(TypedDict):
 
 
 class SearchNumbers(TypedDict):
-    """The course of a search, the best parameters, and which of them mattered."""
+    """Trials of a search, the best score and parameters, and how much each parameter mattered."""
 
     best: float
     trials: list[dict[str, float | None]]
@@ -71,7 +71,7 @@ class SearchNumbers(TypedDict):
 
 
 class TrainingNumbers(TypedDict):
-    """What a model was trained on and how it was validated."""
+    """Training data of a model, and how the model was validated."""
 
     n: int
     n_blurred: int
@@ -84,7 +84,7 @@ class TrainingNumbers(TypedDict):
 
 
 class ColumnUse(TypedDict):
-    """How much the trees use a feature."""
+    """How much the trees use one feature."""
 
     column: str
     gain: float
@@ -92,7 +92,7 @@ class ColumnUse(TypedDict):
 
 
 class Numbers(Ranking, CalibrationScores, Decisions):
-    """Everything that is measured of a model; JSON holds it."""
+    """All figures of an evaluation, ready for JSON."""
 
     n: int
     n_blurred: int
@@ -120,14 +120,13 @@ class Numbers(Ranking, CalibrationScores, Decisions):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model did.
+    """Figures of a model on labelled photos.
 
     Parameters
     ----------
     numbers : Numbers
-        Everything that was measured.
     table : FeatureTable
-        The photos it was measured on.
+        The photos that the figures were measured on.
     """
 
     numbers: Numbers
@@ -141,15 +140,15 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     ----------
     model : BlurModel
     table : FeatureTable
-        With the model's feature set, labelled, both classes.
+        Labelled, both classes, with the model's feature set.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Evaluation
-        Its numbers hold ranking, calibration and decisions, the curves, the same by tier, kind, source and strength,
-        the surest mistakes, the photos left out, and what the variance of the Laplacian does.
+        Scores of ranking, calibration and decisions; curves; scores by tier, kind, source and strength; the most
+        confident mistakes; the skipped photos; scores of the variance of the Laplacian.
 
     Raises
     ------
@@ -157,7 +156,7 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
         If labels are missing or all the same, the model was calibrated on some of these photos, or it needs other
         features.
     """
-    refuse_unfit(model, table)
+    require_compatible(model, table)
     table = table.without_flat()
     card, predictions = model.card, model.predict_features(table.features)
     return evaluate_predictions(table, predictions, threshold=card.threshold, base_rate=card.base_rate, seed=seed)
@@ -173,32 +172,33 @@ def evaluate_predictions(
     within: Mapping[str, float | None] | None = None,
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate predictions of labelled photos, whatever they come from.
+    """Evaluate predictions for labelled photos, wherever the predictions come from.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled, both classes.
     predictions : Predictions
-        Of its rows.
+        For the rows of the table.
     threshold : float
         Blurred from this probability on, 0 to 1.
     base_rate : float
         Share of blurred photos that the probabilities assume, 0 to 1.
     laplacian_cutoff : float, optional
-        Of the variance of the Laplacian, beside the customary one.
+        Cutoff for the variance of the Laplacian, evaluated in addition to the customary one.
     within : mapping of str to float or None, optional
-        If each source is predicted by trees of the others: the ROC AUC of trees of its own other scenes. Adds
-        ``sources``.
+        Source -> ROC AUC of a cross-validation inside it. Give it if each source was predicted by trees trained on the
+        others; adds ``sources`` to the figures.
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
     Evaluation
     """
-    mistakes = list_mistakes(table, predictions.probability, threshold)
     labels, probabilities, scenes = table.labels, predictions.probability, table.scenes
+    mistakes = list_mistakes(table, probabilities, threshold)
+    sources = None if within is None else _score_sources(table, probabilities, threshold, within)
     numbers: Numbers = {
         "n": table.counts["n"],
         "n_blurred": table.counts["n_blurred"],
@@ -224,22 +224,13 @@ def evaluate_predictions(
         "kind": score_kinds(labels, table.families, predictions.kind),
         "strength": score_strengths(labels, table.strengths, predictions.strength_px),
     }
-    if within is not None:
-        groups = numbers["by_source"]
-        numbers["sources"] = {
-            source: {
-                **groups[source],
-                "roc_auc_within": within[source],
-                "roc_auc_of_laplacian": score_ranking(labels[rows], -table.variance_of_laplacian[rows])["roc_auc"],
-                "ece": score_calibration(labels[rows], probabilities[rows])["ece"],
-            }
-            for source, rows in ((source, table.sources == source) for source in groups)
-        }
+    if sources is not None:
+        numbers["sources"] = sources
     return Evaluation(numbers, table)
 
 
-def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
-    """Refuse a table with other features than a model needs, or with photos that it was calibrated on.
+def require_compatible(model: BlurModel, table: FeatureTable) -> None:
+    """Check that a table has the features that a model needs and no photo that it was calibrated on.
 
     Parameters
     ----------
@@ -249,13 +240,13 @@ def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
     Raises
     ------
     DatasetError
-        If the table is one of these.
+        If the feature sets differ, or the model was calibrated on a photo of the table.
     """
     if table.feature_set != model.card.feature_set:
         remedy = "give the photos themselves" if model.net else f"make it with --feature-set {model.card.feature_set}"
         raise DatasetError(
-            f"a table of the feature set {model.card.feature_set} was needed, which the model was trained on, but this "
-            f"is one of {table.feature_set}: {remedy}"
+            f"the model needs a table of the feature set {model.card.feature_set}, which it was trained on, "
+            f"but this is one of {table.feature_set}: {remedy}"
         )
     known = set(model.card.calibrated_on.get("digests", ()))
     if not known:
@@ -264,22 +255,23 @@ def refuse_unfit(model: BlurModel, table: FeatureTable) -> None:
     if seen:
         others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
         raise DatasetError(
-            f"photos that the model was not calibrated on were needed, but of {len(table)} it was on {len(seen)}, the "
-            f"very same pictures: {seen[0]}{others}; take them out, or calibrate on others"
+            f"expected photos that the model was not calibrated on, but it was calibrated on {len(seen)} of these "
+            f"{len(table)}: {seen[0]}{others}; remove them, or calibrate on other photos"
         )
 
 
 def list_mistakes(table: FeatureTable, probabilities: Floats, threshold: float) -> list[Mistake]:
-    """List the wrong decisions, the surest first, at most `N_MISTAKES`.
+    """List the wrong decisions, the most confident first, at most `N_MISTAKES`.
 
-    A decision is as sure as its probability is far from the threshold, in log-odds: misses and false alarms are
-    compared fairly wherever the threshold is.
+    Confidence is the distance between probability and threshold in log-odds, which compares misses and false alarms
+    fairly wherever the threshold is.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled.
     probabilities : ndarray of shape (n_photos,), float64
+        P(blurred).
     threshold : float
         Blurred from this probability on.
 
@@ -289,7 +281,7 @@ def list_mistakes(table: FeatureTable, probabilities: Floats, threshold: float) 
     """
     wrong = np.flatnonzero((probabilities >= threshold) != table.labels)
     distance = np.abs(_log_odds(probabilities[wrong]) - _log_odds(np.asarray([threshold])))
-    surest = wrong[np.argsort(-distance, kind="stable")][:N_MISTAKES]
+    ordered = wrong[np.argsort(-distance, kind="stable")][:N_MISTAKES]
     return [
         {
             "row": int(row),
@@ -301,8 +293,24 @@ def list_mistakes(table: FeatureTable, probabilities: Floats, threshold: float) 
             "kind": table.photos[row].kind,
             "strength_px": None if math.isnan(table.photos[row].strength_px) else table.photos[row].strength_px,
         }
-        for row in surest
+        for row in ordered
     ]
+
+
+def _score_sources(
+    table: FeatureTable, probabilities: Floats, threshold: float, within: Mapping[str, float | None]
+) -> dict[str, SourceScores]:
+    scored: dict[str, SourceScores] = {}
+    for source, scores in score_groups(table.labels, probabilities, threshold, table.sources).items():
+        rows = table.sources == source
+        labels = table.labels[rows]
+        scored[source] = {
+            **scores,
+            "roc_auc_within": within[source],
+            "roc_auc_of_laplacian": score_ranking(labels, -table.variance_of_laplacian[rows])["roc_auc"],
+            "ece": score_calibration(labels, probabilities[rows])["ece"],
+        }
+    return scored
 
 
 def _log_odds(probabilities: Floats) -> Floats:

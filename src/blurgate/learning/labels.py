@@ -1,4 +1,4 @@
-"""A folder of photos -> what its manifest, its ``labels.csv`` or its subfolders say of each."""
+"""A folder of photos -> the label of each photo, from its manifest, its ``labels.csv`` or its subfolders."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from blurgate.photos.finding import find_photos
 
 @dataclass(frozen=True)
 class LabelledPhoto:
-    """A photo and what is known of it.
+    """A photo with its label and provenance.
 
     Parameters
     ----------
     path : str
-        Relative to its source, with forward slashes.
+        Relative to its source, with forward slashes; in a list of labels it may be absolute.
     label : {'sharp', 'blurred', ''}
-        Empty where it is not known.
+        Empty if unknown.
     scene : str
-        Groups the pictures of one scene; no split cuts it.
+        The same for all pictures of a scene; no split cuts a scene in two.
     kind : str
-        A name out of `BLURS`, or empty.
+        A name out of `BLURS`; empty if sharp or unknown.
     strength_px : float
-        NaN where it is not known.
+        0 or more; NaN if unknown.
     tier : str
-        Any grouping of the source's own, or empty.
+        A grouping that the source defines; may be empty.
     """
 
     path: str
@@ -44,20 +44,22 @@ class LabelledPhoto:
 
 
 def list_photos(folder: Path) -> list[LabelledPhoto]:
-    """List the photos of a folder with what its manifest, its ``labels.csv`` or its subfolders say of them.
+    """List the photos of a folder, labelled by its manifest, its ``labels.csv`` or its subfolders.
 
-    A list of labels will do as well: a CSV with the columns ``file`` and ``label``, as the gallery gives it. What it
-    names is relative to its folder, or absolute.
+    The first of these that exists is used. Instead of a folder, `folder` may be a list of labels: a CSV with the
+    columns ``file`` and ``label``, as the gallery exports it. Its paths are absolute or relative to its own folder.
 
     Raises
     ------
     DatasetError
-        If the folder is missing, holds no photo, or its labels cannot be used.
+        If the folder is missing or holds no photo, or its labels cannot be used.
+    PhotoError
+        If a folder in it cannot be listed.
     """
     if is_label_list(folder):
         return _read_labels(folder, "file")
     if not folder.is_dir():
-        raise DatasetError(f"a folder of photos or a table was needed, but {folder} is neither: check the path")
+        raise DatasetError(f"expected a folder of photos or a table, but {folder} is neither: check the path")
     if (folder / "manifest.csv").exists():
         photos = _read_labels(folder / "manifest.csv", "path")
     elif (folder / "labels.csv").exists():
@@ -68,12 +70,12 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
         found = [path.relative_to(folder) for path in find_photos([folder])]
         photos = [LabelledPhoto(path.as_posix(), scene=path.with_suffix("").as_posix()) for path in found]
     if not photos:
-        raise DatasetError(f"a folder of photos was needed, but {folder} has no photo in it: check the path")
+        raise DatasetError(f"expected a folder of photos, but {folder} contains no photos: check the path")
     return photos
 
 
 def is_label_list(source: Path) -> bool:
-    """Tell a list of labelled photos from a table of features, which names them in a column ``path``."""
+    """Return True for a CSV of labels, which names photos in a column ``file``; a feature table has ``path``."""
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
     columns, _ = read_csv(source)
@@ -81,18 +83,37 @@ def is_label_list(source: Path) -> bool:
 
 
 def is_labelled(source: Path) -> bool:
-    """Tell labelled photos and tables from a folder of sharp photos: False for the latter."""
+    """Return True for labelled photos and for tables, False for a folder of sharp photos."""
     return source.is_file() or any((source / name).exists() for name in ("manifest.csv", "labels.csv", "blurred"))
 
 
 def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhoto:
-    """Read what a row of a table says of its photo; a DatasetError names the file and the line."""
+    """Parse the label and provenance of a photo from a row of a file.
+
+    Parameters
+    ----------
+    row : mapping of str to object
+        Cell of each column. All columns but ``path`` are optional; without a scene, the path less its suffix is one.
+    path : Path
+        The file, for error messages.
+    number : int
+        Line of the row in the file, from 1, for error messages.
+
+    Returns
+    -------
+    LabelledPhoto
+
+    Raises
+    ------
+    DatasetError
+        If the path is empty, the label unknown, or the strength not a number; names the file and the line.
+    """
     name = row["path"]
     if not name:
-        raise DatasetError(f"{path}, line {number}: the path of a photo was needed, but it is empty: mend it")
+        raise DatasetError(f"{path}, line {number}: the path of the photo is empty: fix it")
     label, strength = str(row.get("label") or ""), row.get("strength_px")
     if label not in (*LABELS, ""):
-        raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got {label!r}: mend it")
+        raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got {label!r}: fix it")
     return LabelledPhoto(
         path=str(name),
         label=label,
@@ -104,52 +125,94 @@ def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhot
 
 
 def parse_number(row: Mapping[str, Any], name: str, path: Path, number: int) -> float:
-    """Read a finite number; a DatasetError names the file, the line and the column."""
+    """Parse a number that float32 can hold.
+
+    Parameters
+    ----------
+    row : mapping of str to object
+        Cell of each column.
+    name : str
+        Name of the column.
+    path : Path
+        The file, for error messages.
+    number : int
+        Line of the row in the file, from 1, for error messages.
+
+    Returns
+    -------
+    float
+        Finite; 0 or more in the column ``strength_px``.
+
+    Raises
+    ------
+    DatasetError
+        If the cell is not such a number; names the file, the line and the column.
+    """
     try:
         value = float(row[name])
     except (TypeError, ValueError):
         value = math.nan
-    if not abs(value) < 3e38 or (name == "strength_px" and value < 0):  # float32 holds no more
+    if not abs(value) < 3e38 or (name == "strength_px" and value < 0):  # the largest float32 is 3.4e38
+        needed = "a number, 0 or more" if name == "strength_px" else "a number"
         raise DatasetError(
-            f"{path}, line {number}: {name} must be a number, got {row[name]!r}: mend it or make it anew"
+            f"{path}, line {number}: {name} must be {needed}, got {row[name]!r}: fix it or make the file again"
         )
     return value
 
 
-def refuse_repeats(photos: Sequence[LabelledPhoto], path: Path) -> None:
-    """Raise a DatasetError if a photo is listed more than once."""
+def require_unique_photos(photos: Sequence[LabelledPhoto], path: Path) -> None:
+    """Check that no photo is listed more than once.
+
+    Parameters
+    ----------
+    photos : sequence of LabelledPhoto
+        At least one.
+    path : Path
+        The file that lists them, for the error message.
+
+    Raises
+    ------
+    DatasetError
+        If a path occurs more than once.
+    """
     name, count = Counter(photo.path for photo in photos).most_common(1)[0]
     if count > 1:
-        raise DatasetError(f"{path} lists {name} {count} times: leave it there once")
+        raise DatasetError(f"{path} lists {name} {count} times: list it once")
 
 
 def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Read the column names and the rows of a CSV file; a DatasetError if it is none or has no rows."""
+    """Read the column names and the rows of a CSV file.
+
+    Raises
+    ------
+    DatasetError
+        If the file is not CSV, has no rows, is separated by semicolons, or has more cells in a row than columns.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
             reader = csv.DictReader(handle, strict=True, restval="")
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} cannot be read as CSV ({error}): make it anew") from error
+        raise DatasetError(f"{path} cannot be read as CSV ({error}): make it again") from error
     if not rows:
-        raise DatasetError(f"{path} has no rows: at least a line of column names and one row were needed")
+        raise DatasetError(f"{path} has no rows: it needs a line of column names and at least one row")
     if any(None in row for row in rows):
-        raise DatasetError(f"{path} has a row with more cells than columns: mend it or make it anew")
+        raise DatasetError(f"{path} has a row with more cells than columns: fix it or make it again")
     columns = list(reader.fieldnames or [])
     if len(columns) == 1 and ";" in columns[0]:
-        raise DatasetError(f"{path} is separated by semicolons, but commas were needed: save it as CSV with commas")
+        raise DatasetError(f"{path} is separated by semicolons: save it as CSV with commas")
     return columns, rows
 
 
 def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
-    below = folder / label
-    if not below.is_dir():
-        raise DatasetError(
-            f"{folder} has no folder {label}/: sharp and blurred photos were needed, add the other class"
-        )
+    class_folder = folder / label
+    if not class_folder.is_dir():
+        raise DatasetError(f"expected sharp and blurred photos, but {folder} has no folder {label}/: add it")
     return [
-        LabelledPhoto(path.relative_to(folder).as_posix(), label, path.relative_to(below).with_suffix("").as_posix())
-        for path in find_photos([below])
+        LabelledPhoto(
+            path.relative_to(folder).as_posix(), label, path.relative_to(class_folder).with_suffix("").as_posix()
+        )
+        for path in find_photos([class_folder])
     ]
 
 
@@ -163,7 +226,7 @@ def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
     photos = []
     for number, row in enumerate(rows, start=2):
         if not row["label"]:
-            raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got '': mend it")
+            raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got '': fix it")
         photos.append(parse_photo({**row, "path": row[file_column]}, path, number))
-    refuse_repeats(photos, path)
+    require_unique_photos(photos, path)
     return photos

@@ -1,6 +1,6 @@
 """Labels and predictions -> figures. Arrays in; plain numbers, lists and dicts out, ready for JSON.
 
-Every function takes ``labels`` of shape (n,), 0 sharp and 1 blurred: blurred is the positive class.
+In every function ``labels`` has shape (n,), 0 sharp and 1 blurred: blurred is the positive class.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
 
 
 class Ranking(TypedDict):
-    """What holds at any threshold, 0 to 1."""
+    """Ranking quality, which no threshold affects, 0 to 1."""
 
     roc_auc: float
     average_precision: float
 
 
 class CalibrationBin(TypedDict):
-    """The mean probability of a tenth of the photos, and the share of them that is blurred."""
+    """Mean probability and share of blurred photos in one bin, which holds about a tenth of the photos."""
 
     probability: float
     share_blurred: float
@@ -40,7 +40,7 @@ class CalibrationBin(TypedDict):
 
 
 class CalibrationScores(TypedDict):
-    """Mean squared error, expected calibration error, and the bins that it comes from."""
+    """Brier score (mean squared error), expected calibration error (ECE), and the bins that the ECE comes from."""
 
     brier: float
     ece: float
@@ -48,7 +48,7 @@ class CalibrationScores(TypedDict):
 
 
 class Decisions(TypedDict):
-    """Decisions at a threshold; the matrix is [[tn, fp], [fn, tp]]."""
+    """Scores of the decisions at a threshold; the matrix is [[tn, fp], [fn, tp]]."""
 
     threshold: float
     accuracy: float
@@ -66,7 +66,7 @@ class Curves(TypedDict):
 
 
 class GroupScores(TypedDict):
-    """Figures of one group of photos; None where it lacks the class that a figure needs."""
+    """Figures for one group of photos; None if the group lacks a class that the figure needs."""
 
     n: int
     n_blurred: int
@@ -77,7 +77,7 @@ class GroupScores(TypedDict):
 
 
 class StrengthBin(TypedDict):
-    """The recall of blurred photos with a strength in a range of pixels; ``to_px`` is None for the last."""
+    """Recall of the blurred photos in one range of strength; ``to_px`` is None for the last, open range."""
 
     from_px: float
     to_px: float | None
@@ -86,7 +86,7 @@ class StrengthBin(TypedDict):
 
 
 class LaplacianScores(Ranking):
-    """What the variance of the Laplacian does on the same photos."""
+    """Scores of the variance of the Laplacian on the same photos, and the model's gain over it."""
 
     gain_interval: list[float] | None
     roc_auc_interval: list[float] | None
@@ -98,7 +98,7 @@ class LaplacianScores(Ranking):
 
 
 class KindScores(TypedDict):
-    """How often the kind is right, and how often the most frequent kind would be."""
+    """Accuracy of the predicted kinds, and of always predicting the most frequent kind."""
 
     n: int
     accuracy: float
@@ -106,21 +106,21 @@ class KindScores(TypedDict):
 
 
 class StrengthScores(TypedDict):
-    """How far the strength is off."""
+    """Error of the predicted strengths."""
 
     n: int
     median_relative_error: float
 
 
 class ErrorRates(TypedDict):
-    """Shares of the sharp photos called blurred and of the blurred ones called sharp, 0 to 1."""
+    """Share of sharp photos classified as blurred, and of blurred photos classified as sharp, 0 to 1."""
 
     false_alarm_rate: float
     miss_rate: float
 
 
 def score_ranking(labels: Labels, scores: Floats) -> Ranking:
-    """Score how well photos are ranked: ROC AUC and average precision.
+    """Score a ranking of photos by ROC AUC and average precision.
 
     Parameters
     ----------
@@ -140,19 +140,19 @@ def score_ranking(labels: Labels, scores: Floats) -> Ranking:
 
 
 def score_calibration(labels: Labels, probabilities: Floats) -> CalibrationScores:
-    """Score how far probabilities mean what they say.
+    """Score how well probabilities are calibrated.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
     probabilities : ndarray of shape (n,), float64
-        0 to 1.
+        P(blurred), 0 to 1.
 
     Returns
     -------
     CalibrationScores
         The expected calibration error is the mean distance between probability and share of blurred photos over ten
-        bins of equal count.
+        bins with equal numbers of photos.
 
     References
     ----------
@@ -183,27 +183,28 @@ def score_decisions(labels: Labels, probabilities: Floats, threshold: float) -> 
     ----------
     labels : ndarray of shape (n,), int8
     probabilities : ndarray of shape (n,), float64
+        P(blurred).
     threshold : float
         Blurred from this probability on.
 
     Returns
     -------
     Decisions
-        Precision is 0 if nothing is called blurred.
+        Precision is 0 if no photo is classified as blurred.
 
     Examples
     --------
     >>> score_decisions(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]), 0.5)["confusion_matrix"]
     [[1, 1], [1, 1]]
     """
-    called = probabilities >= threshold
-    matrix = metrics.confusion_matrix(labels, called, labels=[0, 1])
+    predicted = probabilities >= threshold
+    matrix = metrics.confusion_matrix(labels, predicted, labels=[0, 1])
     (_, false_alarms), (missed, found) = matrix.tolist()
     precision = found / (found + false_alarms) if found + false_alarms else 0.0
     recall = found / (found + missed) if found + missed else 0.0
     return {
         "threshold": float(threshold),
-        "accuracy": float((called == labels).mean()),
+        "accuracy": float((predicted == labels).mean()),
         "precision": precision,
         "recall": recall,
         "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
@@ -212,16 +213,16 @@ def score_decisions(labels: Labels, probabilities: Floats, threshold: float) -> 
 
 
 def error_rates(confusion_matrix: list[list[int]]) -> ErrorRates:
-    """Compute what a threshold costs.
+    """Compute the error rates of a threshold from its confusion matrix; 0 for a class without photos.
 
     Examples
     --------
     >>> error_rates([[8, 2], [1, 4]])
     {'false_alarm_rate': 0.2, 'miss_rate': 0.2}
     """
-    (kept, false_alarms), (missed, found) = confusion_matrix
+    (passed, false_alarms), (missed, found) = confusion_matrix
     return {
-        "false_alarm_rate": false_alarms / max(1, kept + false_alarms),
+        "false_alarm_rate": false_alarms / max(1, passed + false_alarms),
         "miss_rate": missed / max(1, missed + found),
     }
 
@@ -229,14 +230,14 @@ def error_rates(confusion_matrix: list[list[int]]) -> ErrorRates:
 def bootstrap_roc_auc(
     labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, seed: int, draws: int = 1000
 ) -> list[float] | None:
-    """Estimate a 95 % interval of the ROC AUC by drawing scenes, not photos, with replacement.
+    """Estimate a 95 % interval of the ROC AUC by bootstrapping scenes, not photos.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
     scores : ndarray of shape (n,), float64
         Higher is more blurred.
-    scenes : ndarray of shape (n,)
+    scenes : ndarray of shape (n,), str
         Photos of one scene are not independent, so they are drawn together.
     seed : int
     draws : int
@@ -245,20 +246,23 @@ def bootstrap_roc_auc(
     Returns
     -------
     list of two floats, or None
-        The 2.5 and 97.5 percentiles; None where no draw has both classes.
+        2.5th and 97.5th percentiles; None if no draw has both classes.
     """
     return _interval(draw_roc_auc(labels, scores, scenes, seed=seed, draws=draws))
 
 
 def draw_roc_auc(labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, seed: int, draws: int = 1000) -> Floats:
-    """Compute the ROC AUC of each draw of scenes; the same seed draws the same scenes for other scores.
+    """Compute the ROC AUC of each bootstrap draw of scenes.
+
+    The draws depend on seed and scenes only, so that two sets of scores can be compared draw by draw.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
     scores : ndarray of shape (n,), float64
         Higher is more blurred.
-    scenes : ndarray of shape (n,)
+    scenes : ndarray of shape (n,), str
+        Drawn with replacement, each with all its photos.
     seed : int
     draws : int
         At least 1.
@@ -266,21 +270,21 @@ def draw_roc_auc(labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, se
     Returns
     -------
     ndarray of shape (draws,), float64
-        NaN where a draw has one class only.
+        NaN if a draw has only one class.
     """
     rng = np.random.default_rng(seed)
     names, scene = np.unique(scenes, return_inverse=True)
     levels, level = np.unique(scores, return_inverse=True)
-    found = np.full(draws, np.nan)
+    areas = np.full(draws, np.nan)
     for number, times in enumerate(rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)):
         weight = times[scene]
         blurred = np.bincount(level, weight * labels, len(levels))
         sharp = np.bincount(level, weight * (1 - labels), len(levels))
         pairs = blurred.sum() * sharp.sum()
-        if pairs:  # counted by hand, level by level: scikit-learn's weighted one takes milliseconds a draw
+        if pairs:  # counts ordered pairs itself, since scikit-learn's weighted ROC AUC takes milliseconds per draw
             below = np.cumsum(sharp) - sharp
-            found[number] = float(blurred @ (below + sharp / 2)) / pairs
-    return found
+            areas[number] = float(blurred @ (below + sharp / 2)) / pairs
+    return areas
 
 
 def trace_curves(labels: Labels, scores: Floats) -> Curves:
@@ -308,16 +312,17 @@ def trace_curves(labels: Labels, scores: Floats) -> Curves:
 def score_groups(
     labels: Labels, probabilities: Floats, threshold: float, groups: NDArray[np.str_]
 ) -> dict[str, GroupScores]:
-    """Score each group of photos by itself.
+    """Score each group of photos separately.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
     probabilities : ndarray of shape (n,), float64
+        P(blurred).
     threshold : float
         Blurred from this probability on.
     groups : ndarray of shape (n,), str
-        Empty for photos that are in no group.
+        Empty for photos without a group.
 
     Returns
     -------
@@ -327,14 +332,14 @@ def score_groups(
     scored: dict[str, GroupScores] = {}
     for group in sorted(set(groups) - {""}):
         rows = groups == group
-        blurred, called = labels[rows] == 1, probabilities[rows] >= threshold
+        blurred, predicted = labels[rows] == 1, probabilities[rows] >= threshold
         both = blurred.any() and not blurred.all()
         scored[str(group)] = {
             "n": int(rows.sum()),
             "n_blurred": int(blurred.sum()),
-            "accuracy": float((called == blurred).mean()),
-            "recall": float(called[blurred].mean()) if blurred.any() else None,
-            "false_alarm_rate": float(called[~blurred].mean()) if not blurred.all() else None,
+            "accuracy": float((predicted == blurred).mean()),
+            "recall": float(predicted[blurred].mean()) if blurred.any() else None,
+            "false_alarm_rate": float(predicted[~blurred].mean()) if not blurred.all() else None,
             "roc_auc": float(metrics.roc_auc_score(labels[rows], probabilities[rows])) if both else None,
         }
     return scored
@@ -347,15 +352,16 @@ def recall_by_strength(labels: Labels, probabilities: Floats, threshold: float, 
     ----------
     labels : ndarray of shape (n,), int8
     probabilities : ndarray of shape (n,), float64
+        P(blurred).
     threshold : float
         Blurred from this probability on.
     strengths : ndarray of shape (n,), float64
-        In pixels; NaN where unknown.
+        In pixels; NaN if unknown.
 
     Returns
     -------
     list of StrengthBin
-        Between `STRENGTH_EDGES`; bins without photos are left out.
+        One per range between `STRENGTH_EDGES` that has photos.
     """
     rows = (labels == 1) & np.isfinite(strengths)
     bins: list[StrengthBin] = []
@@ -377,26 +383,27 @@ def score_laplacian(
     seed: int,
     cutoff: float | None = None,
 ) -> LaplacianScores:
-    """Score the variance of the Laplacian on the same photos, as it is customarily used.
+    """Score the variance of the Laplacian, as it is customarily used, on the same photos.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
         Both classes.
     probabilities : ndarray of shape (n,), float64
-        The model's, to compare with.
+        The model's P(blurred), for comparison.
     variances : ndarray of shape (n,), float64
-        Of the Laplacian; higher is sharper.
-    scenes : ndarray of shape (n,)
+        Variance of the Laplacian; higher is sharper.
+    scenes : ndarray of shape (n,), str
     seed : int
-        Of the bootstrap.
+        Seed of the bootstrap.
     cutoff : float, optional
-        A better cutoff than the customary one: blurred up to it.
+        A better cutoff than the customary one; blurred up to and including it.
 
     Returns
     -------
     LaplacianScores
-        ``gain_interval`` is the 95 % interval of the model's ROC AUC less that of the variance, by drawing scenes.
+        ``gain_interval`` is the 95 % interval of the model's ROC AUC minus that of the variance, from paired draws of
+        scenes.
     """
     gain = draw_roc_auc(labels, probabilities, scenes, seed=seed) - draw_roc_auc(labels, -variances, scenes, seed=seed)
     ranking = score_ranking(labels, -variances)
@@ -422,14 +429,14 @@ def score_kinds(labels: Labels, families: NDArray[np.str_], predicted: NDArray[n
     ----------
     labels : ndarray of shape (n,), int8
     families : ndarray of shape (n,), str
-        ``defocus``, ``motion`` or ``gaussian``; empty where unknown.
-    predicted : ndarray of shape (n,), str, optional
-        Empty where nothing is predicted.
+        True kind: ``defocus``, ``motion`` or ``gaussian``; empty if unknown.
+    predicted : ndarray of shape (n,), str, or None
+        Empty for photos without a prediction; None if the model predicts no kinds.
 
     Returns
     -------
     KindScores or None
-        None where the model or the labels do not tell.
+        None if no blurred photo has both a known and a predicted kind.
     """
     if predicted is None:
         return None
@@ -451,14 +458,14 @@ def score_strengths(labels: Labels, strengths: Floats, predicted: Floats | None)
     ----------
     labels : ndarray of shape (n,), int8
     strengths : ndarray of shape (n,), float64
-        In pixels; NaN where unknown.
-    predicted : ndarray of shape (n,), float64, optional
-        In pixels; NaN where nothing is predicted.
+        True strength in pixels; NaN if unknown.
+    predicted : ndarray of shape (n,), float64, or None
+        In pixels; NaN for photos without a prediction, None if the model predicts no strengths.
 
     Returns
     -------
     StrengthScores or None
-        None where the model or the labels do not tell.
+        None if no blurred photo has both a known and a predicted strength.
     """
     if predicted is None:
         return None

@@ -1,4 +1,4 @@
-"""Numbers -> one self-contained HTML page; JSON."""
+"""Figures of an evaluation -> one self-contained HTML page, and JSON."""
 
 from __future__ import annotations
 
@@ -46,42 +46,60 @@ _STYLE = {
 
 
 def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str) -> Path:
-    """Write the page, and its numbers as JSON beside it.
+    """Write the HTML page, and its numbers as JSON next to it.
 
     Parameters
     ----------
     evaluation : Evaluation
     path : path
-        Of the HTML page; the JSON has the same name with the suffix ``.json``.
+        Path of the page; the JSON file has the same name with the suffix ``.json``.
     title : str
+        Heading of the page, as plain text.
 
     Returns
     -------
     Path
-        Of the JSON.
+        Path of the JSON file.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
     """
     path = Path(path)
     page = render_report(evaluation, title=title)
     with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
-    beside = path.with_suffix(".json")
-    with atomic_file(beside) as partial:
+    json_path = path.with_suffix(".json")
+    with atomic_file(json_path) as partial:
         partial.write_text(to_json(evaluation.numbers), encoding="utf-8")
-    return beside
+    return json_path
 
 
 def to_json(numbers: Numbers) -> str:
-    """Write numbers as JSON; never NaN or infinity, which JSON does not have."""
+    """Format numbers as JSON.
+
+    Raises
+    ------
+    ValueError
+        If a number is NaN or infinite, which JSON cannot represent.
+    """
     return json.dumps(numbers, indent=1, allow_nan=False)
 
 
 def render_report(evaluation: Evaluation, *, title: str) -> str:
-    """Render the page.
+    """Render the HTML page.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    title : str
+        Heading of the page, as plain text.
 
     Returns
     -------
     str
-        HTML without references to anything outside of it: charts are inline SVG, thumbnails are data URLs.
+        HTML without external references: charts are inline SVG, thumbnails are data URLs.
     """
     numbers = evaluation.numbers
     mistakes = [{**entry, "picture": _data_url(evaluation, entry["row"])} for entry in numbers["mistakes"]]
@@ -98,26 +116,26 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
 def draw_roc(numbers: Numbers) -> Figure:
     """Draw the ROC curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    for label, scores, colour in _contenders(numbers):
-        curve = scores["curves"]["roc"]
-        _plot_curve(axes, curve["false_alarm_rate"], curve["recall"], f"{label}, {scores['roc_auc']:.3f}", colour)
+    for name, scores, colour in _contenders(numbers):
+        curve, area = scores["curves"]["roc"], scores["roc_auc"]
+        _plot_curve(axes, curve["false_alarm_rate"], curve["recall"], f"{name}: AUC {area:.3f}", colour)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-    _finish(axes, "sharp photos called blurred", "blurred photos found")
+    _format_percent_axes(axes, "false alarm rate", "recall")
     return figure
 
 
 def draw_precision_recall(numbers: Numbers) -> Figure:
     """Draw the precision-recall curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
-    for label, scores, colour in _contenders(numbers):
-        curve, area = scores["curves"]["precision_recall"], scores["average_precision"]
-        _plot_curve(axes, curve["recall"], curve["precision"], f"{label}, {area:.3f}", colour)
-    _finish(axes, "blurred photos found", "of those called blurred, really blurred")
+    for name, scores, colour in _contenders(numbers):
+        curve, average = scores["curves"]["precision_recall"], scores["average_precision"]
+        _plot_curve(axes, curve["recall"], curve["precision"], f"{name}: AP {average:.3f}", colour)
+    _format_percent_axes(axes, "recall", "precision")
     return figure
 
 
 def draw_calibration(numbers: Numbers) -> Figure:
-    """Draw the share of blurred photos over probability, in ten bins of equal count."""
+    """Draw the share of blurred photos against probability, in ten bins with equal numbers of photos."""
     figure, axes = _figure()
     bins = numbers["calibration"]
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
@@ -128,66 +146,66 @@ def draw_calibration(numbers: Numbers) -> Figure:
         marker="o",
         markersize=5,
         linewidth=1.8,
-        label="ten bins alike in count",
+        label="ten bins with equal counts",
     )
-    _finish(axes, "probability that the model gives", "share that is blurred")
+    _format_percent_axes(axes, "predicted probability", "share of blurred photos")
     return figure
 
 
 def draw_strength(numbers: Numbers) -> Figure:
-    """Draw the share of blurred photos that are found, by strength."""
+    """Draw the recall of blurred photos by strength."""
     bins = numbers["recall_by_strength"]
     names = [_px_range(entry["from_px"], entry["to_px"]) for entry in bins]
-    return _bars(names, [entry["recall"] for entry in bins], [entry["n"] for entry in bins], "blurred photos found")
+    return _bars(names, [entry["recall"] for entry in bins], [entry["n"] for entry in bins], "recall")
 
 
 def draw_kinds(numbers: Numbers) -> Figure:
-    """Draw the share of blurred photos that are found, by kind."""
-    found = [
+    """Draw the recall of blurred photos by kind."""
+    rows = [
         (name, entry["recall"], entry["n_blurred"])
         for name, entry in numbers["by_kind"].items()
         if entry["recall"] is not None
     ]
-    names, recalls, counts = zip(*found, strict=True)
-    return _bars(names, recalls, counts, "blurred photos found")
+    names, recalls, counts = zip(*rows, strict=True)
+    return _bars(names, recalls, counts, "recall")
 
 
 def draw_search(numbers: Numbers) -> Figure:
-    """Draw the course of the search: each trial's score, and the best so far."""
+    """Draw the score of each trial of the search, and the best score so far."""
     figure, axes = _figure(width=4.8, height=3.2)
     trials = numbers["search"]["trials"]
     best, so_far = [], 0.0
     for trial in trials:
         so_far = max(so_far, trial["roc_auc"] or 0.0)
         best.append(so_far)
-    places = range(1, len(trials) + 1)
-    whole = [(place, trial["roc_auc"]) for place, trial in zip(places, trials, strict=True) if trial["roc_auc"]]
-    axes.scatter(*zip(*whole, strict=True), color=MODEL, s=18, label="trial", zorder=3)
-    ended = [place for place, trial in zip(places, trials, strict=True) if not trial["roc_auc"]]
-    if ended:
+    order = range(1, len(trials) + 1)
+    scored = [(number, trial["roc_auc"]) for number, trial in zip(order, trials, strict=True) if trial["roc_auc"]]
+    axes.scatter(*zip(*scored, strict=True), color=MODEL, s=18, label="trial", zorder=3)
+    pruned = [number for number, trial in zip(order, trials, strict=True) if not trial["roc_auc"]]
+    if pruned:
         bottom = axes.get_xaxis_transform()
-        axes.plot(ended, [0.02] * len(ended), "|", color=FAINT, transform=bottom, label="hopeless, ended early")
-    axes.step(list(places), best, where="post", color=INK, linewidth=1.2, label="best so far")
+        axes.plot(pruned, [0.02] * len(pruned), "|", color=FAINT, transform=bottom, label="trial stopped early")
+    axes.step(list(order), best, where="post", color=INK, linewidth=1.2, label="best so far")
     axes.set_xlabel("trial")
-    axes.set_ylabel("ROC AUC on what is left out")
+    axes.set_ylabel("mean ROC AUC on left-out photos")
     axes.legend(loc="lower right", fontsize=8)
     return figure
 
 
 def draw_importances(numbers: Numbers) -> Figure:
-    """Draw which parameters of the trees mattered for the score."""
-    found = numbers["search"]["importances"]
-    return _bars(list(found), list(found.values()), [], "share of the score's variance", width=4.8)
+    """Draw how much each parameter of the trees mattered for the score."""
+    importances = numbers["search"]["importances"]
+    return _bars(list(importances), list(importances.values()), [], "share of the score's variance", width=4.8)
 
 
 def draw_features(numbers: Numbers) -> Figure:
-    """Draw what the trees use: mean absolute SHAP value and gain of each column."""
+    """Draw mean absolute SHAP value and gain of the features that the trees use most."""
     rows = numbers["features"][:18]
     figure, (left, right) = _figure(width=10.2, height=0.26 * len(rows) + 0.9, panels=2)
     places = range(len(rows), 0, -1)
     for axes, values, colour, label in (
         (left, [row["mean_abs_shap"] for row in rows], MODEL, "mean |SHAP|, in log-odds"),
-        (right, [row["gain"] for row in rows], FAINT, "gain of its splits"),
+        (right, [row["gain"] for row in rows], FAINT, "mean gain per split"),
     ):
         axes.barh(list(places), values, color=colour, height=0.66)
         axes.set_yticks(list(places), [_column_words(row["column"]) for row in rows] if axes is left else [])
@@ -201,8 +219,8 @@ def _contenders(numbers: Numbers) -> list[tuple[str, Numbers | LaplacianScores, 
     return [("blurgate", numbers, MODEL), ("variance of Laplacian", numbers["variance_of_laplacian"], OTHER)]
 
 
-def _plot_curve(axes: Any, across: Sequence[float], up: Sequence[float], label: str, colour: str) -> None:
-    axes.plot(across, up, color=colour, label=label, linewidth=1.8)
+def _plot_curve(axes: Any, x: Sequence[float], y: Sequence[float], label: str, colour: str) -> None:
+    axes.plot(x, y, color=colour, label=label, linewidth=1.8)
 
 
 def _has_data(name: str, numbers: Numbers) -> bool:
@@ -220,11 +238,11 @@ def _figure(*, width: float = 3.12, height: float = 2.9, panels: int = 1) -> tup
     return figure, figure.subplots(1, panels)
 
 
-def _finish(axes: Any, x: str, y: str) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+def _format_percent_axes(axes: Any, x_label: str, y_label: str) -> None:
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x_label, ylabel=y_label)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.legend(loc="lower right", fontsize=8)
+    axes.legend(loc="lower right", fontsize=8, handlelength=1.2)
 
 
 def _bars(
@@ -234,17 +252,7 @@ def _bars(
     places = range(len(names), 0, -1)
     axes.barh(list(places), shares, color=MODEL, height=0.62)
     for index, (place, share) in enumerate(zip(places, shares, strict=True)):
-        text = f"{share:.0%}" + (f" of {counts[index]}" if counts else "")
-        inside = share > 0.5
-        axes.text(
-            share - 0.02 if inside else share + 0.02,
-            place,
-            text,
-            va="center",
-            ha="right" if inside else "left",
-            color="white" if inside else INK,
-            fontsize=9,
-        )
+        _label_bar(axes, place, share, f"{share:.0%}" + (f" of {counts[index]}" if counts else ""))
     axes.set_yticks(list(places), names)
     axes.tick_params(axis="y", labelcolor=INK, length=0)
     axes.set(xlim=(0, 1), xlabel=label)
@@ -253,11 +261,18 @@ def _bars(
     return figure
 
 
+def _label_bar(axes: Any, place: float, share: float, text: str) -> None:
+    if share > 0.5:
+        axes.text(share - 0.02, place, text, va="center", ha="right", color="white", fontsize=9)
+    else:
+        axes.text(share + 0.02, place, text, va="center", ha="left", color=INK, fontsize=9)
+
+
 def _to_svg(figure: Figure) -> Markup:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
-    return Markup(svg[svg.index("<svg") :])  # noqa: S704 matplotlib escapes the text that it draws
+    return Markup(svg[svg.index("<svg") :])  # noqa: S704 matplotlib escapes all text
 
 
 def _data_url(evaluation: Evaluation, row: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Folds -> the settings of the trees that rank best on what is left out; Optuna's study keeps the search."""
+"""Folds -> the tree parameters that rank left-out rows best; an Optuna study stores the search."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,21 +37,25 @@ DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
     "gamma": 0.01,
 }
 
-_NO_STUDY = "a study of blurgate's was needed, but {} cannot be read as one: name a file that does not exist yet"
+_NO_STUDY = "expected a study file of blurgate, but {} cannot be read as one: name a file that does not exist yet"
+
+# parameters -> ROC AUC of each fold, and whether the fold is the last
+_Scoring = Callable[[Mapping[str, Any]], Iterator[tuple[float, bool]]]
 
 
 @dataclass(frozen=True)
 class Search:
-    """What the search for parameters found.
+    """The result of a search for parameters.
 
     Parameters
     ----------
-    parameters : dict
-        The best ones.
+    parameters : dict of str to object
+        The best XGBoost parameters, including ``n_estimators``.
     margins : ndarray of shape (n_photos,), float64
-        What trees with them, that have not seen a row's scene or source, predict of it; NaN if it is in no fold's test.
-    numbers : dict
-        The course of the search and which parameters mattered.
+        Margin of each row, predicted with the best parameters by trees that have not seen its scene or source; NaN for
+        rows that no fold tests on.
+    numbers : SearchNumbers
+        The course of the search and the importance of each parameter.
     """
 
     parameters: dict[str, Any]
@@ -72,36 +76,60 @@ def search_parameters(
 ) -> Search:
     """Search for the parameters with the best mean ROC AUC over the folds' left-out rows.
 
-    Optuna's TPE proposes, its median rule ends hopeless trials early. Each trial's randomness depends on the seed and
-    on how many trials are finished and on nothing else, so a search that was interrupted and goes on from its study
-    finds what an uninterrupted one would have found.
+    Optuna's TPE sampler proposes parameters, and its median pruner stops hopeless trials early. The randomness of a
+    trial depends only on the seed and on the number of finished trials, so an interrupted search that resumes from its
+    study finds the same parameters as an uninterrupted one.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    folds : sequence of Split
+        Rows of the table.
+    trials : int
+        Total number of trials, including finished ones in the study; at least 1.
+    timeout : float, optional
+        Seconds after which no further trial starts. At least one trial always finishes.
+    study : path, optional
+        SQLite file that stores the search; if it exists, the search resumes. By default nothing is stored.
+    seed : int
+        Seeds the proposals and the trees.
+    jobs : int, optional
+        Folds fitted at the same time, at least 1; by default one per core.
+    track : Track
+        Shows progress.
+
+    Returns
+    -------
+    Search
+
+    Raises
+    ------
+    StudyFileError
+        If the study file cannot be read, belongs to another search, or has a ``?`` in its path.
+    ValueError
+        If `jobs` is below 1.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with _open_study(study, _fingerprint(table, folds, seed)) as search:
+    with _open_study(study, _fingerprint(table, folds, seed)) as opened:
         data = [prepare_fold(table, fold) for fold in folds]
 
-        def predict(parameters: dict[str, Any]) -> Iterator[Floats]:
+        def predict(parameters: Mapping[str, Any]) -> Iterator[Floats]:
             return fit_folds(data, parameters, seed=seed, jobs=jobs)
 
-        def score(parameters: dict[str, Any]) -> Iterator[tuple[float, bool]]:
-            for fold, predicted in zip(data, predict(parameters), strict=True):
-                yield float(roc_auc_score(fold.labels, predicted)), fold is data[-1]
+        def score(parameters: Mapping[str, Any]) -> Iterator[tuple[float, bool]]:
+            for fold, margins in zip(data, predict(parameters), strict=True):
+                yield float(roc_auc_score(fold.labels, margins)), fold is data[-1]
 
-        def run_trials() -> Iterator[None]:
-            while (finished := _count_finished(search)) < trials:
-                if finished and deadline is not None and time.monotonic() >= deadline:
-                    return
-                _run_trial(search, score, finished, seed)
-                yield
-
-        left = max(0, trials - _count_finished(search))
-        for _ in track(run_trials(), total=left, doing="searching parameters"):
+        remaining = max(0, trials - _count_finished(opened))
+        running = _run_trials(opened, score, trials=trials, deadline=deadline, seed=seed)
+        for _ in track(running, total=remaining, doing="searching parameters"):
             pass
-        parameters, numbers = _sum_up(search, seed)
+        parameters, numbers = _summarise(opened, seed)
     margins = np.full(len(table), np.nan)
-    for fold, found in zip(folds, predict(parameters), strict=True):
-        margins[fold.test] = found
+    for fold, predicted in zip(folds, predict(parameters), strict=True):
+        margins[fold.test] = predicted
     return Search(parameters, margins, numbers)
 
 
@@ -118,37 +146,46 @@ def _propose(trial: Any) -> dict[str, Any]:
     }
 
 
-def _run_trial(
-    search: Any, score: Callable[[dict[str, Any]], Iterator[tuple[float, bool]]], finished: int, seed: int
-) -> None:
-    search.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=10)
-    if not finished and not search.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
-        search.enqueue_trial(DEFAULT_PARAMETERS)
-    trial = search.ask()
+def _run_trials(study: Any, score: _Scoring, *, trials: int, deadline: float | None, seed: int) -> Iterator[None]:
+    """Run trials until there are enough or the deadline has passed, but at least one; yields after each."""
+    while (finished := _count_finished(study)) < trials:
+        if finished and deadline is not None and time.monotonic() >= deadline:
+            return
+        _run_trial(study, score, finished, seed)
+        yield
+
+
+def _run_trial(study: Any, score: _Scoring, finished: int, seed: int) -> None:
+    # a sampler per trial, because an interruption would change the state of one that is kept
+    study.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=10)
+    if not finished and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
+        study.enqueue_trial(DEFAULT_PARAMETERS)
+    trial = study.ask()
     scores: list[float] = []
-    for one, is_last in score(_propose(trial)):
-        scores.append(one)
+    for roc_auc, is_last in score(_propose(trial)):
+        scores.append(roc_auc)
         trial.report(float(np.mean(scores)), len(scores))
         if not is_last and trial.should_prune():
-            search.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             return
-    search.tell(trial, float(np.mean(scores)))
+    study.tell(trial, float(np.mean(scores)))
 
 
-def _sum_up(search: Any, seed: int) -> tuple[dict[str, Any], SearchNumbers]:
-    ended = [trial for trial in search.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+def _summarise(study: Any, seed: int) -> tuple[dict[str, Any], SearchNumbers]:
+    ended = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
-    numbers: SearchNumbers = {  # a pruned trial has scores of its first folds only, which compare with nothing
-        "best": float(search.best_value),
+    numbers: SearchNumbers = {  # a pruned trial was scored on its first folds only, so its score is not comparable
+        "best": float(study.best_value),
         "trials": [{"roc_auc": None if trial.state.name == "PRUNED" else trial.value} for trial in ended],
-        "parameters": dict(search.best_params),
-        "importances": _parameter_importances(search, seed) if len(completed) >= 4 else {},
+        "parameters": dict(study.best_params),
+        "importances": _parameter_importances(study, seed) if len(completed) >= 4 else {},
     }
-    return dict(search.best_params), numbers
+    return dict(study.best_params), numbers
 
 
 @contextmanager
 def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
+    """Create or resume the study of a search; interrupted trials are marked as failed."""
     with _open_storage(path) as storage:
         try:
             study = optuna.create_study(
@@ -162,12 +199,12 @@ def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterat
             if known == fingerprint:
                 study.set_user_attr("fingerprint", fingerprint)
             interrupted = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        except Exception as error:  # SQLAlchemy's and SQLite's own, which are many
+        except Exception as error:  # SQLAlchemy and SQLite raise many unrelated classes
             raise StudyFileError(_NO_STUDY.format(path)) from error
         if known != fingerprint:
             raise StudyFileError(
                 f"{path} belongs to another search (other photos, features, folds or seed): name a file that does not "
-                "exist yet, or go back to what it was made with"
+                "exist yet, or use the same photos, features, folds and seed again"
             )
         for trial in interrupted:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
@@ -176,13 +213,13 @@ def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterat
 
 @contextmanager
 def _open_storage(path: str | os.PathLike[str] | None) -> Iterator[Any]:
-    """Open the study's SQLite file, and close it whatever happens; None stays in memory."""
+    """Open the study's SQLite file, and close it even after an error; yields None, which Optuna keeps in memory."""
     if path is None:
         yield None
         return
     path = Path(path).resolve()
     if "?" in str(path):
-        raise StudyFileError(f"a study file without ? in its name was needed, got {path}: choose another name")
+        raise StudyFileError(f"the path of a study file must not contain ?, got {path}: choose another name")
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir() or (path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0")):
         raise StudyFileError(_NO_STUDY.format(path))
@@ -197,12 +234,13 @@ def _open_storage(path: str | os.PathLike[str] | None) -> Iterator[Any]:
         storage.engine.dispose()
 
 
-def _count_finished(search: Any) -> int:
+def _count_finished(study: Any) -> int:
     states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return len(search.get_trials(deepcopy=False, states=states))
+    return len(study.get_trials(deepcopy=False, states=states))
 
 
 def _fingerprint(table: FeatureTable, folds: Sequence[Split], seed: int) -> str:
+    """Hash everything that the scores of a search depend on, so that a study resumes only the same search."""
     digest = hashlib.sha256(json.dumps([table.feature_set, len(folds), seed]).encode())
     digest.update(table.features.tobytes() + table.labels.tobytes())
     for fold in folds:
@@ -210,7 +248,7 @@ def _fingerprint(table: FeatureTable, folds: Sequence[Split], seed: int) -> str:
     return digest.hexdigest()
 
 
-def _parameter_importances(search: Any, seed: int) -> dict[str, float]:
+def _parameter_importances(study: Any, seed: int) -> dict[str, float]:
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    found = optuna.importance.get_param_importances(search, evaluator=evaluator)
-    return {name: float(value) for name, value in found.items()}
+    importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {name: float(importance) for name, importance in importances.items()}

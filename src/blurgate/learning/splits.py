@@ -1,13 +1,15 @@
-"""Rows of a feature table -> splits that never cut a scene in two."""
+"""Rows of a feature table -> splits that keep scenes whole, or leave a source out; the plan of a validation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
+from blurgate.judging.verdicts import LABELS
 from blurgate.learning.table import FeatureTable
 
 with needs_extra("train", "Training or evaluating"):
@@ -15,12 +17,17 @@ with needs_extra("train", "Training or evaluating"):
 
 Rows = NDArray[np.intp]
 
-TEST_SHARE = 5  # one scene in so many is set aside
+TEST_SHARE = 5  # one scene in five is set aside
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of the scenes to train on, and of those set aside for the test; no scene is in both."""
+    """Rows to train on and rows to test on; no scene has rows in both.
+
+    Parameters
+    ----------
+    train, test : ndarray of shape (n_rows,), intp
+    """
 
     train: Rows
     test: Rows
@@ -28,29 +35,28 @@ class Split:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a model learns from, what is left out of it in turn, and what it is judged on.
+    """Which rows of a table a model is trained on, which are left out of it in turn, and which it is tested on.
 
     Parameters
     ----------
-    training : FeatureTable
-        What the model that is kept learns from.
+    table : FeatureTable
+    rows : ndarray of shape (n_training,), intp
+        Rows of `table` that the final model is trained on.
     folds : list of Split
-        Rows of `training`.
+        Rows of `training`; each fold leaves out a source or some scenes.
     left_out : ndarray of shape (n_left_out,), intp
-        Rows of `training` that are in a fold's test: all, or all but those of sources with one class.
-    judged : FeatureTable
-        The rows `left_out`.
-    test : FeatureTable
-        The photos that the evaluation is of: those of `judged`, or of the scenes set aside.
+        Rows of `training` that some fold tests on: all, or all but those of sources that cannot be left out.
+    tested : ndarray of shape (n_test,), intp
+        Rows of `table` that the evaluation covers: those left out if sources are, else the scenes set aside.
     within : dict of str to list of Split, or None
-        If sources are left out, folds of each by scene: rows of `training`.
+        If sources are left out, the folds by scene within each source, as rows of `training`.
     """
 
-    training: FeatureTable
+    table: FeatureTable
+    rows: Rows
     folds: list[Split]
     left_out: Rows
-    judged: FeatureTable
-    test: FeatureTable
+    tested: Rows
     within: dict[str, list[Split]] | None
 
     @property
@@ -58,19 +64,35 @@ class Plan:
         """True if sources are left out in turn, False if scenes are set aside."""
         return self.within is not None
 
+    @cached_property
+    def training(self) -> FeatureTable:
+        """What the final model is trained on."""
+        return self.table.take(self.rows)
+
+    @cached_property
+    def calibration(self) -> FeatureTable:
+        """What calibrates it and chooses the threshold: the rows left out, each predicted without having been seen."""
+        return self.training.take(self.left_out)
+
+    @cached_property
+    def test(self) -> FeatureTable:
+        """What the evaluation covers, with the photos that the table skips."""
+        return replace(self.table.take(self.tested), skipped=self.table.skipped)
+
 
 def plan_validation(table: FeatureTable, validate: str | None, *, folds: int, seed: int) -> Plan:
-    """Plan how a model is validated.
+    """Plan the validation of a model: leave out sources in turn, or set scenes aside.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled, both classes.
     validate : {'leave-source-out', 'scenes'}, optional
-        By default the former if two sources or more can be left out.
+        By default ``leave-source-out`` if at least two sources can be left out, else ``scenes``.
     folds : int
-        Of a validation by scenes, at least 2.
+        Number of folds by scene, at least 2: of the table or, if sources are left out, within each source.
     seed : int
+        Seeds the draw of test scenes and the folds.
 
     Returns
     -------
@@ -79,7 +101,7 @@ def plan_validation(table: FeatureTable, validate: str | None, *, folds: int, se
     Raises
     ------
     DatasetError
-        If there are too few scenes, or too few sources to leave one out.
+        If there are too few scenes, or too few sources to leave one out when that is required.
     """
     if validate != "scenes":
         try:
@@ -91,15 +113,16 @@ def plan_validation(table: FeatureTable, validate: str | None, *, folds: int, se
 
 
 def plan_by_source(table: FeatureTable, *, folds: int, seed: int) -> Plan:
-    """Leave each source out in turn: what the other sources teach is judged on it, and the model learns from all.
+    """Leave each source out in turn: models of the other sources are tested on it; the final model trains on all.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled, both classes.
     folds : int
-        Within each source, at least 2.
+        Number of folds by scene within each source, at least 2.
     seed : int
+        Seeds those folds.
 
     Returns
     -------
@@ -108,13 +131,12 @@ def plan_by_source(table: FeatureTable, *, folds: int, seed: int) -> Plan:
     Raises
     ------
     DatasetError
-        If there are not two sources that can be left out.
+        If fewer than two sources can be left out.
     """
     splits = leave_sources_out(table)
     within = cut_folds_within_sources(table, folds=folds, seed=seed)
-    rows = np.sort(np.concatenate([split.test for split in splits]))
-    judged = table.take(rows)
-    return Plan(table, splits, rows, judged, replace(judged, skipped=table.skipped), within)
+    left_out = np.sort(np.concatenate([split.test for split in splits]))
+    return Plan(table, np.arange(len(table)), splits, left_out, tested=left_out, within=within)
 
 
 def plan_by_scene(table: FeatureTable, *, folds: int, seed: int) -> Plan:
@@ -127,6 +149,7 @@ def plan_by_scene(table: FeatureTable, *, folds: int, seed: int) -> Plan:
     folds : int
         At least 2.
     seed : int
+        Seeds the draw of test scenes and the folds.
 
     Returns
     -------
@@ -139,12 +162,24 @@ def plan_by_scene(table: FeatureTable, *, folds: int, seed: int) -> Plan:
     """
     aside = split_scenes(table, folds=folds, seed=seed)
     splits = cut_folds(table, folds=folds, seed=seed, rows=aside.train)
-    training, test = table.take(aside.train), replace(table.take(aside.test), skipped=table.skipped)
-    return Plan(training, splits, np.arange(len(training)), training, test, None)
+    return Plan(table, aside.train, splits, np.arange(len(aside.train)), tested=aside.test, within=None)
 
 
 def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
-    """Set the scenes of the test aside: one in five, drawn from those of each source and class alike.
+    """Set one scene in five aside for the test, in equal proportion from each source and class.
+
+    Parameters
+    ----------
+    table : FeatureTable
+        Labelled, both classes.
+    folds : int
+        Number of folds that the training scenes must still allow, at least 2.
+    seed : int
+        Seeds the draw.
+
+    Returns
+    -------
+    Split
 
     Raises
     ------
@@ -152,22 +187,21 @@ def split_scenes(table: FeatureTable, *, folds: int, seed: int) -> Split:
         If there are too few scenes of a class for the test and the folds.
     """
     labels, scenes = table.labels, table.scenes
-    needed = folds + 2
-    for value, name in enumerate(("sharp", "blurred")):
-        count = len(set(scenes[labels == value]))
-        if count < needed:
-            raise DatasetError(
-                f"{needed} scenes with {name} photos were needed for a test and {folds} folds, got {count}: "
-                "add photos of other scenes, or lower --folds"
-            )
-    makeup: dict[str, tuple[set[int], set[str]]] = {}
+    _require_scenes(labels, scenes, folds)
+    composition: dict[str, tuple[set[int], set[str]]] = {}  # scene -> its classes and its sources
     for scene, label, source in zip(scenes, labels, table.sources, strict=True):
-        in_scene = makeup.setdefault(str(scene), (set(), set()))
+        in_scene = composition.setdefault(str(scene), (set(), set()))
         in_scene[0].add(int(label))
         in_scene[1].add(str(source))
-    chance = dict(zip(makeup, np.random.default_rng(seed).permutation(len(makeup)).tolist(), strict=True))
-    # ordered by class before source, so that every fifth meets both classes however few scenes a source has
-    ordered = sorted(makeup, key=lambda scene: (sorted(makeup[scene][0]), sorted(makeup[scene][1]), chance[scene]))
+    order = np.random.default_rng(seed).permutation(len(composition)).tolist()
+    drawn = dict(zip(composition, order, strict=True))
+
+    def sort_key(scene: str) -> tuple[list[int], list[str], int]:
+        """Class before source, so that every fifth scene covers both classes even if each source has few scenes."""
+        classes, sources = composition[scene]
+        return sorted(classes), sorted(sources), drawn[scene]
+
+    ordered = sorted(composition, key=sort_key)
     in_test = np.isin(scenes, ordered[TEST_SHARE // 2 :: TEST_SHARE])
     return Split(np.flatnonzero(~in_test), np.flatnonzero(in_test))
 
@@ -182,18 +216,19 @@ def cut_folds(table: FeatureTable, *, folds: int, seed: int, rows: Rows | None =
     folds : int
         At least 2.
     seed : int
+        Seeds the shuffling of scenes.
     rows : ndarray of shape (n_rows,), intp, optional
-        Those to cut; by default all of the table.
+        Rows to cut; by default all of the table.
 
     Returns
     -------
     list of Split
-        Their rows count among `rows`.
+        Positions within `rows`.
 
     Raises
     ------
     DatasetError
-        If a fold would have one class only.
+        If there are too few scenes for every fold to train and to test on both classes.
     """
     rows = np.arange(len(table)) if rows is None else rows
     labels, scenes, sources = table.labels[rows], table.scenes[rows], table.sources[rows]
@@ -206,60 +241,72 @@ def cut_folds(table: FeatureTable, *, folds: int, seed: int, rows: Rows | None =
         splits = [Split(*split) for split in cutter.split(rows, strata, scenes)]
     if not splits or any(len(set(labels[part])) < 2 for split in splits for part in (split.train, split.test)):
         raise DatasetError(
-            f"{folds} folds that keep scenes whole and hold sharp and blurred photos each were needed, but "
-            f"{len(set(scenes))} scenes do not allow them: add photos of other scenes, or lower --folds"
+            f"cannot cut {len(set(scenes))} scenes into {folds} folds that keep scenes whole and have sharp and "
+            "blurred photos each: add photos of other scenes, or lower --folds"
         )
     return splits
 
 
 def cut_folds_within_sources(table: FeatureTable, *, folds: int, seed: int) -> dict[str, list[Split]]:
-    """Cut each source into folds of its own that keep scenes whole.
+    """Cut each source separately into folds that keep scenes whole.
 
     Parameters
     ----------
     table : FeatureTable
         Labelled.
     folds : int
-        Of each source, at least 2.
+        Number per source, at least 2.
     seed : int
+        Seeds the shuffling of scenes.
 
     Returns
     -------
     dict of str to list of Split
-        By source; no folds where a source has one class only, or too few scenes.
+        Source -> its folds, as rows of the table; empty if the source has one class only, or too few scenes.
     """
-    found: dict[str, list[Split]] = {}
+    within: dict[str, list[Split]] = {}
     for source in sorted(set(table.sources)):
         rows = np.flatnonzero(table.sources == source)
         try:
             splits = cut_folds(table, folds=folds, seed=seed, rows=rows)
         except DatasetError:
             splits = []
-        found[str(source)] = [Split(rows[split.train], rows[split.test]) for split in splits]
-    return found
+        within[str(source)] = [Split(rows[split.train], rows[split.test]) for split in splits]
+    return within
 
 
 def leave_sources_out(table: FeatureTable) -> list[Split]:
-    """Cut one fold for each source: train on the others, test on it.
+    """Make one fold per source: train on the other sources, test on it.
 
-    Rows of a scene that the tested source has too are in neither part. A source with one class only cannot be ranked:
-    it is always trained on.
+    Rows whose scene also occurs in the tested source are not trained on. A source with only one class cannot be ranked,
+    so it is never left out, and neither is a source without which the others have only one class.
 
     Raises
     ------
     DatasetError
-        If there are not two sources that can be left out.
+        If fewer than two sources can be left out.
     """
     labels, scenes = table.labels, table.scenes
     splits = []
     for source in sorted(set(table.sources)):
-        out = table.sources == source
-        shared = np.isin(scenes, scenes[out])
-        if all(len(set(labels[rows])) == 2 for rows in (out, ~shared)):
-            splits.append(Split(np.flatnonzero(~shared), np.flatnonzero(out)))
+        tested = table.sources == source
+        shared = np.isin(scenes, scenes[tested])
+        if all(len(set(labels[rows])) == 2 for rows in (tested, ~shared)):
+            splits.append(Split(np.flatnonzero(~shared), np.flatnonzero(tested)))
     if len(splits) < 2:
         raise DatasetError(
-            "two sources with sharp and blurred photos each, of different scenes, were needed to leave one out, got "
+            "leaving a source out needs two sources of different scenes, each with sharp and blurred photos, got "
             f"{len(splits)}: add a source, or validate by scenes (--validate scenes)"
         )
     return splits
+
+
+def _require_scenes(labels: NDArray[np.int8], scenes: NDArray[np.str_], folds: int) -> None:
+    needed = folds + 2
+    for value, name in enumerate(LABELS):
+        count = len(set(scenes[labels == value]))
+        if count < needed:
+            raise DatasetError(
+                f"expected at least {needed} scenes with {name} photos, for a test and {folds} folds, got {count}: "
+                "add photos of other scenes, or lower --folds"
+            )

@@ -1,4 +1,4 @@
-"""A dataset, a labelled folder or a table file -> feature table."""
+"""A dataset, a labelled folder or a table file -> feature table; table files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from blurgate.learning.labels import (
     parse_number,
     parse_photo,
     read_csv,
-    refuse_repeats,
+    require_unique_photos,
 )
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS, extract_features
@@ -37,7 +37,7 @@ from blurgate.photos.images import SkippedPhoto, read_gray
 from blurgate.threads import Track, no_track, run_in_order
 
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "undecided", "variance_of_laplacian")
-_UNDECIDED = "true"  # in its column; else it is empty
+_UNDECIDED = "true"  # the only value of that column that is not empty
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,17 @@ class FeatureTable:
     photos : tuple of LabelledPhoto
         One for each row.
     features : ndarray of shape (n_photos, n_features), float32
+        With the outputs of a net as the last columns if `feature_set` names one.
     feature_set : str
-        As `blurgate.judging.inputs.find_inputs` takes it; its columns name the columns of `features`.
+        Names the columns of `features`; see `blurgate.judging.inputs.find_inputs`.
     variance_of_laplacian : ndarray of shape (n_photos,), float64
-        The customary measure, to compare with, of the photo at the size at which it is looked at.
+        The customary measure of sharpness, at the analysed size, to compare with.
     skipped : tuple of SkippedPhoto
         Photos without a row.
     sources : ndarray of shape (n_photos,), str
-        Where each row is from.
+        Source of each row.
     folders : mapping of str to Path
-        The folder of each source's pictures.
+        Source -> the folder that its paths are relative to.
     """
 
     photos: tuple[LabelledPhoto, ...]
@@ -79,31 +80,31 @@ class FeatureTable:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Class of each row: 0 sharp, 1 blurred.
+        """Class of each row, int8: 0 sharp, 1 blurred.
 
         Raises
         ------
         DatasetError
-            If a row has no label, or all have the same.
+            If a row has no label, or all rows have the same one.
         """
         names = self.column("label")
         if "" in names:
             raise DatasetError(
-                f"labelled photos were needed, but {int((names == '').sum())} of {len(self)} have no label: "
+                f"expected labelled photos, but {int((names == '').sum())} of {len(self)} have no label: "
                 "give a dataset, a folder with sharp/ and blurred/ in it, or one with a labels.csv"
             )
         if len(set(names)) < 2:
             raise DatasetError(
-                f"sharp and blurred photos were needed, but all {len(self)} are {names[0]}: add the other class"
+                f"expected sharp and blurred photos, but all {len(self)} are {names[0]}: add the other class"
             )
         return np.asarray(names == LABELS[1], dtype=np.int8)
 
     def column(self, name: str) -> NDArray[Any]:
-        """One attribute of all `photos`: ``scene``, ``kind``, ``strength_px``, ``tier``, ``label`` or ``path``."""
+        """Collect one field of all `photos`, such as ``path`` or ``label``, into an array."""
         return np.asarray([getattr(photo, name) for photo in self.photos])
 
     def take(self, rows: NDArray[np.intp]) -> FeatureTable:
-        """Keep some rows, in the order given; nothing is skipped in it."""
+        """Select rows, in the order given; the new table lists no skipped photos."""
         return FeatureTable(
             photos=tuple(self.photos[row] for row in rows),
             features=self.features[rows],
@@ -114,92 +115,95 @@ class FeatureTable:
         )
 
     def without_flat(self) -> FeatureTable:
-        """Skip the photos with too little texture to judge."""
+        """Move photos with too little texture to judge from the rows to `skipped`."""
         textured = find_inputs(self.feature_set).has_texture(self.features)
         flat = [SkippedPhoto(self.photos[row].path, TOO_LITTLE_TEXTURE, True) for row in np.flatnonzero(~textured)]
         return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
 
     @property
     def scenes(self) -> NDArray[np.str_]:
-        """The scene of each row."""
+        """Scene of each row."""
         return self.column("scene")
 
     @property
     def strengths(self) -> NDArray[np.float64]:
-        """The true strength of each row's blur in pixels; NaN where it is unknown."""
+        """True strength of each row's blur, in pixels; NaN if unknown."""
         return self.column("strength_px")
 
     @property
     def kinds(self) -> NDArray[np.str_]:
-        """The kind of each row's blur, a name out of `BLURS`; empty where it is sharp or unknown."""
+        """True kind of each row's blur, a name out of `BLURS`; empty if sharp or unknown."""
         return self.column("kind")
 
     @property
     def tiers(self) -> NDArray[np.str_]:
-        """The group that its source puts each row in, or empty."""
+        """Group of each row, as its source defines it; may be empty."""
         return self.column("tier")
 
     @property
     def families(self) -> NDArray[np.str_]:
-        """What each row's kind counts as: ``defocus``, ``motion``, ``gaussian``, or empty where it is unknown."""
+        """Family of each row's kind: ``defocus``, ``motion`` or ``gaussian``; empty if sharp or unknown."""
         return np.asarray([BLURS[kind].family if kind in BLURS else "" for kind in self.kinds])
 
     @cached_property
     def weights(self) -> NDArray[np.float32]:
-        """Weights that keep large sources from drowning small ones; their mean is 1.
+        """Weight of each row for training; their mean is 1.
 
-        Each class of each source counts by the square root of its number of photos.
+        Each class of each source has a total weight proportional to the square root of its number of photos, so that
+        large sources do not drown small ones.
         """
         return self._weigh(np.sqrt)
 
     @cached_property
     def even_weights(self) -> NDArray[np.float32]:
-        """Weights by which each class of each source counts alike; their mean is 1.
+        """Weight of each row for calibration; their mean is 1.
 
-        A probability that is calibrated with them assumes that one photo in two is blurred.
+        Each class of each source has the same total weight. Probabilities calibrated with these weights assume that
+        one photo in two is blurred.
         """
         return self._weigh(lambda count: count)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many photos, blurred photos and scenes: ``n``, ``n_blurred``, ``n_scenes``."""
+        """Number of photos, blurred photos and scenes: ``n``, ``n_blurred``, ``n_scenes``."""
         return {"n": len(self), "n_blurred": int(self.labels.sum()), "n_scenes": len(set(self.scenes))}
 
     @property
     def source_counts(self) -> dict[str, int]:
-        """How many photos each source has."""
+        """Number of photos of each source, by name of the source."""
         return {str(source): int((self.sources == source).sum()) for source in sorted(set(self.sources))}
 
     def _weigh(self, discount: Callable[[NDArray[np.intp]], NDArray[Any]]) -> NDArray[np.float32]:
+        """Weight each row by 1 / discount(number of rows with its source and class), scaled to a mean of 1."""
         groups = np.asarray([f"{label} {source}" for label, source in zip(self.labels, self.sources, strict=True)])
         _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
         weights = 1 / discount(count)[group]
         return np.asarray(weights / weights.mean(), dtype=np.float32)
 
     def prepare_training(self) -> FeatureTable:
-        """Skip photos with too little texture, and give each photo without a scene one of its own.
+        """Skip photos with too little texture, and make each photo without a scene a scene of its own.
 
         Raises
         ------
         ValueError
-            If the table holds what a net needs or answers: trees learn from measured features only.
+            If the feature set is that of a net or includes a net's outputs: trees learn from measured features only.
         """
         inputs = find_inputs(self.feature_set)
         if inputs.texture_only or inputs.net:
             raise ValueError(
-                f"trees learn from what is measured on photos, but the table is of {self.feature_set}, which a net "
-                f"needs or answers: make it of {DEFAULT_FEATURE_SET}"
+                f"trees learn from measured features, but the feature set of the table is {self.feature_set}, which is "
+                f"for nets: make the table again with {DEFAULT_FEATURE_SET}"
             )
         photos = tuple(replace(photo, scene=photo.scene or photo.path) for photo in self.photos)
         return replace(self, photos=photos).without_flat()
 
     def digests(self) -> tuple[str, ...]:
-        """Mark each row's picture by its features, 16 digits: the same picture has the same mark, whatever its name."""
-        rounded = np.round(self.features.astype(np.float64), 2) + 0.0  # without minus zero
+        """Hash each row's features, rounded, to 16 hexadecimal digits, to recognise a picture whatever its name."""
+        rounded = np.round(self.features.astype(np.float64), 2) + 0.0  # adding 0.0 turns -0.0 into 0.0
         return tuple(hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in rounded)
 
     def picture(self, row: int) -> Path:
-        """Where the picture of a row should be."""
+        """Path of the picture of a row; the file may be missing."""
         return self.folders[str(self.sources[row])] / self.photos[row].path
 
 
@@ -217,14 +221,14 @@ def build_table(
     ----------
     source : path
         A folder that `make_dataset` made, a folder with ``sharp/`` and ``blurred/`` in it, a folder with a
-        ``labels.csv``, such a list itself, any other folder of photos (which then have no label), or a ``.csv`` or
-        ``.parquet`` table.
+        ``labels.csv``, a list of labels by itself, any other folder of photos (which then have no label), or a
+        ``.csv`` or ``.parquet`` table.
     feature_set : str
-        A name out of `FEATURE_SETS`, or what a model's card says.
+        A name out of `FEATURE_SETS`, or the ``feature_set`` of a model's card.
     net : Net, optional
-        Of that model, where it has one.
+        The net that `feature_set` names, if it names one.
     jobs : int, optional
-        Photos at work at the same time; by default one for each core.
+        Photos measured at the same time, at least 1; by default one per core.
     track : Track
         Shows progress.
 
@@ -236,9 +240,13 @@ def build_table(
     Raises
     ------
     DatasetError
-        If the source is missing, empty or contradicts itself, or has no photo that can be read.
+        If the source is missing, empty or inconsistent, has no usable photo, or is a table of another feature set.
+    PhotoError
+        If a folder in the source cannot be listed.
+    MissingExtraError
+        If the source is a Parquet table and pyarrow is missing.
     ValueError
-        If there is no such feature set, or it names another net.
+        If the feature set is unknown, `net` is not the net that it names, or `jobs` is below 1.
     """
     source = Path(source)
     inputs = find_inputs(feature_set)
@@ -247,46 +255,37 @@ def build_table(
     if source.is_file() and not is_label_list(source):
         return _check_feature_set(read_table(source), source, feature_set)
     photos = list_photos(source)
-    folder = source if source.is_dir() else source.parent
-
-    def read(photo: LabelledPhoto) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
-        try:
-            gray = read_gray(folder / photo.path, max_pixels=inputs.measured.max_pixels)
-        except PhotoError as error:
-            return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
-        measured = extract_features(gray, inputs.feature_set)
-        return np.concatenate([measured, net.predict(gray)]) if net else measured, variance_of_laplacian(gray)
-
-    reading = run_in_order(read, photos, jobs=jobs)
-    results = list(track(reading, total=len(photos), doing="measuring photos"))
-    done = [(photo, result) for photo, result in zip(photos, results, strict=True) if isinstance(result, tuple)]
+    folder = _folder_of(source)
+    measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net), photos, jobs=jobs)
+    results = list(track(measuring, total=len(photos), doing="measuring photos"))
+    measured = [(photo, result) for photo, result in zip(photos, results, strict=True) if isinstance(result, tuple)]
     skipped = [result for result in results if isinstance(result, SkippedPhoto)]
-    if not done:
-        raise DatasetError(f"{source} has no photo that can be read: the first failed because {skipped[0].error}")
-    return _named(
-        FeatureTable(
-            photos=tuple(photo for photo, _ in done),
-            features=np.stack([result[0] for _, result in done]).reshape(-1, len(inputs.columns)),
-            feature_set=feature_set,
-            variance_of_laplacian=np.asarray([result[1] for _, result in done]),
-            skipped=(*_read_skipped(source), *skipped),
-        ),
-        source,
+    if not measured:
+        raise DatasetError(f"{source} has no usable photo: the first failed because {skipped[0].error}")
+    table = FeatureTable(
+        photos=tuple(photo for photo, _ in measured),
+        features=np.stack([row for _, (row, _) in measured]).reshape(-1, len(inputs.columns)),
+        feature_set=feature_set,
+        variance_of_laplacian=np.asarray([laplacian for _, (_, laplacian) in measured]),
+        skipped=(*_read_skipped(source), *skipped),
     )
+    return _set_source(table, source)
 
 
 def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
-    """Put tables one below the other; a scene name that occurs in several is one scene.
+    """Concatenate the rows of tables; a scene name that occurs in several tables is one scene.
+
+    Sources with the same name but different folders get different names.
 
     Raises
     ------
     DatasetError
-        If they have different feature sets.
+        If the tables have different feature sets.
     """
     sets = {table.feature_set for table in tables}
     if len(sets) > 1:
         raise DatasetError(
-            f"tables of one feature set were needed, got {', '.join(sorted(sets))}: make them anew alike"
+            f"expected tables of one feature set, got {', '.join(sorted(sets))}: make them again with the same one"
         )
     folders: dict[str, Path] = {}
     sources: list[NDArray[np.str_]] = []
@@ -311,20 +310,27 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
 def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     """Write a table as ``.csv`` or ``.parquet``.
 
-    Numbers are written so that reading gives back the same bits. Skipped photos have a row too, with their error and
-    no features.
+    Reading the file restores the same bits. Skipped photos have a row too, with their error and no features.
+
+    Parameters
+    ----------
+    table : FeatureTable
+    path : path
+        Its suffix selects the format.
 
     Raises
     ------
     DatasetError
-        If the suffix is neither.
+        If the suffix is neither ``.csv`` nor ``.parquet``.
     MissingExtraError
-        If Parquet is asked for and pyarrow is missing.
+        If the suffix is ``.parquet`` and pyarrow is missing.
+    OSError
+        If the file cannot be written.
     """
     path = Path(path)
     write = find_table_writer(path)
     rows = [
-        [photo.path, photo.label, photo.scene, photo.kind, _number(photo.strength_px), photo.tier, "", "", laplacian]
+        [photo.path, photo.label, photo.scene, photo.kind, _or_none(photo.strength_px), photo.tier, "", "", laplacian]
         for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
     ]
     rows += [
@@ -336,19 +342,28 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
 
 
 def find_table_writer(path: Path) -> Callable[[Path, FeatureTable, Sequence[list[Any]]], None]:
-    """Look up what writes a table of that suffix, and see that it can.
+    """Find the function that writes tables with the suffix of a path.
+
+    Call it before a long job to learn at once if its table could not be written.
+
+    Returns
+    -------
+    callable
+        Takes a path, a table and the cells of its rows in the columns `ROW_COLUMNS`.
 
     Raises
     ------
-    DatasetError, MissingExtraError
-        As `write_table` does: to be told before a long job instead of after it.
+    DatasetError
+        If the suffix is neither ``.csv`` nor ``.parquet``.
+    MissingExtraError
+        If the suffix is ``.parquet`` and pyarrow is missing.
     """
     if path.suffix.lower() == ".parquet":
         require_extra("parquet", "Writing Parquet")
         return _write_parquet
     if path.suffix.lower() == ".csv":
         return _write_csv
-    raise DatasetError(f"a table named .csv or .parquet was needed, got {path.name}: choose one of these suffixes")
+    raise DatasetError(f"the name of a table must end in .csv or .parquet, got {path.name}: choose one of them")
 
 
 def read_table(path: str | os.PathLike[str]) -> FeatureTable:
@@ -357,17 +372,20 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
     Raises
     ------
     DatasetError
-        If the file is missing or is no table, columns are missing or foreign, or a cell is not what its column needs.
+        If the file is missing or is not a table, if columns are missing or unexpected, or if a cell is not valid in
+        its column.
     MissingExtraError
-        If it is Parquet and pyarrow is missing.
+        If the file is Parquet and pyarrow is missing.
     """
     path = Path(path)
     read = {".csv": read_csv, ".parquet": _read_parquet}.get(path.suffix.lower())
     if read is None or not path.exists():
-        raise DatasetError(f"a folder of photos, or a .csv or .parquet table, was needed, but {path} is none: check it")
+        raise DatasetError(
+            f"expected a folder of photos or a .csv or .parquet table, but {path} is neither: check the path"
+        )
     columns, rows = read(path)
     feature_set = _match_columns(columns, path)
-    wanted = find_inputs(feature_set).columns
+    feature_columns = find_inputs(feature_set).columns
     photos, features, laplacians, skipped = [], [], [], []
     for number, row in enumerate(rows, start=2):
         if row.get("error"):
@@ -375,10 +393,10 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
             continue
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
-        features.append([parse_number(row, name, path, number) for name in wanted])
+        features.append([parse_number(row, name, path, number) for name in feature_columns])
     if not photos:
-        raise DatasetError(f"{path} has no row with features: make it anew with blurgate features")
-    refuse_repeats(photos, path)
+        raise DatasetError(f"{path} has no row with features: make it again with blurgate features")
+    require_unique_photos(photos, path)
     table = FeatureTable(
         photos=tuple(photos),
         features=np.asarray(features, dtype=np.float32),
@@ -386,20 +404,35 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         variance_of_laplacian=np.asarray(laplacians),
         skipped=tuple(skipped),
     )
-    return _named(table, path)
+    return _set_source(table, path)
 
 
-def _named(table: FeatureTable, source: Path) -> FeatureTable:
+def _measure_photo(
+    photo: LabelledPhoto, folder: Path, inputs: Inputs, net: Net | None
+) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
+    """Measure a photo's inputs and variance of the Laplacian, or skip it if it cannot be read or is too small."""
+    try:
+        gray = read_gray(folder / photo.path, max_pixels=inputs.measured.max_pixels)
+    except PhotoError as error:
+        return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
+    features = extract_features(gray, inputs.feature_set)
+    return np.concatenate([features, net.predict(gray)]) if net else features, variance_of_laplacian(gray)
+
+
+def _folder_of(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _set_source(table: FeatureTable, source: Path) -> FeatureTable:
     name = source.resolve().name
-    folder = source if source.is_dir() else source.parent
-    return replace(table, sources=np.full(len(table), name), folders={name: folder})
+    return replace(table, sources=np.full(len(table), name), folders={name: _folder_of(source)})
 
 
 def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> FeatureTable:
     if table.feature_set != feature_set:
         raise DatasetError(
-            f"{source} holds the feature set {table.feature_set}, but {feature_set} was needed: "
-            f"{'give the photos themselves' if find_inputs(feature_set).net else 'make it anew'}"
+            f"expected a table of the feature set {feature_set}, but {source} is one of {table.feature_set}: "
+            f"{'give the photos themselves' if find_inputs(feature_set).net else 'make it again'}"
         )
     return table
 
@@ -412,33 +445,36 @@ def _read_skipped(folder: Path) -> list[SkippedPhoto]:
 
 
 def _parse_skipped(row: Mapping[str, Any], path: Path, number: int) -> SkippedPhoto:
-    undecided = row.get("undecided") or ""  # files of before have no such column
+    undecided = row.get("undecided") or ""  # files of earlier versions lack the column
     if undecided not in ("", _UNDECIDED):
-        raise DatasetError(
-            f"{path}, line {number}: undecided must be {_UNDECIDED} or empty, got {undecided!r}: mend it"
-        )
+        raise DatasetError(f"{path}, line {number}: undecided must be {_UNDECIDED} or empty, got {undecided!r}: fix it")
     return SkippedPhoto(str(row["path"]), str(row["error"]), bool(undecided))
 
 
 def _match_columns(columns: Sequence[str], path: Path) -> str:
+    """Find the feature set that shares the most columns with a table; the table must have exactly its columns."""
     present = set(columns) - set(ROW_COLUMNS)
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
     inputs = Inputs(feature_set, find_net_name(present))
     needed = (*ROW_COLUMNS, *inputs.columns)
-    missing = [name for name in needed if name not in columns and name != "undecided"]  # tables of before have none
-    foreign = [name for name in columns if name not in needed]
-    if missing or foreign:
-        found = [
-            f"{word}: {_name_some(names)}" for word, names in (("missing", missing), ("foreign", foreign)) if names
+    optional = "undecided"  # tables of earlier versions lack it
+    missing = [name for name in needed if name not in columns and name != optional]
+    unexpected = [name for name in columns if name not in needed]
+    if missing or unexpected:
+        differences = [
+            f"{word}: {_name_first(names)}"
+            for word, names in (("missing", missing), ("unexpected", unexpected))
+            if names
         ]
         raise DatasetError(
-            f"{path} is no table of the feature set {inputs} ({'; '.join(found)}): make it with blurgate features"
+            f"{path} is not a table of the feature set {inputs} ({'; '.join(differences)}): "
+            "make it with blurgate features"
         )
     return str(inputs)
 
 
 def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:
-    """Count the columns that are there; of two sets with as many the one that is whole goes before."""
+    """Rank a feature set by the number of its columns that are present, then by whether all of them are."""
     return len(present & set(columns)), set(columns) <= present
 
 
@@ -452,7 +488,8 @@ def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> No
             writer.writerow(row + (features[index] if index < len(features) else blank))
 
 
-def _name_some(names: Sequence[str]) -> str:
+def _name_first(names: Sequence[str]) -> str:
+    """List the first four names and count the others: a table may lack a hundred columns."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
@@ -463,7 +500,7 @@ def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     try:
         table = pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DatasetError(f"{path} cannot be read as Parquet ({error}): make it anew") from error
+        raise DatasetError(f"{path} cannot be read as Parquet ({error}): make it again") from error
     return table.column_names, table.to_pylist()
 
 
@@ -484,9 +521,9 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
 
 
 def _unicode(value: Any) -> Any:
-    """Write the bytes of a name that are no Unicode as backslash escapes: Parquet holds nothing else."""
+    """Escape the bytes of a file name that are not valid Unicode, because Parquet cannot store them."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _number(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value

@@ -1,9 +1,9 @@
-"""Feature tables -> tuned, calibrated BlurModel, and its evaluation on scenes that it has not seen.
+"""Feature tables -> tuned, calibrated BlurModel, and its evaluation on unseen scenes or sources.
 
-Two ways keep the account honest. Where there are several sources, each is judged by trees of the others, which is what
-a stranger's photos will be: these predictions choose settings, calibration and threshold. With one source, test scenes
-are set aside first; the search, the calibration and the threshold see out-of-fold predictions of the other scenes only;
-the test scenes are looked at once.
+There are two ways to keep the evaluation unbiased. With several sources, each source is predicted by trees trained on
+the others, as a new user's photos would be; these predictions choose parameters, calibration and threshold. With one
+source, test scenes are set aside first. The search, the calibration and the threshold use only out-of-fold predictions
+of the other scenes. The test scenes are used once, for the evaluation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_
 from blurgate.learning.calibration import calibrate_left_out
 from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
 from blurgate.learning.labels import is_labelled
-from blurgate.learning.metrics import error_rates
+from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
 from blurgate.learning.splits import Plan, plan_validation
 from blurgate.learning.table import FeatureTable, build_table, join_tables
@@ -44,42 +44,50 @@ def load_sources(
     jobs: int | None = None,
     track: Track = no_track,
 ) -> FeatureTable:
-    """Measure several sources and join them.
+    """Measure several sources and join them into one table.
 
     Parameters
     ----------
     sources : sequence of path
         Folders of sharp photos, made datasets, labelled folders and tables, in any mixture.
     work : Path
-        An existing folder for the datasets that are made from sharp photos.
+        Existing folder for the datasets that are made from sharp photos.
     feature_set : str
-        A name out of `FEATURE_SETS`.
-    recipe, per_photo, seed
-        For the datasets that are made; see `make_dataset`.
+        Name in `FEATURE_SETS`.
+    recipe : str
+    per_photo, seed : int
+        Settings of the datasets that are made; see `make_dataset`.
     jobs : int, optional
-        Photos at work at the same time; by default one for each core.
+        Number of photos processed in parallel; by default one per core.
     track : Track
         Shows progress.
+
+    Returns
+    -------
+    FeatureTable
+        Its sources are named after the folders and tables.
 
     Raises
     ------
     DatasetError
-        If a source cannot be used.
+        If there is no source, one is named twice, or one cannot be used.
+    ValueError
+        If there is no such feature set or recipe, or `per_photo` is below 1.
     """
     tables = []
     named: set[Path] = set()
     for number, source in enumerate(map(Path, sources)):
         if source.resolve() in named:
-            raise DatasetError(f"each source was needed once, but {source} is named twice: name it once")
+            raise DatasetError(f"{source} is named twice: name each source once")
         named.add(source.resolve())
         if source.exists() and not is_labelled(source):
             made = work / f"{number}" / source.resolve().name
             made.parent.mkdir(exist_ok=True)
             make_dataset(source, made, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
-            source = made  # noqa: PLW2901 from here on the dataset stands for the photos
+            source = made  # noqa: PLW2901 the dataset takes the place of the sharp photos
         tables.append(build_table(source, feature_set=feature_set, jobs=jobs, track=track))
     if not tables:
-        raise DatasetError("at least one source of photos was needed, got none: name a folder or a table")
+        raise DatasetError("expected at least one source of photos, got none: name a folder or a table")
     return join_tables(tables)
 
 
@@ -95,29 +103,29 @@ def train(
     jobs: int | None = None,
     track: Track = no_track,
 ) -> tuple[BlurModel, Evaluation]:
-    """Tune, train and calibrate a model, and evaluate it on what it has not seen.
+    """Tune, train and calibrate a model, and evaluate it on scenes or sources left out of training.
 
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are left out.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped.
     validate : {'leave-source-out', 'scenes'}, optional
-        What chooses the settings, the calibration and the threshold, and what the evaluation is of.
-        ``leave-source-out``: each source is judged by trees of the other sources; the model is then of all photos.
-        ``scenes``: one scene in five is set aside for the evaluation, and folds of the other scenes choose. By default
-        the former where there are several sources that can be left out.
+        Which predictions choose parameters, calibration and threshold, and which photos the model is evaluated on.
+        ``leave-source-out``: each source is predicted by trees trained on the other sources; the final model is trained
+        on all photos. ``scenes``: one scene in five is set aside for the evaluation; cross-validation on the other
+        scenes chooses. By default the former if two sources or more can be left out.
     trials : int
-        Settings of the trees to try, counting those that the study already holds.
+        Number of parameter settings to try, including those already in the study; at least 1.
     timeout : float, optional
-        Seconds after which no further trial begins.
+        Seconds after which no further trial starts.
     study : path, optional
-        A file that keeps the search, so that an interrupted one goes on where it was.
+        File that saves the search, so that an interrupted search can resume.
     seed : int
-        Of the splits, the search and the trees. The same seed and table give the same model and figures.
+        Seed of the splits, the search and the trees. The same seed and table give the same model and figures.
     folds : int
-        Of the cross-validation by scene.
+        Number of folds of the cross-validation by scene, at least 2.
     jobs : int, optional
-        Folds at work at the same time; by default one for each core.
+        Number of folds processed in parallel; by default one per core.
     track : Track
         Shows progress.
 
@@ -125,19 +133,19 @@ def train(
     -------
     model : BlurModel
     evaluation : Evaluation
-        Beside what `evaluate` measures it tells of the data, the search, the trees, and each source left out.
+        What `evaluate` measures, and figures on the training data, the search, the trees, and each left-out source.
 
     Raises
     ------
     DatasetError
-        If labels are missing, there is one class only, or there are too few scenes or sources.
+        If labels are missing, there is only one class, or there are too few scenes or sources.
     StudyFileError
         If the study file is damaged or belongs to another search.
     ValueError
-        If `trials` is below 1, `folds` below 2, there is no such way to validate, or the table is one for nets.
+        If `trials` is below 1, `folds` is below 2, `validate` is unknown, or the table's features are meant for a net.
     """
     if trials < 1 or folds < 2:
-        raise ValueError(f"at least 1 trial and 2 folds were needed, got {trials} and {folds}")
+        raise ValueError(f"trials must be at least 1 and folds at least 2, got {trials} and {folds}")
     if validate not in (None, *VALIDATIONS):
         raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
     table = table.prepare_training()
@@ -161,22 +169,23 @@ def train(
         within=within,
         seed=seed,
     )
-    return _assemble(plan, search, model, evaluation, used)
+    costs = error_rates(evaluation.numbers["confusion_matrix"])
+    return _assemble(plan, search, model, evaluation, costs=costs, used=used)
 
 
 def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions, float]:
-    """Calibrate and choose the threshold on rows left out; fit the trees to all rows.
+    """Calibrate and choose the threshold on left-out rows; fit the trees to all training rows.
 
     Returns
     -------
     model : BlurModel
     left_out : Predictions
-        Of the rows of ``plan.judged``, by trees that have not seen them.
+        For the rows of ``plan.calibration``, by trees that were not trained on them.
     laplacian_cutoff : float
-        The threshold of the variance of the Laplacian, chosen in the same way.
+        Cutoff for the variance of the Laplacian, chosen in the same way.
     """
     training, margins = plan.training, search.margins[plan.left_out]
-    calibration = calibrate_left_out(plan.judged, margins, by_source=plan.by_source)
+    calibration = calibrate_left_out(plan.calibration, margins, by_source=plan.by_source)
     boosters, kinds, left_out = fit_boosters(training, plan.folds, search.parameters, seed=seed)
     card = Card(
         feature_set=training.feature_set,
@@ -195,12 +204,12 @@ def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions,
 
 
 def _assemble(
-    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, used: list[ColumnUse]
+    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, *, costs: ErrorRates, used: list[ColumnUse]
 ) -> tuple[BlurModel, Evaluation]:
-    """Put the figures on the model's card, and what is known of the training beside the figures."""
+    """Add results to the model's card, and figures on training and search to the evaluation."""
     numbers = evaluation.numbers
     left_out, validate = ("sources", "leave-source-out") if plan.by_source else ("scenes", "scenes")
-    costs = {**error_rates(numbers["confusion_matrix"]), "measured_on": f"{left_out} left out of training"}
+    at_threshold = {**costs, "measured_on": f"{left_out} left out of training"}
     figures: Mapping[str, object] = numbers
     results = {name: figures[name] for name in RESULTS}
     training: TrainingNumbers = {
@@ -213,6 +222,6 @@ def _assemble(
         "folds": len(plan.folds),
         "out_of_fold_roc_auc": search.numbers["best"],
     }
-    model = replace(model, card=replace(model.card, results=results, at_threshold=costs))
+    model = replace(model, card=replace(model.card, results=results, at_threshold=at_threshold))
     numbers = {**numbers, "training": training, "search": search.numbers, "features": used}
     return model, Evaluation(numbers, evaluation.table)

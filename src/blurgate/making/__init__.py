@@ -1,5 +1,5 @@
-"""Sharp photos become labelled pictures.
+"""Turns sharp photos into labelled pictures.
 
 In: sharp photos. Out: pictures blurred by known kernels and taken by simulated cameras; datasets with their manifests.
-May import: measuring.laplacian, photos; errors, files, threads.
+May import: measuring.laplacian, photos; errors, files, threads, version.
 """

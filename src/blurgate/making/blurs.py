@@ -1,11 +1,11 @@
-"""Sharp RGB -> blurred RGB, by kind, with the strength that the parameters amount to.
+"""Sharp RGB -> blurred RGB, by kind, and the strength of each blur.
 
-Our own kinds are convolutions in linear light, which is where a lens and a moving hand work. Those named ``bg-`` are
-the functions of the Blur-Generator library, called as it offers them, on gamma-coded 8-bit values.
+Our own kinds convolve in linear light, as a lens and a moving hand do. Kinds named ``bg-`` call the functions of the
+Blur-Generator library unchanged, on gamma-coded 8-bit values.
 
 The strength of a blur is the second-moment radius of its kernel, ``sqrt(var_x + var_y)`` in pixels: a disk of radius R
-has ``R / sqrt(2)``, a line of length L ``L / sqrt(12)``, a gaussian of sigma s ``s sqrt(2)``. Strengths of blurs in a
-row add up as squares.
+has ``R / sqrt(2)``, a line of length L ``L / sqrt(12)``, a gaussian of sigma s ``s sqrt(2)``. The squares of the
+strengths of successive blurs add up.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from blurgate.photos.images import RGB
 
 Kernel: TypeAlias = NDArray[np.float64]  # odd sides, sum 1
 Linear: TypeAlias = NDArray[np.float32]  # (height, width, 3), linear light, 1.0 = white
-Parameters: TypeAlias = dict[str, Any]  # keyword arguments of a blur; JSON holds them
+Parameters: TypeAlias = dict[str, Any]  # keyword arguments of a blur, JSON-serialisable
 
-_OVERSAMPLING = 8  # subpixels on a pixel's side when a shape is drawn
-_PATH_STEPS = 400  # points of a camera-shake path
+_OVERSAMPLING = 8  # subpixels along a pixel's side when a kernel is rendered
+_PATH_STEPS = 400  # points along a camera-shake path
 
 
 def to_linear(rgb: RGB) -> Linear:
@@ -53,16 +53,22 @@ def to_rgb(linear: Linear) -> RGB:
 
 
 def convolve(linear: Linear, kernel: Kernel) -> Linear:
-    """Blur each channel with a kernel; beyond its border the picture is its own mirror image.
+    """Blur each channel with a kernel; the picture is mirrored at its border.
 
     Parameters
     ----------
-    linear : ndarray of shape (height, width, 3), float32
-    kernel : ndarray of shape (rows, columns), both odd
+    linear : ndarray of shape (height, width, channels), float32
+    kernel : ndarray of shape (rows, columns), both odd, float64
+        Its sum is 1.
 
     Returns
     -------
     ndarray of the shape of `linear`, float32
+
+    Raises
+    ------
+    MissingExtraError
+        If scipy is not installed.
     """
     with needs_extra("train", "Making blurred photos"):
         from scipy import signal
@@ -74,7 +80,7 @@ def convolve(linear: Linear, kernel: Kernel) -> Linear:
 
 
 def kernel_strength(kernel: Kernel) -> float:
-    """Second-moment radius of a kernel about its centroid, in pixels.
+    """Compute the second-moment radius of a kernel about its centroid, in pixels.
 
     Examples
     --------
@@ -82,82 +88,96 @@ def kernel_strength(kernel: Kernel) -> float:
     0.816496580927726
     """
     total = kernel.sum()
-    variance = 0.0
-    for axis in (0, 1):
-        profile = kernel.sum(axis=axis) / total
-        place = np.arange(profile.size)
-        centre = float(profile @ place)
-        variance += float(profile @ (place - centre) ** 2)
-    return math.sqrt(variance)
+    return math.sqrt(sum(_variance(kernel.sum(axis=axis) / total) for axis in (0, 1)))
 
 
 def defocus_kernel(*, radius_px: float, n_blades: int = 0, rotation_deg: float = 0.0) -> Kernel:
-    """Draw the image of a point out of focus: the lens's aperture.
+    """Render the kernel of a defocused lens: the shape of its aperture.
 
     Parameters
     ----------
     radius_px : float
-        Radius of the disk, or of the circle through the corners of the polygon.
+        Radius of the disk, or of the circle through the corners of the polygon; above 0.
     n_blades : int
         Aperture blades: 0 for a disk, 3 or more for a regular polygon.
     rotation_deg : float
-        Turns the polygon.
+        Rotation of the polygon.
+
+    Returns
+    -------
+    ndarray of shape (side, side), side odd, float64
 
     Raises
     ------
     ValueError
-        If `radius_px` is not positive, or `n_blades` is 1 or 2.
+        If `radius_px` is not positive, or `n_blades` is 1, 2 or negative.
     """
     _require_positive(radius_px=radius_px)
     if n_blades < 0 or n_blades in (1, 2):
         raise ValueError(f"n_blades must be 0 (a disk) or at least 3, got {n_blades}")
-    half = math.ceil(radius_px + 0.5)
-    fine = (np.arange((2 * half + 1) * _OVERSAMPLING) + 0.5) / _OVERSAMPLING - half - 0.5
-    x, y = fine[np.newaxis, :], fine[:, np.newaxis]
-    reach = np.hypot(x, y)
+    subpixels = _subpixel_centres(math.ceil(radius_px + 0.5))
+    x, y = subpixels[np.newaxis, :], subpixels[:, np.newaxis]
+    distance = np.hypot(x, y)
     if n_blades:
         sector = 2 * math.pi / n_blades
         off_axis = np.mod(np.arctan2(y, x) - math.radians(rotation_deg), sector) - sector / 2
-        reach = reach * np.cos(off_axis) / math.cos(sector / 2)
-    return _shrink(reach <= radius_px)
+        distance = distance * np.cos(off_axis) / math.cos(sector / 2)
+    return _average_subpixels(distance <= radius_px)
 
 
 def gaussian_kernel(*, sigma_px: float, aspect: float = 1.0, angle_deg: float = 0.0) -> Kernel:
-    """Draw an anisotropic gaussian, cut off at four sigma.
+    """Render an anisotropic gaussian kernel, cut off at four sigma.
 
     Parameters
     ----------
     sigma_px : float
-        Standard deviation along the longer axis.
+        Standard deviation along the longer axis, above 0.
     aspect : float
-        Share of it along the shorter axis, above 0 and at most 1.
+        Standard deviation along the shorter axis divided by `sigma_px`, above 0 and at most 1.
     angle_deg : float
         Direction of the longer axis, counter-clockwise from the right.
+
+    Returns
+    -------
+    ndarray of shape (side, side), side odd, float64
+
+    Raises
+    ------
+    ValueError
+        If `sigma_px` or `aspect` is out of range.
     """
     _require_positive(sigma_px=sigma_px, aspect=aspect)
     if aspect > 1:
         raise ValueError(f"aspect must be at most 1, got {aspect}")
-    half = math.ceil(4 * sigma_px)
-    fine = (np.arange((2 * half + 1) * _OVERSAMPLING) + 0.5) / _OVERSAMPLING - half - 0.5
-    x, y = fine[np.newaxis, :], -fine[:, np.newaxis]
+    subpixels = _subpixel_centres(math.ceil(4 * sigma_px))
+    x, y = subpixels[np.newaxis, :], -subpixels[:, np.newaxis]
     cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
     along, across = (x * cosine + y * sine) / sigma_px, (y * cosine - x * sine) / (sigma_px * aspect)
-    return _shrink(np.exp(-0.5 * (along**2 + across**2)))
+    return _average_subpixels(np.exp(-0.5 * (along**2 + across**2)))
 
 
 def motion_kernel(*, length_px: float, angle_deg: float = 0.0, shake: float = 0.0, path_seed: int = 0) -> Kernel:
-    """Draw the path of a point while the shutter is open.
+    """Render the kernel of a moving camera: the path of a point while the shutter is open.
 
     Parameters
     ----------
     length_px : float
-        Length of the path.
+        Length of the path, above 0.
     angle_deg : float
-        Direction at its start, counter-clockwise from the right.
+        Initial direction of the path, counter-clockwise from the right.
     shake : float
-        0 for a straight line; towards 1 the hand trembles, turns back and jerks more and more.
+        0 to 1. 0 is a straight line; the closer to 1, the more the hand trembles, turns back and jerks.
     path_seed : int
-        Picks one path out of all that tremble so much.
+        Selects one of the random paths with this much shake.
+
+    Returns
+    -------
+    ndarray of shape (side, side), side odd, float64
+
+    Raises
+    ------
+    ValueError
+        If `length_px` or `shake` is out of range.
 
     References
     ----------
@@ -168,31 +188,22 @@ def motion_kernel(*, length_px: float, angle_deg: float = 0.0, shake: float = 0.
     if not 0 <= shake <= 1:
         raise ValueError(f"shake must be between 0 and 1, got {shake}")
     path = _unit_path(shake, path_seed) * length_px * np.exp(1j * math.radians(angle_deg))
-    path -= path.mean()
-    half = math.ceil(max(np.abs(path.real).max(), np.abs(path.imag).max())) + 1
-    kernel = np.zeros((2 * half + 1, 2 * half + 1))
-    column, row = half + path.real, half - path.imag
-    left, top = np.floor(column).astype(int), np.floor(row).astype(int)
-    right_share, low_share = column - left, row - top
-    for down, row_share in ((0, 1 - low_share), (1, low_share)):
-        for aside, column_share in ((0, 1 - right_share), (1, right_share)):
-            np.add.at(kernel, (top + down, left + aside), row_share * column_share)
-    return np.asarray(kernel / kernel.sum())
+    return _rasterise(path - path.mean())
 
 
 @dataclass(frozen=True)
 class KernelBlur:
-    """A kind of our own: a convolution in linear light.
+    """One of our own kinds: a convolution in linear light.
 
     Parameters
     ----------
-    family : str
-        What a verdict calls it: ``defocus``, ``motion`` or ``gaussian``.
+    family : {'defocus', 'motion', 'gaussian'}
+        The kind as verdicts report it.
     kernel : callable
         Keyword parameters -> kernel.
     draw : callable
-        (random generator, strength in px) -> parameters that amount to that strength, up to a fifth of a pixel that
-        drawing on a grid of pixels adds to weak ones.
+        (random generator, strength in px) -> random parameters of that strength. Rendering on the pixel grid adds up
+        to 0.2 px to weak blurs.
     """
 
     family: str
@@ -200,33 +211,44 @@ class KernelBlur:
     draw: Callable[[np.random.Generator, float], Parameters]
 
     def apply(self, rgb: RGB, parameters: Parameters) -> RGB:
-        """Blur a picture of shape (height, width, 3), uint8."""
+        """Blur a picture.
+
+        Parameters
+        ----------
+        rgb : ndarray of shape (height, width, 3), uint8
+        parameters : dict
+            Keyword arguments of `kernel`.
+
+        Returns
+        -------
+        ndarray of the shape of `rgb`, uint8
+        """
         return to_rgb(convolve(to_linear(rgb), self.kernel(**parameters)))
 
     def strength_px(self, parameters: Parameters) -> float:
-        """Measure the strength on the kernel."""
+        """Measure the strength of the kernel, in pixels."""
         return kernel_strength(self.kernel(**parameters))
 
     def examples(self) -> list[Parameters]:
-        """Parameters over the range that is worth seeing, from weak to strong."""
+        """Draw eight sets of parameters that span the useful range, from weak to strong."""
         rng = np.random.default_rng(0)
         return [self.draw(rng, strength) for strength in np.geomspace(0.6, 12.0, 8)]
 
 
 @dataclass(frozen=True)
 class LibraryBlur:
-    """A kind of the Blur-Generator library, with the lists that the original experiment drew from.
+    """A kind of the Blur-Generator library, with the parameter lists of the original experiment.
 
     Parameters
     ----------
-    family : str
-        What a verdict calls it: ``defocus``, ``motion`` or ``gaussian``.
+    family : {'defocus', 'motion', 'gaussian'}
+        The kind as verdicts report it.
     function : str
         Name of the library's function.
-    choices : mapping of str to tuple
-        Values of each keyword parameter.
+    choices : mapping of str to tuple of int
+        Keyword parameter -> values to choose from.
     keeps_brightness : bool
-        False where the function brightens or darkens; then each channel's mean is put back.
+        False if the function brightens or darkens the picture; each channel's mean is then restored.
     """
 
     family: str
@@ -239,20 +261,36 @@ class LibraryBlur:
         return {name: int(rng.choice(values)) for name, values in self.choices.items()}
 
     def apply(self, rgb: RGB, parameters: Parameters) -> RGB:
-        """Blur a picture of shape (height, width, 3), uint8."""
+        """Blur a picture.
+
+        Parameters
+        ----------
+        rgb : ndarray of shape (height, width, 3), uint8
+        parameters : dict
+            Keyword arguments of the library's function.
+
+        Returns
+        -------
+        ndarray of the shape of `rgb`, uint8
+
+        Raises
+        ------
+        MissingExtraError
+            If Blur-Generator is not installed.
+        """
         blurred = _call_library(self.function, rgb, parameters)
         return blurred if self.keeps_brightness else _match_means(blurred, rgb)
 
     def strength_px(self, parameters: Parameters) -> float:
-        """Measure the strength on the edges that the library itself blurs.
+        """Measure the strength, in pixels, on edges blurred by the library.
 
-        The derivative of a blurred edge is the kernel's profile across that edge, so an upright and a level edge
-        together give both variances, for any kernel and whatever the function does to it.
+        The derivative of a blurred edge is the kernel's profile across that edge. A vertical and a horizontal edge
+        therefore give both variances, for any kernel and whatever the function does to it.
         """
         return _edge_strength(self.function, tuple(parameters.items()))
 
     def examples(self) -> list[Parameters]:
-        """Eight parameters spread over the lists, from weak to strong."""
+        """Select eight sets of parameters spread over the lists, from weak to strong."""
         names = list(self.choices)
         grid = np.stack(np.meshgrid(*self.choices.values(), indexing="ij"), axis=-1).reshape(-1, len(names))
         spread = grid[np.linspace(0, len(grid) - 1, 8).round().astype(int)]
@@ -261,7 +299,13 @@ class LibraryBlur:
 
 
 def find_blur(kind: str) -> KernelBlur | LibraryBlur:
-    """Look up a blur kind; a ValueError that lists them if there is none of that name."""
+    """Look up a blur kind by its name in `BLURS`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such kind; the message lists the known ones.
+    """
     if kind not in BLURS:
         raise ValueError(f"blur kind must be one of {', '.join(BLURS)}, got {kind!r}")
     return BLURS[kind]
@@ -269,10 +313,10 @@ def find_blur(kind: str) -> KernelBlur | LibraryBlur:
 
 def _draw_defocus(rng: np.random.Generator, strength_px: float) -> Parameters:
     n_blades = int(rng.choice([0, 5, 6, 7, 8]))
-    # second moment of a regular polygon of circumradius R, by its area: R^2 (1/2 - sin^2(pi/n) / 3)
-    share = math.sqrt(0.5 - math.sin(math.pi / n_blades) ** 2 / 3) if n_blades else math.sqrt(0.5)
+    # second moment of a regular polygon of circumradius R, divided by its area: R^2 (1/2 - sin^2(pi/n) / 3)
+    unit_strength = math.sqrt(0.5 - math.sin(math.pi / n_blades) ** 2 / 3) if n_blades else math.sqrt(0.5)
     return {
-        "radius_px": round(float(strength_px / share), 3),
+        "radius_px": round(float(strength_px / unit_strength), 3),
         "n_blades": n_blades,
         "rotation_deg": round(rng.uniform(0, 360), 1) if n_blades else 0.0,
     }
@@ -300,30 +344,48 @@ def _draw_gaussian(rng: np.random.Generator, strength_px: float) -> Parameters:
 
 
 def _unit_path(shake: float, path_seed: int) -> NDArray[np.complex128]:
-    """Walk a path of length 1: a hand that drifts, trembles, is pulled back, and now and then jerks."""
+    """Simulate a hand's path of length 1: it drifts, trembles, is pulled back, and sometimes jerks."""
     if shake == 0:
         return np.linspace(-0.5, 0.5, _PATH_STEPS).astype(np.complex128)
     rng = np.random.default_rng(path_seed)
     tremble = shake * 0.12 * (rng.standard_normal(_PATH_STEPS) + 1j * rng.standard_normal(_PATH_STEPS))
     jerks = rng.random(_PATH_STEPS) < 0.012 * shake
     turns = np.exp(1j * rng.normal(math.pi, 0.6, _PATH_STEPS))
-    place, velocity = 0j, 1 + 0j
+    position, velocity = 0j, 1 + 0j
     path = np.empty(_PATH_STEPS, np.complex128)
     for step in range(_PATH_STEPS):
-        path[step] = place
-        pull = 0.7 * shake * place / _PATH_STEPS
+        path[step] = position
+        pull = 0.7 * shake * position / _PATH_STEPS
         velocity = velocity + tremble[step] - pull
         if jerks[step]:
             velocity = velocity + shake * turns[step] * abs(velocity)
         velocity /= abs(velocity)
-        place += velocity
+        position += velocity
     return np.asarray(path / np.abs(np.diff(path)).sum())
 
 
-def _shrink(fine: NDArray[Any]) -> Kernel:
-    """Average the subpixels of each pixel."""
-    side = fine.shape[0] // _OVERSAMPLING
-    kernel = fine.reshape(side, _OVERSAMPLING, side, _OVERSAMPLING).mean(axis=(1, 3), dtype=np.float64)
+def _rasterise(path: NDArray[np.complex128]) -> Kernel:
+    """Distribute each point of a centred path over the four nearest pixels, by bilinear weights."""
+    half = math.ceil(max(np.abs(path.real).max(), np.abs(path.imag).max())) + 1
+    kernel = np.zeros((2 * half + 1, 2 * half + 1))
+    column, row = half + path.real, half - path.imag
+    left, top = np.floor(column).astype(int), np.floor(row).astype(int)
+    right_weight, lower_weight = column - left, row - top
+    for down, row_weight in ((0, 1 - lower_weight), (1, lower_weight)):
+        for right, column_weight in ((0, 1 - right_weight), (1, right_weight)):
+            np.add.at(kernel, (top + down, left + right), row_weight * column_weight)
+    return np.asarray(kernel / kernel.sum())
+
+
+def _subpixel_centres(half: int) -> NDArray[np.float64]:
+    """Centres of the subpixels along a side of 2 * half + 1 pixels, in pixels from its middle."""
+    return (np.arange((2 * half + 1) * _OVERSAMPLING) + 0.5) / _OVERSAMPLING - half - 0.5
+
+
+def _average_subpixels(subpixels: NDArray[Any]) -> Kernel:
+    """Average the subpixels of each pixel, and normalise the kernel's sum to 1."""
+    side = subpixels.shape[0] // _OVERSAMPLING
+    kernel = subpixels.reshape(side, _OVERSAMPLING, side, _OVERSAMPLING).mean(axis=(1, 3), dtype=np.float64)
     return np.asarray(kernel / kernel.sum())
 
 
@@ -337,22 +399,26 @@ def _call_library(function: str, rgb: RGB, parameters: Parameters) -> RGB:
 @lru_cache(maxsize=1024)
 def _edge_strength(function: str, parameters: tuple[tuple[str, Any], ...]) -> float:
     side = 64
-    upright = np.full((side, side, 3), 32, np.uint8)
-    upright[:, side // 2 :] = 224
+    vertical = np.full((side, side, 3), 32, np.uint8)
+    vertical[:, side // 2 :] = 224
     variance = 0.0
-    for edge in (upright, upright.transpose(1, 0, 2)):
+    for edge in (vertical, vertical.transpose(1, 0, 2)):
         blurred = _call_library(function, edge, dict(parameters)).astype(np.float64)
-        line = blurred[side // 2, :, 1] if edge is upright else blurred[:, side // 2, 1]
-        profile = np.diff(line[8:-8])
-        place = np.arange(profile.size)
-        weight = profile / profile.sum()
-        centre = float(weight @ place)
-        variance += max(0.0, float(weight @ (place - centre) ** 2))
+        across = blurred[side // 2, :, 1] if edge is vertical else blurred[:, side // 2, 1]
+        profile = np.diff(across[8:-8])
+        variance += max(0.0, _variance(profile / profile.sum()))
     return math.sqrt(variance)
 
 
+def _variance(profile: NDArray[np.float64]) -> float:
+    """Compute the variance of the index, in square pixels; `profile` holds the weights and sums to 1."""
+    index = np.arange(profile.size)
+    centre = float(profile @ index)
+    return float(profile @ (index - centre) ** 2)
+
+
 def _match_means(blurred: RGB, original: RGB) -> RGB:
-    """Scale each channel so that its mean is the original's."""
+    """Scale each channel to the mean that it has in the original."""
     before = original.mean(axis=(0, 1))
     after = np.maximum(blurred.mean(axis=(0, 1)), 1e-6)
     return np.asarray(np.clip(np.rint(blurred * (before / after)), 0, 255), dtype=np.uint8)

@@ -1,7 +1,7 @@
 """What a camera does to every picture, sharp or blurred: exposure, noise, denoising, sharpening, resize, JPEG.
 
-A camera is drawn once for a scene and used for its sharp picture and its blurred ones alike, so that nothing but the
-blur tells the two classes apart.
+One camera is drawn per scene and takes both its sharp and its blurred pictures, so that only the blur distinguishes the
+two classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
 with needs_extra("train", "Making blurred photos"):
     from scipy import ndimage
 
-MAX_SOFTNESS = 0.45  # pixels: what a good lens's own softness may amount to, well below the 0.5 that is still sharp
+MAX_SOFTNESS = 0.45  # pixels: the softness of a good lens, well below the 0.5 that still counts as sharp
 
 _LAST_SHARPENING_PX = 0.8
 _STAMP_COLOUR = (255, 200, 80)
@@ -27,43 +27,43 @@ _STAMP_COLOUR = (255, 200, 80)
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera's settings.
+    """The settings of one camera.
 
     Parameters
     ----------
     highlights : float
-        How many times brighter than white the brightest lights of the scene are, less one: a photo has clipped them,
-        and blurred lights stay bright.
+        Brightness of the scene's brightest lights above white, in multiples of white. A photo clips such lights, but
+        they stay bright when they are blurred.
     softness_px : float
         Strength of the lens's own gaussian softness, in pixels of the finished picture.
     exposure_stops : float
-        Light is multiplied by two to this power, and clipped at white.
+        The light is multiplied by two to this power, and clipped at white.
     fog : float
-        Share of the light that is fog, or stray light in the lens: 0 for none.
+        Share of the light that is fog, or stray light in the lens; 0 for none.
     full_well : float
-        Electrons at white: shot noise is the square root of the electrons.
+        Electrons at white. The standard deviation of shot noise is the square root of the electrons.
     read_noise : float
-        Standard deviation in electrons.
+        Standard deviation of the read noise, in electrons.
     grain_px : float
-        Standard deviation, in pixels, of the gaussian that ties the noise of neighbours together; 0 for none.
+        Standard deviation, in pixels, of the gaussian that correlates the noise of neighbouring pixels; 0 for none.
     contrast : float
         Exponent of the tone curve.
     denoising : float
-        What is smoothed away, in standard deviations of the noise; 0 for none.
+        Amplitude that is smoothed away, in standard deviations of the noise; 0 for none.
     sharpening : float
-        Amount of the unsharp mask, 0 for none.
+        Amount of the unsharp mask; 0 for none.
     sharpening_px : float
-        Its sigma.
+        Sigma of the unsharp mask, in pixels.
     first_quality : int
-        Of the JPEG that the camera stores, before somebody resizes it; 0 for none.
+        Quality of the JPEG that the camera stores before the picture is resized; 0 for none.
     scale : float
-        The finished picture's side over the photo's.
+        Side of the finished picture divided by the side of the photo.
     last_sharpening : float
-        Amount of an unsharp mask after the resize, 0 for none.
+        Amount of an unsharp mask after the resize; 0 for none.
     stamp : str
-        Date or name that is printed into a corner, as sharp as can be; empty for none.
+        Date or name that is printed sharply into a corner; empty for none.
     quality : int
-        Of the finished JPEG.
+        Quality of the finished JPEG.
     """
 
     highlights: float
@@ -83,13 +83,13 @@ class Camera:
     stamp: str
     quality: int
 
-    def see(self, rgb: RGB) -> Linear:
-        """Recover the light of a scene from a sharp photo of it, that blur is to be applied to.
+    def recover_light(self, rgb: RGB) -> Linear:
+        """Recover the light of a scene from a sharp photo of it; blur is applied to this light.
 
         Returns
         -------
         ndarray of the shape of `rgb`, float32
-            Linear light, 1.0 = the photo's white; above it where lights are.
+            Linear light, 1.0 = the photo's white; lights exceed it.
         """
         linear = to_linear(rgb)
         if not self.highlights:
@@ -97,20 +97,20 @@ class Camera:
         nearly_white = np.clip((linear.max(axis=2, keepdims=True) - 0.8) / 0.2, 0, 1)
         return np.asarray(linear * (1 + np.float32(self.highlights) * nearly_white**2))
 
-    def take(self, linear: Linear, rng: np.random.Generator) -> bytes:
-        """Take the picture.
+    def take_picture(self, linear: Linear, rng: np.random.Generator) -> bytes:
+        """Take a picture of the light of a scene.
 
         Parameters
         ----------
-        linear : ndarray of shape (height, width, 3), float32
-            The scene's light, blurred or not, 1.0 = white.
+        linear : ndarray of shape (height, width, channels), float32
+            Linear light, blurred or not, 1.0 = white; 3 channels, or 1 for gray.
         rng : numpy.random.Generator
             Draws the noise.
 
         Returns
         -------
         bytes
-            A JPEG file's content.
+            Content of a JPEG file.
         """
         light = self._expose(self._soften(linear))
         noisy = self._add_noise(light, rng)
@@ -122,12 +122,12 @@ class Camera:
         return encode_jpeg(_print_stamp(_to_codes(finished), self.stamp), quality=self.quality)
 
     def finished_size(self, rgb: RGB | Linear) -> tuple[int, int]:
-        """Width and height of the finished picture."""
+        """Compute the width and height of the finished picture, in pixels."""
         height, width = rgb.shape[:2]
         return round(width * self.scale), round(height * self.scale)
 
-    def fitted(self, rgb: RGB | Linear) -> Camera:
-        """Shrink less where a side of this picture would become shorter than `MIN_SIDE`."""
+    def fit_to(self, rgb: RGB | Linear) -> Camera:
+        """Return a camera that does not shrink a side of this picture below `MIN_SIDE`."""
         smallest = min(1.0, MIN_SIDE / min(rgb.shape[:2]))
         return replace(self, scale=round(max(self.scale, smallest), 4))
 
@@ -150,8 +150,8 @@ class Camera:
         if self.grain_px:
             noise = ndimage.gaussian_filter(noise, (self.grain_px, self.grain_px, 0))
             noise /= noise.std()
-        spread = np.sqrt(electrons + np.float32(self.read_noise**2))
-        return np.asarray((electrons + noise * spread) / np.float32(self.full_well))
+        deviation = np.sqrt(electrons + np.float32(self.read_noise**2))
+        return np.asarray((electrons + noise * deviation) / np.float32(self.full_well))
 
     def _process(self, rgb: RGB, *, clean: RGB) -> RGB:
         if self.contrast == 1 and not (self.sharpening or self.denoising):
@@ -165,10 +165,10 @@ class Camera:
 
 
 def draw_camera(rng: np.random.Generator) -> Camera:
-    """Draw a camera between a good one by day and a poor one by night, and what is done to its pictures since.
+    """Draw a camera, from a good one by day to a poor one by night, and the later editing of its pictures.
 
-    It is wide on purpose: what is learnt from made blur travels to other people's photos only as far as the made
-    pictures vary in everything else.
+    The ranges are wide on purpose: a model trained on made blur generalises to other people's photos only as far as
+    the made pictures vary in everything else.
     """
 
     def maybe(chance: float, value: float) -> float:
@@ -201,7 +201,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 
 def _guided_filter(code: Linear, sigma: float, *, size: int = 5) -> Linear:
-    """Smooth noise of standard deviation `sigma`, and leave edges that are stronger.
+    """Smooth noise of standard deviation `sigma` and preserve stronger edges.
 
     References
     ----------
@@ -222,13 +222,13 @@ def _sharpen(code: Linear, amount: float, sigma: float) -> Linear:
 
 
 def _print_stamp(rgb: RGB, stamp: str) -> RGB:
-    """Print a date into the lower left corner, its letters a twentieth of the shorter side high."""
+    """Print a date into the lower left corner, in letters a twentieth of the shorter side high."""
     if not stamp:
         return rgb
     picture = Image.fromarray(rgb)
     size = max(8, min(picture.size) // 20)
-    place = (size // 2, picture.height - 2 * size)
-    ImageDraw.Draw(picture).text(place, stamp, fill=_STAMP_COLOUR, font=ImageFont.load_default(size))
+    position = (size // 2, picture.height - 2 * size)
+    ImageDraw.Draw(picture).text(position, stamp, fill=_STAMP_COLOUR, font=ImageFont.load_default(size))
     return np.asarray(picture)
 
 

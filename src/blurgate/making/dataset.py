@@ -1,6 +1,6 @@
-"""Sharp photos -> a folder of sharp and blurred pictures, and the manifest that says what was done to each.
+"""Sharp photos -> a folder of sharp and blurred pictures, and the manifest that records how each was made.
 
-The folder holds ``sharp/``, ``blurred/``, ``manifest.csv`` with the columns of `MANIFEST_COLUMNS`, and, where photos
+The folder holds ``sharp/``, ``blurred/``, ``manifest.csv`` with the columns of `MANIFEST_COLUMNS`, and, if some photos
 could not be used, ``skipped.csv`` with the columns of `SKIPPED_COLUMNS`.
 """
 
@@ -33,19 +33,20 @@ class ManifestRow:
     Parameters
     ----------
     path : str
-        The picture, relative to the dataset's folder, with forward slashes.
+        Path of the picture, relative to the dataset's folder, with forward slashes.
     label : {'sharp', 'blurred'}
     scene : str
-        The sharp photo that it was made from (its path without suffix, relative to the folder of sharp photos), or that
-        photo's folder.
+        The sharp photo that the picture was made from (its path without suffix, relative to the folder of sharp
+        photos), or that photo's folder.
     kind : str
-        A name out of `BLURS`; empty for sharp.
+        A name in `BLURS`; empty for sharp.
     parameters : str
-        JSON: ``blur`` holds the kind's keyword parameters, ``camera`` the camera's settings.
+        JSON: ``blur`` holds the kind's keyword parameters, ``camera`` the settings of the camera; if the focus is in
+        one place, ``focus`` holds the place and ``around`` the blur around it.
     strength_px : float
-        Second-moment radius of all blur in it, in pixels of the finished picture.
+        Second-moment radius of all blur in the picture, in pixels of the picture.
     seed : int
-        What the picture's random numbers came from.
+        Seed of the picture's random numbers.
     """
 
     path: str
@@ -59,13 +60,13 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What `make_dataset` made.
+    """A dataset made by `make_dataset`.
 
     Parameters
     ----------
     folder : Path
     rows : tuple of ManifestRow
-        One for each picture, in the manifest's order.
+        One per picture, in the order of the manifest.
     skipped : tuple of (str, str)
         Path and error of each photo that could not be used.
     """
@@ -87,7 +88,7 @@ def make_dataset(
     jobs: int | None = None,
     track: Track = no_track,
 ) -> Dataset:
-    """Make blurred pictures out of sharp ones.
+    """Make a dataset of sharp and blurred pictures from sharp photos.
 
     Parameters
     ----------
@@ -96,17 +97,17 @@ def make_dataset(
     out : path
         The folder to make. It appears when it is complete.
     recipe : str
-        A name out of `RECIPES`.
+        A name in `RECIPES`.
     per_photo : int
-        Blurred versions of each photo, kinds drawn with replacement.
+        Blurred versions of each photo, at least 1; their kinds are drawn with replacement.
     scenes : {'photo', 'folder'}
-        What is one scene: each photo, or all photos of a folder (a burst, the tiles of one picture).
+        What makes up a scene: one photo, or all photos of a folder (a burst, the tiles of one picture).
     seed : int
-        The same seed and the same photos make the same dataset, byte for byte, whatever `jobs` is.
+        At least 0. The same seed and photos make the same dataset, byte for byte, for any `jobs`.
     overwrite : bool
-        Replace `out` if it is a dataset that blurgate made.
+        Replace `out` if it is an empty folder or a dataset made by blurgate.
     jobs : int, optional
-        Photos at work at the same time; by default one for each core.
+        Number of photos processed at the same time, at least 1; by default one per core.
     track : Track
         Shows progress.
 
@@ -117,16 +118,16 @@ def make_dataset(
     Raises
     ------
     DatasetError
-        If there is no usable photo in `sharp`, `out` exists and may not be replaced, or one lies inside the other.
+        If `sharp` has no usable photo or contains a folder of blurred ones, if `out` exists and may not be replaced,
+        or if one lies inside the other.
+    MissingExtraError
+        If the recipe needs Blur-Generator and it is not installed.
+    OutputError
+        If another program creates `out` in the meantime.
     ValueError
-        If there is no such recipe, `per_photo` is below 1, or `scenes` is neither.
+        If an option is out of range or unknown.
     """
-    if recipe not in RECIPES:
-        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
-    if per_photo < 1:
-        raise ValueError(f"per_photo must be at least 1, got {per_photo}")
-    if scenes not in ("photo", "folder"):
-        raise ValueError(f"scenes must be photo or folder, got {scenes!r}")
+    _check_options(recipe, per_photo, scenes)
     sharp, out = Path(sharp), Path(out)
     photos = _find_sharp(sharp)
     _check_free(sharp, out, overwrite=overwrite)
@@ -134,7 +135,7 @@ def make_dataset(
 
     with atomic_folder(out, replace=overwrite) as partial:
 
-        def make(photo: Path) -> list[ManifestRow] | SkippedPhoto:
+        def make_pictures(photo: Path) -> list[ManifestRow] | SkippedPhoto:
             name = names[photo]
             scene = name if scenes == "photo" else photo.parent.relative_to(sharp).as_posix()
             seeds = [picture_seed(seed, name, version) for version in range(per_photo + 1)]
@@ -144,64 +145,83 @@ def make_dataset(
                 path = photo.relative_to(sharp).as_posix()
                 return SkippedPhoto(path, str(error), isinstance(error, SmallPhotoError))
 
-        making = run_in_order(make, photos, jobs=jobs)
-        made = list(track(making, total=len(photos), doing="making pictures"))
-        rows = tuple(row for result in made if isinstance(result, list) for row in result)
-        skipped = [result for result in made if isinstance(result, SkippedPhoto)]
+        running = run_in_order(make_pictures, photos, jobs=jobs)
+        results = list(track(running, total=len(photos), doing="making pictures"))
+        rows = tuple(row for result in results if isinstance(result, list) for row in result)
+        skipped = [result for result in results if isinstance(result, SkippedPhoto)]
         if not rows:
             raise DatasetError(
-                f"a photo that can be used was needed, but none of the {len(skipped)} in {sharp} is one; "
+                f"expected at least one usable photo, but none of the {len(skipped)} in {sharp} can be used; "
                 f"the first failed because {skipped[0].error}"
             )
-        _write_csv(partial / "manifest.csv", MANIFEST_COLUMNS, map(astuple, rows))
-        if skipped:
-            undecided = [(photo.path, photo.error, "true" if photo.undecided else "") for photo in skipped]
-            _write_csv(partial / "skipped.csv", SKIPPED_COLUMNS, undecided)
+        _write_tables(partial, rows, skipped)
     return Dataset(out, rows, tuple((photo.path, photo.error) for photo in skipped))
 
 
 def picture_seed(seed: int, name: str, version: int) -> int:
-    """Derive a picture's seed from the dataset's, its photo's name and its version (0 is the sharp one).
+    """Derive the seed of a picture.
 
-    It depends on nothing else, so that adding or removing photos leaves the other pictures as they are.
+    It depends on nothing but the arguments, so that adding or removing photos does not change the other pictures.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the dataset, at least 0.
+    name : str
+        Name of the photo.
+    version : int
+        0 for the sharp picture, 1 and up for the blurred ones.
+
+    Returns
+    -------
+    int
+        0 to 2**32 - 1.
     """
-    return int(
-        np.random.SeedSequence([seed, zlib.crc32(name.encode(errors="surrogateescape")), version]).generate_state(1)[0]
-    )
+    name_hash = zlib.crc32(name.encode(errors="surrogateescape"))
+    return int(np.random.SeedSequence([seed, name_hash, version]).generate_state(1)[0])
+
+
+def _check_options(recipe: str, per_photo: int, scenes: str) -> None:
+    if recipe not in RECIPES:
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}, got {recipe!r}")
+    if per_photo < 1:
+        raise ValueError(f"per_photo must be at least 1, got {per_photo}")
+    if scenes not in ("photo", "folder"):
+        raise ValueError(f"scenes must be photo or folder, got {scenes!r}")
 
 
 def _find_sharp(sharp: Path) -> list[Path]:
     if not sharp.is_dir():
-        raise DatasetError(f"a folder of sharp photos was needed, but {sharp} is none: check the path")
+        raise DatasetError(f"expected a folder of sharp photos, but {sharp} is not a folder: check the path")
     photos = find_photos([sharp])
     if not photos:
-        raise DatasetError(f"a folder of sharp photos was needed, but {sharp} has no photo in it: check the path")
+        raise DatasetError(f"expected a folder of sharp photos, but {sharp} contains no photos: check the path")
     folders = {folder.name for photo in photos for folder in photo.relative_to(sharp).parents}
     blurred = sorted(name for name in folders if "blur" in name.casefold())
     if blurred:
         raise DatasetError(
-            f"sharp photos were needed, but {sharp} has a folder named {blurred[0]} in it: take it out, or name the "
-            "two folders sharp and blurred if the photos are labelled"
+            f"expected only sharp photos, but {sharp} contains a folder named {blurred[0]}: move it elsewhere or, if "
+            "the photos are labelled, name the two folders sharp and blurred"
         )
     return photos
 
 
 def _check_free(sharp: Path, out: Path, *, overwrite: bool) -> None:
-    inside, outside = out.resolve(), sharp.resolve()
-    if inside == outside or outside in inside.parents or inside in outside.parents:
+    source, target = sharp.resolve(), out.resolve()
+    if source == target or source in target.parents or target in source.parents:
         raise DatasetError(
-            f"a folder apart from the sharp photos was needed, but {out} and {sharp} overlap: choose another"
+            f"expected an output folder apart from the sharp photos, but {out} and {sharp} overlap: choose another"
         )
     if not out.exists():
         return
     if not overwrite:
         raise DatasetError(f"{out} exists already: choose another folder, or replace it with --overwrite")
     if not _is_dataset(out):
-        raise DatasetError(f"{out} is no dataset of blurgate's, so it is not replaced: choose another folder")
+        raise DatasetError(f"{out} is not a dataset made by blurgate and is not replaced: choose another folder")
 
 
 def _is_dataset(folder: Path) -> bool:
-    """Say whether a folder is empty, or holds what `make_dataset` writes and nothing else."""
+    """Check whether a folder is empty or holds a dataset and nothing else."""
     if not folder.is_dir():
         return False
     names = {entry.name for entry in folder.iterdir()}
@@ -214,7 +234,7 @@ def _is_dataset(folder: Path) -> bool:
 
 
 def _name_photos(photos: Sequence[Path], sharp: Path) -> dict[Path, str]:
-    """Name each photo by its path without suffix; with it, where two photos differ by nothing else."""
+    """Name each photo by its path without the suffix; photos that differ only in the suffix keep it."""
     stems = {photo: photo.relative_to(sharp).with_suffix("").as_posix() for photo in photos}
     count = Counter(stems.values())
     return {photo: stem if count[stem] == 1 else photo.relative_to(sharp).as_posix() for photo, stem in stems.items()}
@@ -232,6 +252,13 @@ def _write_pictures(
         parameters = json.dumps(picture.parameters)
         rows.append(ManifestRow(path, label, scene, picture.kind, parameters, round(picture.strength_px, 4), seed))
     return rows
+
+
+def _write_tables(folder: Path, rows: Iterable[ManifestRow], skipped: Sequence[SkippedPhoto]) -> None:
+    _write_csv(folder / "manifest.csv", MANIFEST_COLUMNS, map(astuple, rows))
+    if skipped:
+        lines = [(photo.path, photo.error, "true" if photo.undecided else "") for photo in skipped]
+        _write_csv(folder / "skipped.csv", SKIPPED_COLUMNS, lines)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

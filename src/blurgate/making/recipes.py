@@ -19,20 +19,31 @@ from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, resize
 with needs_extra("train", "Making blurred photos"):
     from scipy import ndimage
 
-MIN_STRENGTH, MAX_STRENGTH = 1.5, 40.0  # pixels; between 0.5 and 1.5 people disagree, so nothing is drawn there
-MAX_SIDE = 1024  # pixels of a photo that the recipe camera works on
-WINDOW_SHARE, MIN_WINDOW = (
-    0.6,
-    0.3,
-)  # of the scenes that are a window of a photo; its sides' smallest share of its sides
-BOKEH_SHARE = 0.3  # of the sharp pictures that are so in one place only
-DEPTH_SHARE = 0.25  # of the blurred pictures that are so more in one place than in another
+MIN_STRENGTH, MAX_STRENGTH = 1.5, 40.0  # pixels; people disagree whether 0.5 to 1.5 is blurred, so none is drawn
+MAX_SIDE = 1024  # pixels; the recipe camera crops larger photos to it
+WINDOW_SHARE = 0.6  # of the scenes are a window of a photo
+MIN_WINDOW = 0.3  # smallest side of a window, as a share of the photo's side
+BOKEH_SHARE = 0.3  # of the sharp pictures are sharp in one place only
+DEPTH_SHARE = 0.25  # of the blurred pictures are blurred more in one place than in another
 KIND_SHARES = {"defocus": 0.4, "motion": 0.4, "gaussian": 0.2}
 
 
 @dataclass(frozen=True)
 class MadePicture:
-    """A picture as a recipe hands it over."""
+    """A picture made by a recipe.
+
+    Parameters
+    ----------
+    jpeg : bytes
+        Content of a JPEG file.
+    kind : str
+        A name in `BLURS`; empty for sharp.
+    parameters : mapping
+        ``blur`` holds the kind's keyword parameters, ``camera`` the settings of the camera. Where the focus is in one
+        place, ``focus`` holds the place and ``around`` the blur around it.
+    strength_px : float
+        Second-moment radius of all blur in the picture, in pixels of the picture.
+    """
 
     jpeg: bytes
     kind: str
@@ -40,29 +51,41 @@ class MadePicture:
     strength_px: float
 
 
-Recipe = Callable[[RGB, Sequence[int]], Iterator[MadePicture]]
+Recipe = Callable[[RGB, Sequence[int]], Iterator[MadePicture]]  # sharp photo, seeds -> its pictures, sharp first
 
 
 def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
     """Blur in linear light with our own kinds, then take each picture with the scene's camera.
 
-    Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture. A part of the sharp
-    pictures has a blurred background: what is in focus is sharp all the same. A part of the blurred ones is blurred
-    more in one place than in another.
+    Strengths are log-uniform between `MIN_STRENGTH` and `MAX_STRENGTH` in the finished picture, and at most an eighth
+    of its shorter side. Some sharp pictures have a blurred background: they count as sharp because their subject is in
+    focus. Some blurred pictures are blurred more in one place than in another.
 
-    Of a photo longer or higher than `MAX_SIDE` the middle is taken, at its own pixels: a large photo's memory and time
-    are bounded. Often a window of it is the scene: the sharpest out of four drawn, since a sharp photo has places that
-    are not.
+    A photo with a side longer than `MAX_SIDE` is cropped to its middle, not resized, which bounds memory and time.
+    Often the scene is a window of the photo: the sharpest of four random ones, since even a sharp photo has blurred
+    places.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The sharp photo.
+    seeds : sequence of int
+        One seed per picture. The first also draws the scene and its camera.
+
+    Yields
+    ------
+    MadePicture
+        The sharp picture, then the blurred ones.
     """
     scene_rng = np.random.default_rng(seeds[0])
     rgb = _draw_window(_cut_middle(rgb), scene_rng)
-    camera = draw_camera(scene_rng).fitted(rgb)
-    light = camera.see(rgb)
+    camera = draw_camera(scene_rng).fit_to(rgb)
+    light = camera.recover_light(rgb)
     for version, seed in enumerate(seeds):
         rng = np.random.default_rng([seed, 1])
         drawn = draw_blur(rgb, light, camera, rng, blurred=bool(version))
         yield MadePicture(
-            jpeg=camera.take(drawn.light, rng),
+            jpeg=camera.take_picture(drawn.light, rng),
             kind=drawn.kind,
             parameters={"blur": drawn.parameters, "camera": asdict(camera), **drawn.focus},
             strength_px=math.hypot(drawn.strength_px, camera.softness_px),
@@ -71,21 +94,21 @@ def make_camera(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
 
 @dataclass(frozen=True)
 class DrawnBlur:
-    """The light of a scene after a blur that was drawn, or none.
+    """The light of a scene after random blur, or without blur.
 
     Parameters
     ----------
-    light : ndarray of shape (height, width, 3), float32
+    light : ndarray of shape (height, width, channels), float32
     kind : str
-        A name out of `BLURS`; empty for sharp.
+        A name in `BLURS`; empty for sharp.
     parameters : mapping
         The kind's keyword parameters.
     strength_px : float
-        In pixels of the finished picture; of what is in focus, where something is.
+        In pixels of the finished picture; if the focus is in one place, the strength there.
     focus : mapping
-        Where the focus is and what blur is around it; empty where all of the picture is alike.
+        The place of the focus and the blur around it; empty if the whole picture has the same blur.
     mask : ndarray of shape (height, width, 1), float32, or None
-        1 in the focus, 0 around it.
+        1 in the focus, 0 around it; None if the whole picture has the same blur.
     """
 
     light: Linear
@@ -97,41 +120,62 @@ class DrawnBlur:
 
 
 def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator, *, blurred: bool) -> DrawnBlur:
-    """Draw what happens to the light of a scene before the camera takes it: see `make_camera`.
+    """Draw the blur of a picture and apply it to the light of its scene; see `make_camera`.
 
     Parameters
     ----------
     rgb : ndarray of shape (height, width, 3), or (height, width, 1) for gray, uint8
         The sharp scene.
     light : ndarray of the same shape, float32
-        What ``camera.see`` gives of it.
+        The result of `Camera.recover_light` for `rgb`.
     camera : Camera
     rng : numpy.random.Generator
     blurred : bool
-        Draw a blurred picture, else a sharp one, maybe with a blurred background.
+        Draw a blurred picture; otherwise a sharp one, possibly with a blurred background.
+
+    Returns
+    -------
+    DrawnBlur
     """
-    kind, strength, taken = "", 0.0, light
+    kind, strength, inner = "", 0.0, light
     parameters: dict[str, Any] = {}
     if blurred:
         kind, parameters, kernel = _draw_kernel(rng, rgb, camera, MIN_STRENGTH)
         strength = kernel_strength(kernel) * camera.scale
-        taken = convolve(light, kernel)
+        inner = convolve(light, kernel)
     if rng.random() >= (DEPTH_SHARE if blurred else BOKEH_SHARE):
-        return DrawnBlur(taken, kind, parameters, strength, {}, None)
-    # around the focus it is blurred by another, stronger kernel
+        return DrawnBlur(inner, kind, parameters, strength, {}, None)
+    # a different, stronger kernel blurs the surroundings of the focus
     focus = _draw_focus(rgb, rng)
-    other, other_parameters, kernel = _draw_kernel(rng, rgb, camera, max(2.0, strength))
+    outer_kind, outer_parameters, outer_kernel = _draw_kernel(rng, rgb, camera, max(2.0, strength))
     mask = _soft_ellipse(rgb, **focus)
-    taken = mask * taken + (1 - mask) * convolve(light, kernel)
-    around = {"focus": focus, "around": {"kind": other, "blur": other_parameters}}
-    return DrawnBlur(taken, kind, parameters, strength, around, mask)
+    outer = convolve(light, outer_kernel)
+    places = {"focus": focus, "around": {"kind": outer_kind, "blur": outer_parameters}}
+    return DrawnBlur(mask * inner + (1 - mask) * outer, kind, parameters, strength, places, mask)
 
 
 def make_classic(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
-    """Do what the original experiment did: 512x512 pixels, Blur-Generator's kinds, the original's parameter lists.
+    """Repeat the original experiment: 512x512 pixels, Blur-Generator's kinds, the original parameter lists.
 
-    Two of its faults are mended: sharp and blurred pictures pass through the same encoder, and what the lens kind does
-    to the brightness is undone.
+    Two of its faults are fixed: sharp and blurred pictures pass through the same encoder, and the lens kind no longer
+    changes the brightness.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), uint8
+        The sharp photo.
+    seeds : sequence of int
+        One seed per picture.
+
+    Yields
+    ------
+    MadePicture
+        The sharp picture, then the blurred ones.
+
+    Raises
+    ------
+    MissingExtraError
+        If Blur-Generator is not installed.
     """
     square = resize(rgb, (512, 512), resample=Image.Resampling.LANCZOS)
     kinds = [kind for kind, blur in BLURS.items() if isinstance(blur, LibraryBlur)]
@@ -141,7 +185,7 @@ def make_classic(rgb: RGB, seeds: Sequence[int]) -> Iterator[MadePicture]:
         if version:
             kind = str(rng.choice(kinds))
             blur = BLURS[kind]
-            assert isinstance(blur, LibraryBlur)  # noqa: S101 by the choice of kinds
+            assert isinstance(blur, LibraryBlur)  # noqa: S101 guaranteed by the choice of kinds
             parameters = blur.draw(rng)
             picture = blur.apply(square, parameters)
             strength = blur.strength_px(parameters)
@@ -159,7 +203,7 @@ def _cut_middle(rgb: RGB) -> RGB:
 
 
 def _draw_window(rgb: RGB, rng: np.random.Generator) -> RGB:
-    """Keep the photo, or the sharpest of four windows of one size."""
+    """Return the whole photo, or the sharpest of four random windows of the same size."""
     height, width = rgb.shape[:2]
     share = math.exp(rng.uniform(math.log(MIN_WINDOW), 0))
     if rng.random() < 1 - WINDOW_SHARE or min(height, width) < 2 * MIN_SIDE:
@@ -173,10 +217,10 @@ def _draw_window(rgb: RGB, rng: np.random.Generator) -> RGB:
 def _draw_kernel(
     rng: np.random.Generator, rgb: RGB, camera: Camera, weakest: float
 ) -> tuple[str, dict[str, Any], Kernel]:
-    """Draw a kind, its parameters and their kernel, as strong as the picture's size allows."""
+    """Draw a kind, its parameters and their kernel, at most as strong as the picture's size allows."""
     kind = str(rng.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
     blur = BLURS[kind]
-    assert isinstance(blur, KernelBlur)  # noqa: S101 by the choice of kinds
+    assert isinstance(blur, KernelBlur)  # noqa: S101 guaranteed by the choice of kinds
     strongest = max(weakest, min(MAX_STRENGTH, camera.scale * min(rgb.shape[:2]) / 8))
     strength = math.exp(rng.uniform(math.log(weakest), math.log(strongest)))
     parameters = blur.draw(rng, strength / camera.scale)
@@ -184,13 +228,13 @@ def _draw_kernel(
 
 
 def _draw_focus(rgb: RGB, rng: np.random.Generator) -> dict[str, float]:
-    """Draw an ellipse about a place with detail, in shares of the sides."""
+    """Draw an ellipse around a detailed place; all values are shares of the picture's sides."""
     height, width = rgb.shape[:2]
     detail = ndimage.gaussian_filter(
         ndimage.laplace(rgb[..., rgb.shape[2] // 2].astype(np.float32)) ** 2, min(height, width) / 12
     )
-    chance = detail.ravel().astype(np.float64) ** 2
-    chance = chance / chance.sum() if chance.sum() else np.full(chance.size, 1 / chance.size)
+    weight = detail.ravel().astype(np.float64) ** 2
+    chance = weight / weight.sum() if weight.sum() else np.full(weight.size, 1 / weight.size)
     row, column = divmod(int(rng.choice(chance.size, p=chance)), width)
     half_width, half_height = rng.uniform(0.2, 0.45, size=2)
     return {
@@ -202,7 +246,7 @@ def _draw_focus(rgb: RGB, rng: np.random.Generator) -> dict[str, float]:
 
 
 def _soft_ellipse(rgb: RGB, *, x: float, y: float, half_width: float, half_height: float) -> Linear:
-    """1 inside, 0 outside, shape (height, width, 1)."""
+    """Render an ellipse with a soft edge: 1 inside, 0 outside, shape (height, width, 1)."""
     height, width = rgb.shape[:2]
     row, column = np.mgrid[:height, :width].astype(np.float32)
     distance = np.hypot((row / height - y) / half_height, (column / width - x) / half_width)

@@ -1,5 +1,5 @@
-"""Pixels become numbers.
+"""Turns pixels into numbers.
 
-In: gray planes. Out: one vector of features for each, by NumPy, compiled code or torch; the variance of the Laplacian.
-May import: photos; errors, files, threads.
+In: gray planes. Out: one feature vector per plane, by NumPy, compiled code or torch; the variance of the Laplacian.
+May import: photos; errors, files, threads, version.
 """

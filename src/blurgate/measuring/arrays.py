@@ -1,4 +1,4 @@
-"""Arrays of any library that follows the Python array API standard: NumPy's, torch's on any device.
+"""Arrays of any library that follows the Python array API standard: NumPy, or torch on any device.
 
 References
 ----------
@@ -15,7 +15,12 @@ Array: TypeAlias = Any
 
 
 def array_namespace(array: Array) -> Any:
-    """Look up the functions that work on an array: the module of its library that has them by the standard's names.
+    """Return the array API namespace of an array: the module with its library's functions under the standard's names.
+
+    Raises
+    ------
+    MissingExtraError
+        If the array is not NumPy's and array-api-compat is not installed.
 
     Examples
     --------
@@ -26,5 +31,5 @@ def array_namespace(array: Array) -> Any:
     if hasattr(array, "__array_namespace__"):
         return array.__array_namespace__()
     with needs_extra("gpu", "Measuring on a GPU"):
-        import array_api_compat  # torch does not keep to the standard yet
+        import array_api_compat  # torch does not follow the standard yet
     return array_api_compat.array_namespace(array)

@@ -1,6 +1,6 @@
 """Gray -> 8x8 blocks -> 2-D DCT coefficients -> frequency bands.
 
-Written on the Python array API standard, so that the same lines run on NumPy arrays and on torch tensors, on the CPU
+The code uses the Python array API standard, so that the same lines run on NumPy arrays and torch tensors, on the CPU
 and on a GPU.
 
 References
@@ -20,11 +20,11 @@ from blurgate.measuring.arrays import Array, array_namespace
 
 BLOCK = 8  # pixels on each side
 
-NOISE_FLOOR = 1e-3  # gray levels: below it a float32 coefficient is rounding, not picture
+NOISE_FLOOR = 1e-3  # gray levels: a smaller float32 coefficient is rounding error, not picture content
 
 
 def split_blocks(gray: Array) -> Array:
-    """Cut a gray plane into its blocks.
+    """Split a gray plane into blocks.
 
     Parameters
     ----------
@@ -34,12 +34,12 @@ def split_blocks(gray: Array) -> Array:
     Returns
     -------
     array of shape (n_blocks, 8, 8), uint8
-        Row by row from the top left.
+        In row-major order from the top left.
 
     Raises
     ------
     ValueError
-        If `gray` is not 2-D, or holds no whole block.
+        If `gray` is not 2-D or is smaller than one block.
 
     Examples
     --------
@@ -57,12 +57,12 @@ def split_blocks(gray: Array) -> Array:
 
 
 def transform_blocks(blocks: Array) -> Array:
-    """Take each block's orthonormal 2-D DCT-II.
+    """Compute the orthonormal 2-D DCT-II of each block.
 
     With ``D[k, n] = c(k) cos(pi (2n + 1) k / 16)``, ``c(0) = sqrt(1/8)`` and ``c(k) = sqrt(2/8)`` otherwise, the
-    coefficients of a block ``X`` are ``D X D'``: one matrix product for all blocks, by ``kron(D, D)``. The first pixel
-    of each block is taken off before and put back into the DC term after, so that nearly flat bright blocks keep all
-    their digits; what is still below `NOISE_FLOOR` is set to zero.
+    coefficients of a block ``X`` are ``D X D'``: one matrix product with ``kron(D, D)`` for all blocks. The first pixel
+    of each block is subtracted before and added back to the DC term after, so that nearly flat bright blocks keep full
+    precision; coefficients still below `NOISE_FLOOR` are set to zero.
 
     Parameters
     ----------
@@ -71,8 +71,8 @@ def transform_blocks(blocks: Array) -> Array:
     Returns
     -------
     array of shape (n_blocks, 8, 8), float32
-        Vertical frequency first; [0, 0] is DC, eight times the mean. In memory the blocks run fastest: what is summed
-        over coefficients is summed for many blocks at once.
+        Vertical frequency first; [0, 0] is DC, eight times the mean. The block index varies fastest in memory, so that
+        a sum over coefficients runs over many blocks at once.
 
     Examples
     --------
@@ -83,14 +83,14 @@ def transform_blocks(blocks: Array) -> Array:
     pixels = xp.astype(xp.reshape(blocks, (-1, BLOCK * BLOCK)), xp.float32)
     first = pixels[:, :1]
     matrix = xp.asarray(_TRANSFORM, device=blocks.device)
-    coefficients = matrix @ (pixels - first).T + xp.asarray(_CONSTANT, device=blocks.device) * first.T
-    kept = xp.abs(coefficients) >= NOISE_FLOOR
-    coefficients = xp.where(kept, coefficients, xp.zeros_like(coefficients))
+    coefficients = matrix @ (pixels - first).T + xp.asarray(_DCT_OF_ONES, device=blocks.device) * first.T
+    significant = xp.abs(coefficients) >= NOISE_FLOOR
+    coefficients = xp.where(significant, coefficients, xp.zeros_like(coefficients))
     return xp.permute_dims(xp.reshape(coefficients, (BLOCK, BLOCK, -1)), (2, 0, 1))
 
 
 def take_band(coefficients: Array, band: str) -> Array:
-    """Pick one band's coefficients.
+    """Select the coefficients of one band.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def take_band(coefficients: Array, band: str) -> Array:
     Raises
     ------
     ValueError
-        If there is no such band.
+        If `band` is unknown.
     """
     if band not in BANDS:
         raise ValueError(f"band must be one of {', '.join(BANDS)}, got {band!r}")
@@ -121,20 +121,20 @@ def _dct_matrix() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     return np.asarray(matrix)
 
 
-def _zigzag() -> list[int]:
+def _zigzag_order() -> list[int]:
     """List the flat indices of an 8x8 block in JPEG's zig-zag order."""
     cells = [(row, column) for row in range(BLOCK) for column in range(BLOCK)]
 
-    def place(cell: tuple[int, int]) -> tuple[int, int]:
+    def zigzag_key(cell: tuple[int, int]) -> tuple[int, int]:
         row, column = cell
         diagonal = row + column
         return diagonal, row if diagonal % 2 else column
 
-    return [row * BLOCK + column for row, column in sorted(cells, key=place)]
+    return [row * BLOCK + column for row, column in sorted(cells, key=zigzag_key)]
 
 
 _TRANSFORM = np.kron(_dct_matrix(), _dct_matrix()).astype(np.float32)
-_CONSTANT = np.eye(BLOCK * BLOCK, 1, dtype=np.float32) * BLOCK  # the DCT of a block of ones
+_DCT_OF_ONES = np.eye(BLOCK * BLOCK, 1, dtype=np.float32) * BLOCK
 
-_AC = _zigzag()[1:]
+_AC = _zigzag_order()[1:]
 BANDS = {"low": _AC[:21], "mid": _AC[21:42], "high": _AC[42:]}

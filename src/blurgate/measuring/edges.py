@@ -1,15 +1,15 @@
-"""How fast a block's pixels rise from dark to bright: (8, 8, n_blocks) pixels -> (n_blocks,).
+"""Edge statistics, the steepness of a block's edges: (8, 8, n_blocks) pixels -> (n_blocks,).
 
-A sharp edge rises within a pixel or two, a blurred one over as many as the blur is wide. Each statistic is a ratio of
-two differences of gray, so that neither exposure nor contrast changes it. All are whole numbers, and exact.
+A sharp edge rises within a pixel or two, a blurred edge over the width of the blur. Each statistic is a ratio of two
+gray-level differences, which makes it independent of exposure and contrast. All values are exact integers.
 
-Written on the Python array API standard, like `blurgate.measuring.blocks`.
+The code uses the Python array API standard, like `blurgate.measuring.blocks`.
 
 References
 ----------
 .. [1] M. Delbracio, I. Garcia-Dorado, S. Choi, D. Kelly, P. Milanfar, "Polyblur: Removing Mild Blur by Polynomial
-       Reblurring", IEEE Trans. Computational Imaging 7 (2021). :doi:`10.1109/TCI.2021.3100998` (blur from the largest
-       gradient, once the range is normalised)
+       Reblurring", IEEE Trans. Computational Imaging 7 (2021). :doi:`10.1109/TCI.2021.3100998` (estimates blur from the
+       largest gradient after normalising the range)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from blurgate.measuring.arrays import Array, array_namespace
 
 DIRECTIONS = ("any", "horizontal", "vertical")
 
-WHOLE = 255  # a rise of all of the range
-SAME = 128  # a rise over two pixels that is as large as the one over four
+FULL_CONTRAST = 255  # value of `rise` if one step between neighbours spans the whole contrast
+EQUAL_DIFFERENCES = 128  # value of `half_rise` if the differences over two and over four pixels are equal
 
-LEAST = 2  # gray levels: less than that is rounding, and its ratios would be loud
+MIN_DIVISOR = 2  # gray levels: smaller differences are rounding error, and ratios of them would be noise
 
 
 def contrast(pixels: Array) -> Array:
-    """Take each block's range, in gray levels: 0 to 255.
+    """Compute the contrast of each block: its brightest pixel minus its darkest.
 
     Parameters
     ----------
@@ -34,21 +34,22 @@ def contrast(pixels: Array) -> Array:
     Returns
     -------
     array of shape (n_blocks,), int16
+        Gray levels, 0 to 255.
     """
     xp = array_namespace(pixels)
     return xp.max(pixels, axis=(0, 1)) - xp.min(pixels, axis=(0, 1))
 
 
 def rise(pixels: Array, direction: str) -> Array:
-    """Take the largest difference of neighbours as a share of the block's range, in 255ths.
+    """Compute the largest difference between neighbouring pixels as a fraction of the block's contrast, in 255ths.
 
-    255 where a pixel's step is the whole edge; about 55 for an edge that a gaussian of 2 px has blurred.
+    255 if the edge rises within one pixel; about 55 for an edge blurred by a gaussian with a sigma of 2 px.
 
     Parameters
     ----------
     pixels : array of shape (8, 8, n_blocks), int16
     direction : {'any', 'horizontal', 'vertical'}
-        In which the neighbours lie.
+        Direction from a pixel to its neighbour.
 
     Returns
     -------
@@ -61,40 +62,43 @@ def rise(pixels: Array, direction: str) -> Array:
     >>> rise(np.stack([np.tile(step, (8, 1)), np.tile(ramp, (8, 1))], axis=2).astype(np.int16), "horizontal")
     array([255,  36], dtype=int32)
     """
-    return _share(_step(pixels, direction, 1), contrast(pixels), WHOLE)
+    return _scaled_ratio(_largest_difference(pixels, direction, 1), contrast(pixels), FULL_CONTRAST)
 
 
 def half_rise(pixels: Array, direction: str) -> Array:
-    """Take the largest difference over two pixels as a share of the largest one over four, in 128ths.
+    """Compute the largest difference over two pixels as a fraction of the largest over four pixels, in 128ths.
 
-    128 where two pixels are enough for the whole edge, half of it on a ramp, more where there is texture finer than
-    four pixels.
+    128 if the edge rises within two pixels, 64 on a ramp, more than 128 for texture finer than four pixels.
 
     Parameters
     ----------
     pixels : array of shape (8, 8, n_blocks), int16
     direction : {'any', 'horizontal', 'vertical'}
+        Direction from a pixel to the one it is compared with.
 
     Returns
     -------
     array of shape (n_blocks,), int32, 0 to 255
     """
-    return _share(_step(pixels, direction, 2), _step(pixels, direction, 4), SAME)
+    over_two, over_four = _largest_difference(pixels, direction, 2), _largest_difference(pixels, direction, 4)
+    return _scaled_ratio(over_two, over_four, EQUAL_DIFFERENCES)
 
 
-def _step(pixels: Array, direction: str, distance: int) -> Array:
+def _largest_difference(pixels: Array, direction: str, distance: int) -> Array:
     xp = array_namespace(pixels)
     if direction == "any":
-        return xp.maximum(_step(pixels, "horizontal", distance), _step(pixels, "vertical", distance))
+        return xp.maximum(
+            _largest_difference(pixels, "horizontal", distance), _largest_difference(pixels, "vertical", distance)
+        )
     if direction == "horizontal":
         return xp.max(xp.abs(pixels[:, distance:, :] - pixels[:, :-distance, :]), axis=(0, 1))
     return xp.max(xp.abs(pixels[distance:, :, :] - pixels[:-distance, :, :]), axis=(0, 1))
 
 
-def _share(part: Array, whole: Array, unit: int) -> Array:
-    xp = array_namespace(part)
-    share = xp.astype(part, xp.int32) * unit // xp.astype(xp.clip(whole, min=LEAST), xp.int32)
-    return xp.clip(share, max=255)
+def _scaled_ratio(dividend: Array, divisor: Array, scale: int) -> Array:
+    xp = array_namespace(dividend)
+    ratio = xp.astype(dividend, xp.int32) * scale // xp.astype(xp.clip(divisor, min=MIN_DIVISOR), xp.int32)
+    return xp.clip(ratio, max=255)
 
 
 EDGES = {"rise": rise, "half_rise": half_rise}

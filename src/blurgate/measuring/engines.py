@@ -1,4 +1,4 @@
-"""Gray -> features by the engine that suits the job: NumPy, compiled code, or torch on a GPU."""
+"""Gray -> features, computed by the engine that suits the job: NumPy, compiled code, or torch on a GPU."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from blurgate.photos.images import Gray
 
 ENGINES = ("auto", "numpy", "compiled")
 DEVICES = ("cpu", "cuda")
-MANY = 100  # photos from which on loading compiled code, and compiling it once, pays
+MANY = 100  # from this many photos on, compiled code saves more time than loading it takes, or compiling it once
 
 
 class Engine:
-    """Measures photos in two steps, and loads what it needs before the first.
+    """An engine that measures photos in two steps and loads its libraries before the first.
 
     Parameters
     ----------
     name : {'auto', 'numpy', 'compiled'}
-        ``compiled`` needs the extra ``fast``; ``auto`` is ``compiled`` for `MANY` photos or more where it works, else
-        ``numpy``.
+        ``compiled`` needs the extra ``fast``; ``auto`` chooses ``compiled`` for at least `MANY` photos if it works,
+        otherwise ``numpy``.
     device : {'cpu', 'cuda'}
-        ``cuda`` measures in batches with torch, from the extra ``gpu``.
+        ``cuda`` measures batches with torch and needs the extra ``gpu``.
     count : int
-        Photos to measure, or as many as are known of.
+        Number of photos to measure, as far as it is known.
     feature_set : str
-        What `prepare` compiles for.
+        The feature set that `prepare` compiles; a key of `blurgate.measuring.features.FEATURE_SETS`.
 
     Raises
     ------
     ValueError
-        If there is no such engine or device.
+        If the engine or the device is unknown, or the engine does not run on the device.
     """
 
     def __init__(
@@ -50,24 +50,28 @@ class Engine:
         self._lock = Lock()
 
     def prepare(self) -> Steps:
-        """Load what the engine needs, compiling it if needed; later calls cost nothing.
+        """Load the engine's libraries and compile its code if needed; later calls return at once.
+
+        Returns
+        -------
+        Steps
 
         Raises
         ------
         MissingExtraError
             If the library of the engine or the device is not installed.
         BlurgateError
-            If compiled code was asked for and numba fails.
+            If the engine is ``compiled`` and numba fails.
         ValueError
-            If the device is not there.
+            If the device is not available.
         """
         with self._lock:
             if self._steps is None:
-                self._steps = self._find_steps()
+                self._steps = self._load_steps()
             return self._steps
 
     def begin(self, gray: Gray, feature_set: str) -> Any:
-        """Do what can be done for one photo at a time, on any thread.
+        """Do the first step for one photo, on any thread.
 
         Parameters
         ----------
@@ -77,45 +81,46 @@ class Engine:
         Returns
         -------
         object
-            What `finish` takes.
+            An item of the first argument of `finish`.
         """
         return (self._steps or self.prepare()).begin(gray, feature_set)
 
     def finish(self, begun: list[Any], feature_set: str) -> Sequence[NDArray[np.float32]]:
-        """Finish some photos on one thread, while others begin with the next.
+        """Do the second step for a batch of photos, on one thread while others begin the next batch.
 
         Parameters
         ----------
         begun : list
-            What `begin` gave for each.
+            Results of `begin`, one per photo.
         feature_set : str
 
         Returns
         -------
         sequence of ndarray of shape (n_features,), float32
+            One per photo.
         """
         return (self._steps or self.prepare()).finish(begun, feature_set)
 
-    def _find_steps(self) -> Steps:
+    def _load_steps(self) -> Steps:
         if self.device == "cuda":
             return load_torch("cuda")
         if self.name == "numpy" or (self.name == "auto" and self.count < MANY):
             return Steps(extract_features)
         try:
             return _load_compiled(self.feature_set)
-        except Exception as error:  # not installed, an unfit version, a damaged cache: numba has many ways to fail
+        except Exception as error:  # numba missing, incompatible version, damaged cache, ...
             if self.name == "auto":
                 return Steps(extract_features)
             if isinstance(error, MissingExtraError):
                 raise
             raise BlurgateError(
-                f"compiled code was asked for, but numba fails ({type(error).__name__}: {error}): delete the folder "
-                f"{Path(__file__).parent / '__pycache__'}, which keeps it, or use the engine numpy"
+                f"the engine compiled was requested, but numba failed ({type(error).__name__}: {error}): delete the "
+                f"folder {Path(__file__).parent / '__pycache__'}, which caches compiled code, or use the engine numpy"
             ) from error
 
 
 def check_engine(name: str, device: str) -> None:
-    """Raise a ValueError unless there is such an engine for such a device; see `Engine`.
+    """Check that an engine exists and runs on a device; see `Engine`.
 
     Parameters
     ----------
@@ -125,44 +130,54 @@ def check_engine(name: str, device: str) -> None:
     Raises
     ------
     ValueError
-        If there is not.
+        If it does not.
     """
     if name not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {name!r}")
     if device not in DEVICES:
         raise ValueError(f"device must be one of {', '.join(DEVICES)}, got {device!r}")
     if device == "cuda" and name == "compiled":
-        raise ValueError("the engine compiled is for the CPU, but the device cuda was asked for: name one of them")
+        raise ValueError("the engine compiled runs only on the CPU, got the device cuda: leave out one of them")
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The two steps of an engine; see `Engine.begin` and `Engine.finish`."""
+    """The two steps of an engine.
+
+    Parameters
+    ----------
+    begin, finish : callable
+        See `Engine.begin` and `Engine.finish`; by default `begin` returns features and `finish` passes them through.
+    """
 
     begin: Callable[[Gray, str], Any]
     finish: Callable[[list[Any], str], Sequence[NDArray[np.float32]]] = lambda features, _: features
 
 
 def load_torch(device: str) -> Steps:
-    """Load torch: while it measures one batch on its device, threads decode and send the next.
+    """Load torch, which measures one batch on its device while threads decode and send the next.
 
     Parameters
     ----------
     device : str
-        As torch names it.
+        In torch's notation.
+
+    Returns
+    -------
+    Steps
 
     Raises
     ------
     MissingExtraError
         If torch is not installed.
     ValueError
-        If torch does not find the device.
+        If torch finds no CUDA device.
     """
     with needs_extra("gpu", "Measuring on a GPU"):
         import torch
 
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("the device cuda was asked for, but torch finds none: leave --device out")
+        raise ValueError("the device cuda was requested, but torch finds no CUDA device: leave out --device")
 
     def send(gray: Gray, _: str) -> Any:
         return torch.asarray(np.array(gray), device=device)

@@ -1,6 +1,6 @@
-"""Gray -> features: one vector for each photo.
+"""Gray -> features: one vector per photo.
 
-Written on the Python array API standard, like `blurgate.measuring.blocks` and `blurgate.measuring.statistics`.
+The code uses the Python array API standard, like `blurgate.measuring.blocks` and `blurgate.measuring.statistics`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from blurgate.photos.images import count_halvings
 
 DEFAULT_FEATURE_SET = "block99"
 
-# blocks at a time: on a CPU few enough to stay in the cache, many enough to keep threads out of each other's way; on a
-# GPU as many as several photos have, since each step costs its start
-_CHUNK, _CHUNK_OF_A_GPU = 2**12, 2**17
+# Blocks per chunk. CPU: few enough to fit the cache, but enough that threads do not get in each other's way. GPU: as
+# many as several photos have, since each step has a fixed launch cost.
+_CPU_CHUNK, _GPU_CHUNK = 2**12, 2**17
 
 
 @dataclass(frozen=True)
 class BandGroup:
-    """Columns from frequency bands: every statistic of every band at every scale, pooled in every way.
+    """Columns from frequency bands: all combinations of scales, bands, statistics and pools.
 
     Parameters
     ----------
     scales, bands, statistics, pools : tuple of str
-        Names out of `SCALES`, `BANDS`, `STATISTICS` and `POOLS`.
+        Names from `SCALES`, `BANDS`, `STATISTICS` and `POOLS`.
     """
 
     scales: tuple[str, ...]
@@ -48,13 +48,25 @@ class BandGroup:
         return tuple("__".join(parts) for parts in product(self.scales, self.bands, self.statistics, self.pools))
 
     def compute(self, blocks: Array, coefficients: Array) -> Array:
-        """Measure blocks: -> (n_blocks, n_bands * n_statistics), float32; statistics in the inner order."""
+        """Compute the statistics of every block.
+
+        Parameters
+        ----------
+        blocks : array of shape (n_blocks, 8, 8), uint8
+        coefficients : array of shape (n_blocks, 8, 8), float32
+            The DCT coefficients of `blocks`.
+
+        Returns
+        -------
+        array of shape (n_blocks, n_bands * n_statistics), float32
+            The statistics of the first band, then those of the next.
+        """
         bands = [take_band(coefficients, band) for band in self.bands]
         columns = [STATISTICS[statistic](band) for band in bands for statistic in self.statistics]
         return array_namespace(blocks).stack(columns, axis=1)
 
     def pool(self, measured: Array) -> Array:
-        """Sum up what `compute` gave: -> (n_columns,) of one scale, float32."""
+        """Pool the result of `compute` into the columns of one scale: -> (n_columns,), float32."""
         xp = array_namespace(measured)
         ordered = xp.sort(measured, axis=0)
         return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in self.pools], axis=1), (-1,))
@@ -62,17 +74,17 @@ class BandGroup:
 
 @dataclass(frozen=True)
 class EdgeGroup:
-    """Columns from edges: percentiles of every statistic in every direction at every scale, weighted by contrast.
+    """Columns from edges: weighted percentiles of all combinations of scales, directions and statistics.
 
-    A block weighs as the square of its range: the strongest edges of a photo say how sharp it is, and what they say is
-    the same in a dark photo as in a bright one.
+    The weight of a block is its squared contrast, because the strongest edges of a photo show how sharp it is. The
+    percentiles are the same for a dark photo as for a bright one.
 
     Parameters
     ----------
     scales, directions, statistics : tuple of str
-        Names out of `SCALES`, `DIRECTIONS` and `EDGES`.
+        Names from `SCALES`, `DIRECTIONS` and `EDGES`.
     percents : tuple of int
-        The first value with so many percent of the weight on blocks that have it or less.
+        A percentile is the lowest value such that blocks at or below it hold this percentage of the total weight.
     """
 
     scales: tuple[str, ...]
@@ -87,32 +99,41 @@ class EdgeGroup:
         return tuple("__".join(parts) for parts in product(self.scales, self.directions, self.statistics, pools))
 
     def compute(self, blocks: Array, coefficients: Array) -> Array:  # noqa: ARG002 as in BandGroup
-        """Measure blocks: -> (n_blocks, n_directions * n_statistics), int32.
+        """Compute the edge statistics and the weight of every block.
 
-        Each holds the statistic in its upper bits and the block's weight in its lower sixteen, so that one sort brings
-        both in order.
+        Parameters
+        ----------
+        blocks : array of shape (n_blocks, 8, 8), uint8
+        coefficients : array of shape (n_blocks, 8, 8), float32
+            Ignored.
+
+        Returns
+        -------
+        array of shape (n_blocks, n_directions * n_statistics), int32
+            The statistics of the first direction, then those of the next. Each number holds the statistic in its upper
+            16 bits and the weight in its lower 16 bits, so that one sort orders both.
         """
         xp = array_namespace(blocks)
         flat = xp.reshape(xp.astype(blocks, xp.int16), (-1, BLOCK * BLOCK))
-        planes = xp.stack([flat[:, place] for place in range(BLOCK * BLOCK)])  # in memory the blocks run fastest
+        planes = xp.stack([flat[:, i] for i in range(BLOCK * BLOCK)])  # the block index varies fastest in memory
         pixels = xp.reshape(planes, (BLOCK, BLOCK, -1))
         weight = xp.astype(contrast(pixels), xp.int32) ** 2
-        shares = [
+        columns = [
             EDGES[statistic](pixels, direction) for direction, statistic in product(self.directions, self.statistics)
         ]
-        return xp.stack([share * 2**16 + weight for share in shares], axis=1)
+        return xp.stack([column * 2**16 + weight for column in columns], axis=1)
 
     def pool(self, measured: Array) -> Array:
-        """Sum up what `compute` gave: -> (n_columns,) of one scale, float32."""
+        """Pool the result of `compute` into the columns of one scale: -> (n_columns,), float32."""
         xp = array_namespace(measured)
         ordered = xp.sort(measured, axis=0)
-        share, reached = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=0)
-        largest = xp.full_like(share, 255)
-        found = [
-            xp.min(xp.where(reached * 100 >= reached[-1:, :] * percent, share, largest), axis=0)
+        values, cumulative = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=0)
+        largest = xp.full_like(values, 255)
+        percentiles = [
+            xp.min(xp.where(cumulative * 100 >= cumulative[-1:, :] * percent, values, largest), axis=0)
             for percent in self.percents
         ]
-        return xp.astype(xp.reshape(xp.stack(found, axis=1), (-1,)), xp.float32)
+        return xp.astype(xp.reshape(xp.stack(percentiles, axis=1), (-1,)), xp.float32)
 
 
 FeatureGroup: TypeAlias = BandGroup | EdgeGroup
@@ -120,17 +141,18 @@ FeatureGroup: TypeAlias = BandGroup | EdgeGroup
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What is measured on a photo, in the order of its columns.
+    """Definition of the features of a photo.
 
     Parameters
     ----------
     groups : tuple of BandGroup and EdgeGroup
+        In the order of their columns.
     texture : str
-        The column that says whether there is anything to judge in the photo.
+        The column that shows whether a photo has enough texture to be judged.
     least_texture : float
-        Below it there is too little.
+        Photos with a lower value in that column have too little.
     max_pixels : int, optional
-        A larger photo is halved until it has no more before it is looked at; by default it is looked at as it is.
+        A larger photo is halved until it has at most this many pixels; by default photos keep their size.
     """
 
     groups: tuple[FeatureGroup, ...]
@@ -140,46 +162,51 @@ class FeatureSet:
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """Column names, group by group."""
+        """Column names of all groups, in order."""
         return tuple(column for group in self.groups for column in group.columns)
 
 
 def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
-    """Measure every block for several groups at once: each block is transformed once.
+    """Compute the statistics of every block for several groups, transforming each block only once.
 
     Parameters
     ----------
     gray : array of shape (height, width), uint8
-        At the scale that is to be measured.
+        A plane at the scale to measure.
     groups : BandGroup or EdgeGroup
 
     Returns
     -------
-    list of arrays of shape (n_blocks, n)
-        One for each group: what its ``compute`` gives.
+    list of arrays of shape (n_blocks, n_statistics)
+        The result of ``compute`` for each group.
+
+    Raises
+    ------
+    ValueError
+        If `gray` is not 2-D or is smaller than one block.
     """
     return _compute_blocks(split_blocks(gray), groups)
 
 
 def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Array:
-    """Sum up a photo.
+    """Compute the feature vector of a photo.
 
     Parameters
     ----------
     gray : array of shape (height, width), uint8
         Luma; a NumPy array or a torch tensor on any device.
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        A key of `FEATURE_SETS`.
 
     Returns
     -------
     array of shape (n_features,), float32
-        Of the same library and device as `gray`; ``FEATURE_SETS[feature_set].columns`` names its entries.
+        In the same library and on the same device as `gray`; ``FEATURE_SETS[feature_set].columns`` names the entries.
 
     Raises
     ------
     ValueError
-        If `gray` is not 2-D or holds no whole block at the smallest scale, or there is no such feature set.
+        If `gray` is not 2-D or is smaller than one block at the smallest scale, or if `feature_set` is unknown.
 
     Examples
     --------
@@ -191,26 +218,26 @@ def extract_features(gray: Array, feature_set: str = DEFAULT_FEATURE_SET) -> Arr
 
 
 def extract_many(planes: Sequence[Array], feature_set: str = DEFAULT_FEATURE_SET) -> list[Array]:
-    """Sum up photos that lie on one device: their blocks go through each step together.
+    """Compute the feature vectors of several photos on one device, processing their blocks together.
 
-    Worth it where a step costs more to begin than to do, as on a GPU.
+    This is faster where starting a step takes longer than the step itself, as on a GPU.
 
     Parameters
     ----------
     planes : sequence of arrays of shape (height, width), uint8
-        Of one library and device; they may differ in size.
+        All in one library and on one device; sizes may differ.
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        A key of `FEATURE_SETS`.
 
     Returns
     -------
     list of arrays of shape (n_features,), float32
-        What `extract_features` gives for each.
+        One per photo, as `extract_features` computes it.
 
     Raises
     ------
     ValueError
-        As `extract_features`.
+        Under the same conditions as in `extract_features`.
     """
     chosen = find_feature_set(feature_set)
     for gray in planes:
@@ -227,73 +254,89 @@ def pool_scales(
     halve: Callable[[Array], Array],
     pool_groups: Callable[[Sequence[Array], Sequence[FeatureGroup]], Sequence[Sequence[Array]]],
 ) -> list[list[Array]]:
-    """Look at photos at one scale after the other; of each, give each group's columns at each of its scales, in order.
+    """Measure photos at one scale after the other.
 
     Parameters
     ----------
     planes : sequence of arrays of shape (height, width), uint8
     chosen : FeatureSet
     halve : callable
-        Halves a plane's sides.
+        Halves the height and width of a plane.
     pool_groups : callable
-        Planes at one scale and groups -> for each group, its columns for each plane.
+        Takes planes at one scale and groups; returns, for each group, the columns of each plane.
+
+    Returns
+    -------
+    list of lists of arrays
+        For each photo, the columns of each group at each of its scales, in the order of ``chosen.columns``.
     """
-    for place, gray in enumerate(planes := list(planes)):
-        for _ in range(count_halvings(gray.shape[1], gray.shape[0], chosen.max_pixels)):
-            planes[place] = halve(planes[place])
+    planes = [_shrink(gray, chosen.max_pixels, halve) for gray in planes]
     pooled: dict[tuple[int, str], Sequence[Array]] = {}
     for scale in SCALES[: 1 + max(SCALES.index(scale) for group in chosen.groups for scale in group.scales)]:
         planes = planes if scale == SCALES[0] else [halve(gray) for gray in planes]
-        here = [number for number, group in enumerate(chosen.groups) if scale in group.scales]
-        found = pool_groups(planes, [chosen.groups[number] for number in here]) if here else []
-        pooled.update({(number, scale): columns for number, columns in zip(here, found, strict=True)})
-    parts = [pooled[number, scale] for number, group in enumerate(chosen.groups) for scale in group.scales]
-    return [[part[place] for part in parts] for place in range(len(planes))]
+        indices = [index for index, group in enumerate(chosen.groups) if scale in group.scales]
+        columns = pool_groups(planes, [chosen.groups[index] for index in indices]) if indices else []
+        pooled.update({(index, scale): each for index, each in zip(indices, columns, strict=True)})
+    parts = [pooled[index, scale] for index, group in enumerate(chosen.groups) for scale in group.scales]
+    return [[part[photo] for part in parts] for photo in range(len(planes))]
+
+
+def _shrink(gray: Array, max_pixels: int | None, halve: Callable[[Array], Array]) -> Array:
+    for _ in range(count_halvings(gray.shape[1], gray.shape[0], max_pixels)):
+        gray = halve(gray)
+    return gray
 
 
 def _pool_groups(planes: Sequence[Array], groups: Sequence[FeatureGroup]) -> list[list[Array]]:
     xp = array_namespace(planes[0])
     blocks = [split_blocks(gray) for gray in planes]
-    ends = list(accumulate((some.shape[0] for some in blocks), initial=0))
+    bounds = list(accumulate((each.shape[0] for each in blocks), initial=0))
     measured = _compute_blocks(blocks[0] if len(blocks) == 1 else xp.concat(blocks), groups)
     return [
-        [group.pool(columns[start:end, :]) for start, end in pairwise(ends)]
+        [group.pool(columns[start:end, :]) for start, end in pairwise(bounds)]
         for group, columns in zip(groups, measured, strict=True)
     ]
 
 
 def _compute_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
-    """Measure blocks for several groups; each is transformed once, and few at a time."""
+    """Compute the statistics of blocks for several groups, chunk by chunk."""
     xp = array_namespace(blocks)
-    count, step = blocks.shape[0], _CHUNK if "cpu" in str(blocks.device).lower() else _CHUNK_OF_A_GPU
-    chunks = []
+    count, step = blocks.shape[0], _CPU_CHUNK if "cpu" in str(blocks.device).lower() else _GPU_CHUNK
+    measured = []
     for start in range(0, count, step):
-        some = blocks[start : min(start + step, count), :, :]
-        coefficients = transform_blocks(some)
-        chunks.append([group.compute(some, coefficients) for group in groups])
-    return [xp.concat(list(parts), axis=0) for parts in zip(*chunks, strict=True)]
+        chunk = blocks[start : min(start + step, count), :, :]
+        coefficients = transform_blocks(chunk)
+        measured.append([group.compute(chunk, coefficients) for group in groups])
+    return [xp.concat(list(parts), axis=0) for parts in zip(*measured, strict=True)]
 
 
 def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:
-    """Say of each row of features whether there is anything to judge in its photo.
+    """Check for each row of features whether the photo has enough texture to be judged.
 
     Parameters
     ----------
     features : ndarray of shape (n_photos, n_columns), float32
         The columns of the feature set; others may follow.
     feature_set : str
-        A name out of `FEATURE_SETS`.
+        A key of `FEATURE_SETS`.
 
     Returns
     -------
     ndarray of shape (n_photos,), bool
+
+    Raises
+    ------
+    ValueError
+        If `feature_set` is unknown.
     """
     chosen = find_feature_set(feature_set)
     return np.asarray(features[:, chosen.columns.index(chosen.texture)] >= chosen.least_texture)
 
 
 def halve(gray: Array) -> Array:
-    """Halve a plane's sides: the mean of each 2x2 pixels, halves rounded up; an odd row or column is dropped.
+    """Halve the height and width of a plane.
+
+    Each pixel is the mean of 2x2 pixels, with halves rounded up; an odd last row or column is dropped.
 
     Examples
     --------
@@ -312,7 +355,7 @@ def find_feature_set(name: str) -> FeatureSet:
     Raises
     ------
     ValueError
-        If there is none of that name; the message lists them.
+        If the name is unknown; the message lists the known ones.
     """
     if name not in FEATURE_SETS:
         raise ValueError(f"feature set must be one of {', '.join(FEATURE_SETS)}, got {name!r}")
@@ -320,34 +363,52 @@ def find_feature_set(name: str) -> FeatureSet:
 
 
 def mean_over_blocks(ordered: Array) -> Array:
-    """Average over blocks: (n_blocks, n) -> (n,), summed in float64."""
+    """Compute the mean over blocks, summed in float64: (n_blocks, n) -> (n,)."""
     xp = array_namespace(ordered)
     return xp.astype(xp.mean(xp.astype(ordered, xp.float64), axis=0), xp.float32)
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """What so many percent of the blocks are below: (n_blocks, n), each column in ascending order, -> (n,).
+    """Percentile over blocks: (n_blocks, n) with ascending columns -> (n,).
 
-    Between two blocks it is interpolated linearly, as ``numpy.percentile`` does.
+    It interpolates linearly between two blocks, like ``numpy.percentile``.
+
+    Parameters
+    ----------
+    percent : float
+        0 to 100.
     """
 
     percent: float
 
     def __call__(self, ordered: Array) -> Array:
-        """Pool; see the class."""
-        below, above, share = self.place(ordered.shape[0])
-        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * share
+        """Compute the percentile of each column."""
+        below, above, fraction = self.place(ordered.shape[0])
+        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * fraction
 
     def place(self, count: int) -> tuple[int, int, float]:
-        """Say between which two of so many blocks it lies, and how far from the first to the second."""
-        place = (count - 1) * self.percent / 100
-        return int(place), min(int(place) + 1, count - 1), place - int(place)
+        """Locate the percentile among sorted blocks.
+
+        Parameters
+        ----------
+        count : int
+            Number of blocks.
+
+        Returns
+        -------
+        below, above : int
+            Ranks of the two blocks that it lies between.
+        fraction : float
+            Its distance from `below` as a fraction of the way to `above`.
+        """
+        position = (count - 1) * self.percent / 100
+        return int(position), min(int(position) + 1, count - 1), position - int(position)
 
 
-SCALES = ("1", "1/2", "1/4")  # sides, as shares of those of the photo as it is looked at
+SCALES = ("1", "1/2", "1/4")  # relative to the height and width of the analysed photo
 
-POOLS: dict[str, Callable[[Array], Array]] = {  # of columns in ascending order
+POOLS: dict[str, Callable[[Array], Array]] = {  # each takes columns in ascending order
     "mean": mean_over_blocks,
     "p50": Percentile(50),
     "p75": Percentile(75),

@@ -1,4 +1,4 @@
-"""Gray -> variance of the Laplacian: the customary sharpness measure, to compare with."""
+"""Gray -> variance of the Laplacian: the customary sharpness measure, for comparison."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 
 from blurgate.photos.images import Gray
 
-CUSTOMARY_CUTOFF = 100.0  # the threshold that most projects copy; below it a photo counts as blurred
+CUSTOMARY_CUTOFF = 100.0  # the value that most projects copy: photos below it count as blurred
 
 
 def variance_of_laplacian(gray: Gray) -> float:
-    """Compute the variance of the Laplacian, as OpenCV's ``Laplacian(gray, CV_64F).var()``.
+    """Compute the variance of the Laplacian, equal to OpenCV's ``Laplacian(gray, CV_64F).var()``.
 
     Parameters
     ----------
@@ -27,5 +27,5 @@ def variance_of_laplacian(gray: Gray) -> float:
            ICPR 2000. :doi:`10.1109/ICPR.2000.903548`
     """
     padded = np.pad(gray, 1, mode="reflect").astype(np.int16)
-    around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return float(np.var(around - 4 * padded[1:-1, 1:-1], dtype=np.float64))
+    neighbours = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    return float(np.var(neighbours - 4 * padded[1:-1, 1:-1], dtype=np.float64))

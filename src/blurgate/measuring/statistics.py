@@ -1,7 +1,7 @@
-"""The statistics of a band: (n_coefficients, n_blocks) -> (n_blocks,).
+"""Statistics of a band: (n_coefficients, n_blocks) -> (n_blocks,).
 
-Written on the Python array API standard. In a band whose coefficients are all alike, as in a flat block, skewness and
-kurtosis are 0; in a band of zeros the entropy is 0. No statistic is ever NaN.
+The code uses the Python array API standard. Skewness and kurtosis are 0 for a band with equal coefficients, as in a
+flat block; entropy is 0 for a band of zeros. No statistic is ever NaN.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from blurgate.measuring.arrays import Array, array_namespace
 
 
 def mean(band: Array) -> Array:
-    """Average the coefficients, in gray levels."""
+    """Compute the mean of the coefficients, in gray levels."""
     return array_namespace(band).mean(band, axis=0)
 
 
 def std(band: Array) -> Array:
-    """Take the population standard deviation of the coefficients, in gray levels."""
+    """Compute the population standard deviation of the coefficients, in gray levels."""
     return array_namespace(band).std(band, axis=0)
 
 
 def skewness(band: Array) -> Array:
-    """Take the third standardised moment; what ``scipy.stats.skew`` gives.
+    """Compute the third standardised moment, like ``scipy.stats.skew``.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def skewness(band: Array) -> Array:
 
 
 def kurtosis(band: Array) -> Array:
-    """Take the fourth standardised moment minus 3; what ``scipy.stats.kurtosis`` gives."""
+    """Compute the fourth standardised moment minus 3, like ``scipy.stats.kurtosis``."""
     xp = array_namespace(band)
     deviation = _scaled_deviation(band)
     squared = deviation * deviation
@@ -45,7 +45,7 @@ def kurtosis(band: Array) -> Array:
 
 
 def entropy(band: Array) -> Array:
-    """Take the Shannon entropy of the absolute coefficients as shares of their sum, in nats: 0 to log(n_coefficients).
+    """Compute the Shannon entropy of the normalised absolute coefficients, in nats: 0 to log(n_coefficients).
 
     Examples
     --------
@@ -54,9 +54,9 @@ def entropy(band: Array) -> Array:
     array([0.69314718, 0.        ])
     """
     xp = array_namespace(band)
-    size = xp.abs(band)
-    share = size / _or_one(xp.sum(size, axis=0, keepdims=True))
-    return xp.abs(xp.sum(share * xp.log(_or_one(share)), axis=0))
+    magnitude = xp.abs(band)
+    normalised = magnitude / _or_one(xp.sum(magnitude, axis=0, keepdims=True))
+    return xp.abs(xp.sum(normalised * xp.log(_or_one(normalised)), axis=0))
 
 
 def energy(band: Array) -> Array:
@@ -65,27 +65,28 @@ def energy(band: Array) -> Array:
 
 
 def log_energy(band: Array) -> Array:
-    """Take the natural logarithm of 1 + energy: exposure and contrast only shift it.
+    """Compute the natural logarithm of 1 + energy: a change of exposure or contrast only shifts it.
 
-    The 1 is in squared gray levels, about what rounding to 8 bits leaves in a flat block.
+    The 1 is in squared gray levels, about the energy that rounding to 8 bits leaves in a flat block.
     """
     xp = array_namespace(band)
     return xp.log1p(xp.sum(band * band, axis=0))
 
 
 def _scaled_deviation(band: Array) -> Array:
-    """Deviation from the mean as a share of the largest: powers of it neither overflow nor vanish.
+    """Divide deviations from the mean by the largest of them, so that powers neither overflow nor underflow.
 
-    It is zero where it is no more than rounding.
+    They are zero in bands where the largest is only rounding error.
     """
     xp = array_namespace(band)
     deviation = band - xp.mean(band, axis=0, keepdims=True)
     largest = xp.max(xp.abs(deviation), axis=0, keepdims=True)
-    real = largest > 1e-6 * xp.max(xp.abs(band), axis=0, keepdims=True)
-    return xp.where(real, deviation / _or_one(largest), xp.zeros_like(deviation))
+    significant = largest > 1e-6 * xp.max(xp.abs(band), axis=0, keepdims=True)
+    return xp.where(significant, deviation / _or_one(largest), xp.zeros_like(deviation))
 
 
 def _or_one(divisor: Array) -> Array:
+    """Replace zeros by ones before a division or a logarithm."""
     xp = array_namespace(divisor)
     return xp.where(divisor > 0, divisor, xp.ones_like(divisor))
 

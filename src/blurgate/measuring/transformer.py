@@ -1,4 +1,4 @@
-"""The features as scikit-learn's pipelines take them."""
+"""Features as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from blurgate.measuring.features import DEFAULT_FEATURE_SET, extract_features, f
 from blurgate.photos.images import Photo, read_gray
 from blurgate.threads import run_in_order
 
-with needs_extra("train", "A transformer of scikit-learn's"):
+with needs_extra("train", "The scikit-learn transformer"):
     from sklearn.base import BaseEstimator, TransformerMixin
 
 
 class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """Turns photos into features, for a pipeline with an estimator of your own; nothing is learned from them.
+    """Transformer from photos to features, for a pipeline with your own estimator; it learns nothing.
 
     Parameters
     ----------
     feature_set : str
-        A name out of `blurgate.measuring.features.FEATURE_SETS`.
+        A key of `blurgate.measuring.features.FEATURE_SETS`.
     jobs : int, optional
-        Photos at work at the same time; by default one for each core.
+        Photos processed at the same time; by default one per core.
 
     Examples
     --------
@@ -39,12 +39,30 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.jobs = jobs
 
     def fit(self, X: Iterable[Photo], y: Any = None) -> BlurFeatures:  # noqa: N803, ARG002 scikit-learn's names
-        """Do nothing but see that there is such a feature set."""
+        """Check the name of the feature set; nothing is learned.
+
+        Parameters
+        ----------
+        X : iterable of photos
+            Ignored.
+        y : object, optional
+            Ignored.
+
+        Returns
+        -------
+        BlurFeatures
+            The transformer itself.
+
+        Raises
+        ------
+        ValueError
+            If the feature set is unknown.
+        """
         find_feature_set(self.feature_set)
         return self
 
     def transform(self, X: Iterable[Photo]) -> NDArray[np.float32]:  # noqa: N803
-        """Measure photos.
+        """Compute the features of photos.
 
         Parameters
         ----------
@@ -58,7 +76,9 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Raises
         ------
         PhotoError
-            If one cannot be read, or is too small.
+            If a photo cannot be read or is too small.
+        ValueError
+            If the feature set is unknown.
         """
         chosen = find_feature_set(self.feature_set)
 
@@ -69,14 +89,14 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return np.asarray(list(run_in_order(extract, X, jobs=self.jobs)), np.float32).reshape(-1, len(chosen.columns))
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
-        """Name the columns of what `transform` gives."""
+        """List the names of the columns that `transform` returns."""
         return np.asarray(find_feature_set(self.feature_set).columns, dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
-        tags.no_validation = True  # of numbers: photos are read, and refused, by blurgate itself
-        tags.transformer_tags.preserves_dtype = []  # whatever goes in, float32 comes out
+        tags.no_validation = True  # of numbers: blurgate reads photos and rejects bad ones itself
+        tags.transformer_tags.preserves_dtype = []  # the output is float32 for any input
         tags.input_tags.two_d_array = False
         tags.input_tags.string = True
         return tags

@@ -1,5 +1,5 @@
-"""A path becomes pixels.
+"""Turns paths into pixels.
 
-In: paths, bytes, arrays, PIL images. Out: gray or RGB arrays, and the photos found below folders.
-May import: errors, files, threads.
+In: paths, bytes, arrays, PIL images. Out: gray or RGB arrays, and the photos in and below folders.
+May import: errors, files, threads, version.
 """

@@ -1,4 +1,4 @@
-"""Paths -> the photos in and below them."""
+"""Find the photos in and below given paths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUFFIXES = frozenset((
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx",
     ".mpo", ".png", ".tif", ".tiff", ".webp",
 ))  # fmt: skip
-RAW_SUFFIXES = frozenset((  # a camera's sensor data: what opens as a TIFF in some of them is a thumbnail
+RAW_SUFFIXES = frozenset((  # raw sensor data: some open as a TIFF, but only as its thumbnail
     ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf",
     ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ))  # fmt: skip
@@ -31,14 +31,14 @@ SYSTEM_FOLDERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A path that there is something to say of.
+    """A photo that was found, or a folder that could not be searched.
 
     Parameters
     ----------
     path : str
-        Of a photo, or of what keeps photos from being found.
+        Path of the photo or the folder.
     problem : str
-        Why it cannot be looked into; empty for a photo.
+        Why the folder could not be searched; empty for a photo.
     """
 
     path: str
@@ -52,37 +52,38 @@ def walk_photos(
     exclude: Sequence[str] = (),
     leave_out: Iterable[AnyPath] = (),
 ) -> Iterator[Found]:
-    """Find the photos in and below some paths, one by one.
+    """Find the photos in and below the given paths, one by one.
 
     Parameters
     ----------
     paths : iterable of path
-        Files are taken as they are, whatever they are called. Folders are searched at every depth, but links to
-        folders in them are not followed. A file in them is a photo by its suffix (`SUFFIXES`, in any case), or else by
-        its first bytes; hidden files and folders, `SYSTEM_FOLDERS` and cameras' raw files are left out.
+        A file is yielded whatever its name. A folder is searched recursively, without following links to folders
+        inside it. A file in a folder counts as a photo by its suffix (`SUFFIXES`, in any case) or, failing that, by its
+        first bytes. Hidden files and folders, `SYSTEM_FOLDERS` and cameras' raw files are skipped.
     include, exclude : sequence of str
-        Patterns as of a shell, without regard to case: of a name, or, with a ``/`` in them, of a path below the folder
-        named. Only photos that match one of `include`, if there are any, and no file or folder that matches one of
-        `exclude`.
+        Case-insensitive shell patterns. A pattern with a ``/`` is matched against the path below the folder in `paths`,
+        any other against the name. If `include` is given, only photos that match one of its patterns are yielded.
+        Files and folders that match a pattern of `exclude` are skipped.
     leave_out : iterable of path
         Folders that are not searched.
 
     Yields
     ------
     Found
-        In the order of `paths`, sorted by name within each folder; a folder that cannot be listed has its own.
+        In the order of `paths`, sorted by name within each folder. A folder that cannot be listed yields one `Found`
+        with its `problem`.
     """
-    keep = _Patterns(include, exclude, frozenset(os.path.realpath(path) for path in leave_out))
+    patterns = _Patterns(include, exclude, frozenset(os.path.realpath(path) for path in leave_out))
     for path in map(os.fsdecode, paths):
         if not os.path.isdir(path):
-            if keep.file(os.path.basename(path)):
+            if patterns.wants_file(os.path.basename(path)):
                 yield Found(path)
         else:
-            yield from _walk(path, "", keep)
+            yield from _walk(path, "", patterns)
 
 
 def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
-    """List the photos below some paths; see `walk_photos`.
+    """List the photos in and below the given paths; see `walk_photos`.
 
     Raises
     ------
@@ -90,17 +91,23 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
         If one of the paths does not exist, or a folder cannot be listed.
     """
     paths = list(paths)
-    refuse_missing(paths)
-    found = []
-    for photo in walk_photos(paths):
-        if photo.problem:
-            raise PhotoError(f"{photo.path} {photo.problem}")
-        found.append(Path(photo.path))
-    return found
+    require_paths(paths)
+    photos = []
+    for found in walk_photos(paths):
+        if found.problem:
+            raise PhotoError(f"{found.path} {found.problem}")
+        photos.append(Path(found.path))
+    return photos
 
 
-def refuse_missing(paths: Iterable[AnyPath]) -> None:
-    """Raise a PhotoError if one of the paths does not exist."""
+def require_paths(paths: Iterable[AnyPath]) -> None:
+    """Check that every path exists.
+
+    Raises
+    ------
+    PhotoError
+        If one of the paths does not exist. A broken link counts as existing.
+    """
     for path in paths:
         if not os.path.lexists(path):
             raise PhotoError(f"a file or folder was needed, but {os.fsdecode(path)} does not exist: check the path")
@@ -112,12 +119,12 @@ class _Patterns:
     exclude: Sequence[str]
     leave_out: frozenset[str]
 
-    def file(self, below: str) -> bool:
-        """Say whether a file, by its path below the folder named, is wanted."""
+    def wants_file(self, below: str) -> bool:
+        """Return whether to yield a file, given its path below the searched folder."""
         return (not self.include or self._match(self.include, below)) and not self._match(self.exclude, below)
 
-    def folder(self, path: str, below: str) -> bool:
-        """Say whether a folder is to be searched."""
+    def wants_folder(self, path: str, below: str) -> bool:
+        """Return whether to search a folder, given its path and its path below the searched folder."""
         left_out = bool(self.leave_out) and os.path.realpath(path) in self.leave_out
         return not (left_out or self._match(self.exclude, below))
 
@@ -128,7 +135,7 @@ class _Patterns:
         return any(fnmatchcase(below if "/" in pattern else name, pattern.lower()) for pattern in patterns)
 
 
-def _walk(folder: str, below: str, keep: _Patterns) -> Iterator[Found]:
+def _walk(folder: str, below: str, patterns: _Patterns) -> Iterator[Found]:
     try:
         with os.scandir(folder) as entries:
             listed = sorted(
@@ -138,17 +145,17 @@ def _walk(folder: str, below: str, keep: _Patterns) -> Iterator[Found]:
         yield Found(folder, f"cannot be searched for photos: {error.strerror or error}")
         return
     for name, is_folder in listed:
-        path, place = os.path.join(folder, name), f"{below}{name}"
+        path, path_below = os.path.join(folder, name), f"{below}{name}"
         if not is_folder:
-            if keep.file(place) and _is_photo(path):
+            if patterns.wants_file(path_below) and _is_photo(path):
                 yield Found(path)
-        elif keep.folder(path, place):
+        elif patterns.wants_folder(path, path_below):
             empty = True
-            for found in _walk(path, f"{place}/", keep):
+            for found in _walk(path, f"{path_below}/", patterns):
                 empty = False
                 yield found
-            if empty and _suffix(name) in SUFFIXES and keep.file(place):
-                yield Found(path)  # it is called a photo, and is none
+            if empty and _suffix(name) in SUFFIXES and patterns.wants_file(path_below):
+                yield Found(path)  # named like a photo: reading it reports that it is a folder
 
 
 def _is_hidden(name: str) -> bool:
@@ -172,5 +179,5 @@ def _is_photo(path: str) -> bool:
             return False
         with open(path, "rb") as stream:
             return is_picture(stream.read(32))
-    except OSError:  # nothing says that it is one
+    except OSError:  # unreadable, with nothing in its name to suggest a photo
         return False

@@ -1,4 +1,4 @@
-"""Picture files -> arrays, and back: the only room that opens pictures."""
+"""Read pictures into arrays and encode arrays as JPEG; the only module that opens pictures."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | ND
 
 _JPEG_SIDE = 65_500  # pixels: libjpeg's limit
 
-MIN_SIDE = 64  # pixels: eight blocks; below that the statistics of one photo are mostly chance
+MIN_SIDE = 64  # pixels, eight blocks: the statistics of a smaller photo are mostly chance
 
-MAX_MEGAPIXELS = 200.0  # of a picture file: about a gigabyte while it is decoded
+MAX_MEGAPIXELS = 200.0  # of a picture file: decoding so many takes about a gigabyte
 
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # as Pillow says
+_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # Pillow's names
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes: what follows "BM" in any text may be anything else
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may begin with "BM" too
 
-_TURNS = {  # by EXIF's orientation
+_TURNS = {  # EXIF orientation -> transpose
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -44,20 +44,20 @@ _TURNS = {  # by EXIF's orientation
 _SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 4)
 _NO_PICTURE = "it is no picture in a known format"
 _WEBP_SIDE = 16_383  # pixels: the format's limit
-_DEPTHS = (8, 10, 12, 14, 16)  # bits that samples come in, whatever holds them
-_ROWS = 256  # of wide samples at a time: as float they take eight times the room
+_DEPTHS = (8, 10, 12, 14, 16)  # bits per sample, whatever type holds them
+_ROWS = 256  # converted at a time: as float, wide samples take eight times the memory
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A photo as it is looked at.
+    """A photo's luma at its analysed size, and the size of the photo itself.
 
     Parameters
     ----------
     gray : ndarray of shape (height, width), uint8
         BT.601 luma, 0 to 255.
     width, height : int
-        Of the photo itself, in pixels; `gray` may be a half, a quarter and so on of it.
+        Size of the photo itself, in pixels; `gray` may be half as wide and high, a quarter, and so on.
     """
 
     gray: Gray
@@ -67,7 +67,7 @@ class Plane:
 
 @dataclass(frozen=True)
 class SkippedPhoto:
-    """A photo that no figure includes.
+    """A photo that was skipped: no figure includes it.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class SkippedPhoto:
     error : str
         Why it was skipped.
     undecided : bool
-        True if it can be read but shows too little to judge, False if it cannot be read.
+        True if the photo can be read but shows too little to judge, False if it cannot be read.
     """
 
     path: str
@@ -92,10 +92,11 @@ def read_gray(
 ) -> Gray:
     """Read a photo's luma.
 
-    A JPEG is decoded to its own Y plane, without the detour over RGB. The EXIF orientation is applied, an alpha channel
-    is laid on the picture's own mean. Samples of more than 8 bits are scaled by the depth that the largest of them
-    needs (10, 12, 14 or 16 bits), float samples by the range 0 to 1, 255, 65535 or their own that they fit. Of several
-    pictures in a file the first is read. What a file is, its content says, not its name.
+    A JPEG is decoded straight to its Y plane, without a conversion to RGB. The EXIF orientation is applied, and a
+    picture with an alpha channel is composited on its own mean colour. Samples of more than 8 bits are scaled by the
+    depth that the largest of them needs (8, 10, 12, 14 or 16 bits), float samples by the first range that holds them:
+    0 to 1, 0 to 255, 0 to 65535 or their own. Only the first picture of a file is read. Formats are recognised by
+    content, not by name.
 
     Parameters
     ----------
@@ -103,12 +104,12 @@ def read_gray(
         A picture file, its content, an array of shape (height, width), (height, width, 3) or (height, width, 4), or an
         open picture.
     min_side : int
-        The shorter side that is needed, in pixels.
+        Minimum length of the shorter side, in pixels.
     max_pixels : int, optional
-        A larger photo is halved, by the mean of each 2x2 pixels, until it has no more; see `count_halvings`.
+        A larger photo is halved, each 2x2 pixels to their mean, until it has at most this many; see `count_halvings`.
     max_megapixels : float
-        A picture file that says it has more is refused before it is decoded. Pillow's own limit,
-        ``PIL.Image.MAX_IMAGE_PIXELS``, holds as well.
+        A picture file with more, by its header, is rejected before it is decoded. Pillow's own limit,
+        ``PIL.Image.MAX_IMAGE_PIXELS``, applies too.
 
     Returns
     -------
@@ -118,9 +119,11 @@ def read_gray(
     Raises
     ------
     PhotoError
-        If the file is missing, is no picture, is cut short, or is too large.
+        If the file is missing, not a picture, cut short, or too large.
     SmallPhotoError
         If the shorter side is below `min_side`.
+    TypeError
+        If `photo` is of another type, or an array of another shape or dtype.
 
     Examples
     --------
@@ -137,23 +140,69 @@ def read_plane(
     max_pixels: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Plane:
-    """Read a photo's luma and its own size; as `read_gray`."""
+    """Read a photo's luma and the size of the photo itself.
+
+    Parameters
+    ----------
+    photo : path, bytes, ndarray or PIL image
+    min_side : int
+    max_pixels : int, optional
+    max_megapixels : float
+        All as in `read_gray`.
+
+    Returns
+    -------
+    Plane
+
+    Raises
+    ------
+    PhotoError, SmallPhotoError, TypeError
+        As in `read_gray`.
+    """
     picture, (width, height) = _read(photo, "L", min_side, max_pixels, max_megapixels)
     return Plane(np.asarray(picture), width, height)
 
 
 def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
-    """Read a photo's colours; as `read_gray`, but of shape (height, width, 3)."""
+    """Read a photo's colours at full size.
+
+    Parameters
+    ----------
+    photo : path, bytes, ndarray or PIL image
+    min_side : int
+        Both as in `read_gray`.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        RGB, 0 to 255.
+
+    Raises
+    ------
+    PhotoError, SmallPhotoError, TypeError
+        As in `read_gray`.
+    """
     return np.asarray(_read(photo, "RGB", min_side, None, MAX_MEGAPIXELS)[0])
 
 
 def path_of(photo: Photo) -> str:
-    """Path of a photo as text; empty for a picture in memory."""
+    """Return the path of a photo as text; empty for a picture in memory."""
     return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
 
 
 def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
-    """Count how often a picture is halved: until it has `max_pixels`, but never to a side below `MIN_SIDE`.
+    """Count the halvings after which a picture has at most `max_pixels`; no side is halved below `MIN_SIDE`.
+
+    Parameters
+    ----------
+    width, height : int
+        Size of the picture, in pixels.
+    max_pixels : int or None
+        None never halves.
+
+    Returns
+    -------
+    int
 
     Examples
     --------
@@ -167,11 +216,11 @@ def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
 
 
 def is_picture(head: bytes) -> bool:
-    r"""Say by the first 32 bytes of a file whether it is a picture of a kind that is read.
+    r"""Recognise a picture in a supported format by the first 32 bytes of its file.
 
     Examples
     --------
-    >>> is_picture(b"\xff\xd8\xff\xe0"), is_picture(b"BM, he said")
+    >>> is_picture(b"\xff\xd8\xff\xe0"), is_picture(b"BM is short for bitmap")
     (True, False)
     """
     if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\x4f\xff\x51")):
@@ -186,19 +235,22 @@ def is_picture(head: bytes) -> bool:
 
 
 def disable_pillow_size_limit() -> None:
-    """Switch off Pillow's own limit of a picture's size, and its warnings, in a process that is ours alone."""
+    """Disable Pillow's own limit on picture size, with its warnings; for a process that runs only blurgate."""
     Image.MAX_IMAGE_PIXELS = None
 
 
 def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
-    """Encode a picture as JPEG, with nothing in it but the picture.
+    """Encode a picture as a JPEG without metadata.
 
     Parameters
     ----------
     rgb : ndarray of shape (height, width, 3), or (height, width, 1) for gray, uint8
-        The picture.
     quality : int
         libjpeg's quality, 1 to 95.
+
+    Returns
+    -------
+    bytes
 
     Raises
     ------
@@ -215,7 +267,19 @@ def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
 
 
 def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Image.Resampling.BICUBIC) -> RGB:
-    """Resize a picture to (width, height), with the antialiasing that shrinking needs."""
+    """Resize a picture, with antialiasing where it shrinks.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 3), or (height, width, 1) for gray, uint8
+    size : tuple of int
+        New width and height, in pixels.
+    resample : PIL.Image.Resampling
+
+    Returns
+    -------
+    ndarray of shape (new height, new width, 3), or (new height, new width, 1) for gray, uint8
+    """
     return np.asarray(_to_picture(rgb).resize(size, resample)).reshape(size[1], size[0], -1)
 
 
@@ -224,14 +288,28 @@ def _to_picture(rgb: RGB) -> Image.Image:
 
 
 def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 80) -> bytes | None:
-    """Encode a small JPEG of a picture, at most `side` pixels long; None where it cannot be read."""
+    """Encode a small JPEG of a picture file.
+
+    Parameters
+    ----------
+    path : path
+    side : int
+        Maximum length of the longer side, in pixels.
+    quality : int
+        libjpeg's quality, 1 to 95.
+
+    Returns
+    -------
+    bytes or None
+        None if the picture cannot be read.
+    """
     try:
         with _opened(path, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = _orientation(picture)
             small = _to_mode(picture, "RGB")
-    except Exception:  # as in _read
+    except Exception:  # a damaged file can raise anything
         return None
     small.thumbnail((side, side))
     return encode_jpeg(np.asarray(small if turn is None else small.transpose(turn)), quality=quality)
@@ -240,26 +318,16 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
 def _read(
     photo: Photo, mode: str, min_side: int, max_pixels: int | None, max_megapixels: float
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Read a picture, and the size that it has as it stands."""
+    """Read a picture, halved to `max_pixels`; also return its (width, height), upright and before halving."""
     _check_type(photo)
     name = path_of(photo) or "the picture"
     try:
         with _opened(photo, max_megapixels) as opened:
             size = opened.size
-            factor = 2 ** count_halvings(*size, max_pixels)
-            # a JPEG's decoder halves too, a little more sharply than the mean: the last halving is the mean for all
-            opened.draft(mode, (max(1, size[0] * 2 // factor), max(1, size[1] * 2 // factor)) if factor > 2 else size)
-            remaining = factor // round(size[0] / opened.size[0])
-            opened.load()  # before anything else: what asks a PNG for its metadata decodes it, and hides that it failed
-            turn = _orientation(opened)
-            picture = _to_mode(opened, mode)
-        if turn is not None:
-            picture = picture.transpose(turn)
-        if remaining > 1:
-            picture = picture.reduce(remaining)
+            picture, turn = _decode(opened, mode, count_halvings(*size, max_pixels))
     except PhotoError:
         raise
-    except Exception as error:  # of a damaged file, whatever its decoder runs into
+    except Exception as error:  # a damaged file can raise anything
         raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
     width, height = size[::-1] if turn in _SIDEWAYS else size
     if min(width, height) < min_side:
@@ -267,6 +335,22 @@ def _read(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
         )
     return picture, (width, height)
+
+
+def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image, Image.Transpose | None]:
+    """Decode an opened picture, turn it upright and halve it; also return the transpose that was applied."""
+    width, height = opened.size
+    factor = 2**halvings
+    # a JPEG's decoder can halve too, but a little more sharply than the mean of 2x2 pixels; the last halving is by the
+    # mean in every format
+    opened.draft(mode, (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else opened.size)
+    remaining = factor // round(width / opened.size[0])
+    opened.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
+    turn = _orientation(opened)
+    picture = _to_mode(opened, mode)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    return picture.reduce(remaining) if remaining > 1 else picture, turn
 
 
 def _check_type(photo: Photo) -> None:
@@ -283,7 +367,7 @@ def _check_type(photo: Photo) -> None:
 
 @contextmanager
 def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
-    """Open a picture; of a file, no more than its header is decoded before the block does so."""
+    """Open a picture; of a file, only the header is decoded until the block loads it."""
     if isinstance(photo, Image.Image):
         yield photo.copy()
         return
@@ -293,29 +377,37 @@ def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
         yield Image.fromarray(photo)
         return
     with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
-        head = stream.read(32)
-        content: BinaryIO = stream
-        if head.startswith(b"\xff\xd8"):  # what a decoder makes up for the missing rest is no photo
-            whole = head + stream.read()
-            if not _has_end(whole):
-                raise ValueError("it is cut short")
-            content = io.BytesIO(whole)
-        elif head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
-            _register_heif()
-        content.seek(0)
-        try:
-            picture = Image.open(content, formats=_known_formats())
-        except UnidentifiedImageError:
-            known = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
-            raise ValueError(known) from None
-        if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
-            raise ValueError("its header is damaged: no WebP is so large")
-        if picture.width * picture.height > max_megapixels * 1e6:
-            raise ValueError(
-                f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
-                "raise that limit if you trust it"
-            )
+        picture = _identify(stream)
+        _check_size(picture, max_megapixels)
         yield picture
+
+
+def _identify(stream: BinaryIO) -> Image.Image:
+    """Open a picture file by its content, not its name, without decoding its pixels."""
+    head = stream.read(32)
+    if head.startswith(b"\xff\xd8"):
+        content = head + stream.read()
+        if not _has_end(content):  # its decoder would make up the missing rest
+            raise ValueError("it is cut short")
+        stream = io.BytesIO(content)
+    elif head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        _register_heif()
+    stream.seek(0)
+    try:
+        return Image.open(stream, formats=_known_formats())
+    except UnidentifiedImageError:
+        problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
+        raise ValueError(problem) from None
+
+
+def _check_size(picture: Image.Image, max_megapixels: float) -> None:
+    if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
+        raise ValueError("its header is damaged: no WebP is so large")
+    if picture.width * picture.height > max_megapixels * 1e6:
+        raise ValueError(
+            f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
+            "raise that limit if you trust it"
+        )
 
 
 def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
@@ -324,32 +416,32 @@ def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise PhotoError(f"{path} is a folder, but a picture file was needed: name a file in it")
-        if not stat.S_ISREG(mode):  # to open a pipe would be to wait for whoever writes to it
+        if not stat.S_ISREG(mode):  # opening a pipe would block until something writes to it
             raise PhotoError(f"{path} is a pipe, a socket or a device, but a picture file was needed")
         return path.open("rb")
     except FileNotFoundError:
-        what = "is a link to a file that does not exist" if path.is_symlink() else "does not exist: check the path"
-        raise PhotoError(f"{path} {what}") from None
+        problem = "is a link to a file that does not exist" if path.is_symlink() else "does not exist: check the path"
+        raise PhotoError(f"{path} {problem}") from None
     except PermissionError:
         raise PhotoError(f"{path} cannot be opened: you have no permission to read it") from None
 
 
 def _has_end(content: bytes) -> bool:
-    """Say whether a JPEG has the mark of its end after its picture begins."""
+    """Return whether a JPEG has an end marker after the start of its pixel data."""
     if content.endswith(b"\xff\xd9"):
         return True
-    place = 2
-    while content[place : place + 1] == b"\xff":
-        mark = content[place + 1 : place + 2]
-        if mark == b"\xda":  # the picture itself, in which the mark of the end cannot occur by chance
-            return content.find(b"\xff\xd9", place) >= 0
-        place += 1 if mark == b"\xff" else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    position = 2
+    while content[position : position + 1] == b"\xff":
+        marker = content[position + 1 : position + 2]
+        if marker == b"\xda":  # start of the pixel data, in which the end marker cannot occur by chance
+            return content.find(b"\xff\xd9", position) >= 0
+        position += 1 if marker == b"\xff" else 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     return False
 
 
 @cache
 def _known_formats() -> tuple[str, ...]:
-    """Name the formats that this Pillow reads; what else it could open, as PostScript, is no photo."""
+    """List the photo formats that this Pillow reads; it could open others, such as PostScript."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
@@ -365,10 +457,10 @@ def _register_heif() -> None:
 
 
 def _orientation(picture: Image.Image) -> Image.Transpose | None:
-    """Look up how a picture is to be turned; metadata that cannot be read says nothing."""
+    """Look up the transpose that turns a picture upright; None if it is, or if its metadata is unreadable."""
     try:
         return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever a damaged block brings its reader to
+    except Exception:  # damaged metadata can raise anything
         return None
 
 
@@ -376,7 +468,7 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"):
         picture = _to_eight_bits(picture)
     if picture.has_transparency_data:
-        return _lay_on_mean(picture, mode)
+        return _composite_on_mean(picture, mode)
     if mode == "L" and picture.mode not in ("L", "RGB"):
         picture = picture.convert("RGB")
     return picture if picture.mode == mode else picture.convert(mode)
@@ -393,13 +485,13 @@ def _to_eight_bits(picture: Image.Image) -> Image.Image:
     scale = 255.0 / (next(full for full in ranges if full >= highest) - low or 1.0)
     gray = np.empty(samples.shape, np.uint8)
     for top in range(0, len(samples), _ROWS):
-        some = (samples[top : top + _ROWS] - low) * scale
-        gray[top : top + _ROWS] = np.clip(np.rint(some), 0, 255)
+        rows = (samples[top : top + _ROWS] - low) * scale
+        gray[top : top + _ROWS] = np.clip(np.rint(rows), 0, 255)
     return Image.fromarray(gray)
 
 
-def _lay_on_mean(picture: Image.Image, mode: str) -> Image.Image:
-    """Lay a picture that can be seen through on its own mean colour, some rows at a time."""
+def _composite_on_mean(picture: Image.Image, mode: str) -> Image.Image:
+    """Composite a transparent picture on its own mean colour, a few rows at a time to save memory."""
 
     def strips() -> Iterator[tuple[int, Image.Image]]:
         for top in range(0, picture.height, _ROWS):
@@ -408,12 +500,12 @@ def _lay_on_mean(picture: Image.Image, mode: str) -> Image.Image:
 
     sums = np.sum([ImageStat.Stat(strip.convert("RGBa")).sum for _, strip in strips()], axis=0)  # colours times alpha
     mean = np.rint(sums[:3] * 255 / sums[3]).astype(int).tolist() if sums[3] else [128] * 3
-    laid = Image.new(mode, picture.size)
+    opaque = Image.new(mode, picture.size)
     for top, strip in strips():
-        below = Image.new("RGBA", strip.size, (*mean, 255))
-        below.alpha_composite(strip)
-        laid.paste(below.convert("RGB").convert(mode), (0, top))
-    return laid
+        background = Image.new("RGBA", strip.size, (*mean, 255))
+        background.alpha_composite(strip)
+        opaque.paste(background.convert("RGB").convert(mode), (0, top))
+    return opaque
 
 
 def _reason(error: Exception) -> str:

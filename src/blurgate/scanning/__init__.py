@@ -1,5 +1,5 @@
-"""Many photos become many verdicts.
+"""Turns many photos into many verdicts.
 
-In: paths, photos, tables. Out: a stream of verdicts, resumable; files of them, photos filed by them, the gallery.
-May import: judging, measuring, photos; errors, files, threads.
+In: paths, photos, tables. Out: a stream of verdicts that can resume, files of them, sorted photos, a gallery.
+May import: judging, measuring, photos; errors, files, threads, version.
 """

@@ -15,19 +15,19 @@ from blurgate.judging.verdicts import LABELS, Verdict
 
 @dataclass
 class Filing:
-    """Files photos by their verdicts.
+    """Sorts photos into folders by their verdicts.
 
     Parameters
     ----------
     action : {'copy', 'move', 'link'}
-        What is done with them; see `ACTIONS`.
+        A name out of `ACTIONS`.
     folder : Path
-        Gets a folder for each decision. A photo keeps its place below the folder that was searched; where several were,
-        below that folder's name.
+        Gets a subfolder for each decision. Photos keep their path relative to the scanned folder; if several folders
+        were scanned, that folder's name precedes it.
     roots : sequence of Path
-        What was searched.
+        The scanned files and folders.
     dry_run : bool
-        Say where they would go, and touch nothing.
+        Report the targets without touching any file.
     """
 
     action: str
@@ -38,57 +38,65 @@ class Filing:
 
     @property
     def targets(self) -> list[Path]:
-        """The folders that photos are brought to: they are not searched for more."""
+        """The folders that receive photos; a scan must not search them."""
         return [self.folder / decision for decision in (*LABELS, "undecided")]
 
     def file(self, verdict: Verdict) -> Path | None:
-        """File one photo; never in the place of another file.
+        """File one photo; never replace another file.
 
         Returns
         -------
         Path or None
-            Where it now is, or would be; None for a photo that could not be judged, or has been brought there before.
+            The photo's new path, in a dry run too. None if the photo has no decision, was filed before, or no longer
+            exists.
 
         Raises
         ------
         OutputError
-            If it cannot be brought there. It then is where it was.
+            If the photo cannot be filed. It then remains where it was.
         """
         if not verdict.decision or not verdict.path:
             return None
-        source, act = Path(verdict.path), ACTIONS[self.action]
-        wanted = self.folder / verdict.decision / self._place(source)
-        target, number = wanted, 1
-        while os.path.lexists(target) or (self.dry_run and target in self._made):
-            if self.action != "move" and target not in self._made and _is_same(source, target):
-                return None
-            number += 1
-            target = wanted.with_name(f"{wanted.stem} ({number}){wanted.suffix}")
+        source = Path(verdict.path)
+        target = self._choose_target(source, verdict.decision)
+        if target is None:
+            return None
         if not self.dry_run:
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                act(source, target)
+                ACTIONS[self.action](source, target)
             except OSError as error:
-                if not source.exists():  # gone in the meantime, as by another command like this one
+                if not source.exists():  # another process moved or deleted it, such as a second scan
                     return None
                 raise OutputError(
-                    f"{source} cannot be brought to {target} ({error.strerror or error}): make room, or choose another "
-                    "folder, and run the command again"
+                    f"cannot {self.action} {source} to {target} ({error.strerror or error}): free disk space or choose "
+                    "another folder, then run the command again"
                 ) from error
         self._made.add(target)
         return target
 
     def __str__(self) -> str:
         done = {"copy": "copied", "move": "moved", "link": "linked"}[self.action]
-        what = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"
-        return f"would have {done} {what}" if self.dry_run else f"{done} {what} to {self.folder}"
+        count = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"
+        return f"would have {done} {count}" if self.dry_run else f"{done} {count} to {self.folder}"
 
-    def _place(self, source: Path) -> Path:
+    def _choose_target(self, source: Path, decision: str) -> Path | None:
+        """Choose a free path, numbered if need be; None if an earlier run already put the photo there."""
+        preferred = self.folder / decision / self._relative_path(source)
+        target, number = preferred, 1
+        while os.path.lexists(target) or (self.dry_run and target in self._made):
+            if self.action != "move" and target not in self._made and _is_same(source, target):
+                return None
+            number += 1
+            target = preferred.with_name(f"{preferred.stem} ({number}){preferred.suffix}")
+        return target
+
+    def _relative_path(self, source: Path) -> Path:
         folders = [root for root in self.roots if root.is_dir()]
         for root in sorted(folders, key=lambda root: -len(root.parts)):
             if source.is_relative_to(root):
-                below = source.relative_to(root)
-                return below if len(folders) == 1 else Path(root.resolve().name) / below
+                relative = source.relative_to(root)
+                return relative if len(folders) == 1 else Path(root.resolve().name) / relative
         return Path(source.name)
 
 
@@ -103,7 +111,7 @@ def _is_same(source: Path, target: Path) -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{secrets.token_hex(8)}.partial")  # hidden, and as short as names may have to be
+    partial = target.with_name(f".{secrets.token_hex(8)}.partial")  # hidden, and short enough for any file system
     try:
         shutil.copy2(source, partial)
         _rename(partial, target)
@@ -113,19 +121,19 @@ def _copy(source: Path, target: Path) -> None:
 
 def _move(source: Path, target: Path) -> None:
     try:
-        if not source.is_symlink():  # of a link, what it leads to is what was judged
+        if not source.is_symlink():  # the scan read a link's target, so copy that and drop the link
             _rename(source, target)
             return
     except FileExistsError:
         raise
-    except OSError:  # another disk
+    except OSError:  # the target is on another disk
         pass
     _copy(source, target)
     _remove(source, target)
 
 
 def _remove(source: Path, target: Path) -> None:
-    """Remove a file that is elsewhere now; where that is forbidden, it is to be where it was, and nowhere else."""
+    """Remove the source of a finished move; if that fails, remove the target so that the photo exists only once."""
     try:
         source.unlink()
     except OSError:
@@ -138,14 +146,14 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _rename(source: Path, target: Path) -> None:
-    """Rename a file, but never in the place of another: what renaming alone would do."""
+    """Rename a file without replacing another, which a plain rename would do."""
     try:
         target.hardlink_to(source)
     except FileExistsError:
         raise
-    except OSError:  # a disk without such links, or another one
+    except OSError:  # the file system has no hard links, or the target is on another disk
         if os.path.lexists(target):
-            raise FileExistsError(f"{target} has appeared in the meantime") from None
+            raise FileExistsError(f"{target} was created in the meantime") from None
         source.rename(target)
     else:
         _remove(source, target)

@@ -1,4 +1,4 @@
-"""Verdicts -> a file or a stream: a table to read, CSV, JSON lines, Parquet."""
+"""Verdicts -> a file or a stream: text table, CSV, JSON lines, Parquet."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from blurgate.judging.verdicts import Verdict, worst_first
 COLUMNS = tuple(field.name for field in fields(Verdict))
 
 _COLOURS = {"blurred": "red", "undecided": "yellow", "sharp": "green", "error": "red"}
-_ROWS = 10_000  # of a Parquet file's group, and so in memory
+_ROWS = 10_000  # per Parquet row group: that many are held in memory
 
 
 @dataclass(frozen=True)
 class Format:
-    """A way to write verdicts.
+    """An output format for verdicts.
 
     Parameters
     ----------
     write : callable
-        Verdicts and a stream; writes each as it comes.
+        Takes an iterable of verdicts and a stream, and writes each verdict as it arrives.
     suffix : str
-        Of files of this kind.
+        File name suffix, with its dot.
     binary : bool
-        What stream it needs: of bytes, or of text.
+        True if `write` needs a binary stream, False if it needs a text stream.
     """
 
     write: Callable[[Iterable[Verdict], Any], None]
@@ -39,7 +39,13 @@ class Format:
 
 
 def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
-    """Write aligned columns for a person to read; in colours on a terminal."""
+    """Write aligned columns for a person to read; in colours on a terminal.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    stream : text stream
+    """
     show = _colour_lines(stream) if stream.isatty() else lambda line, _: stream.write(line + "\n")
     show(f"{'decision':9}  {'P':>5}  {'strength':>8}  {'size':>11}  photo", "")
     for verdict in verdicts:
@@ -52,7 +58,13 @@ def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
 
 
 def write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
-    """Write CSV with the columns of `Verdict`."""
+    """Write CSV with the columns of `Verdict`.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    stream : text stream
+    """
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for verdict in verdicts:
@@ -60,62 +72,106 @@ def write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
 
 
 def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:
-    """Write one JSON object a line, with the fields of `Verdict`; null where a value is missing."""
+    """Write one JSON object per line, with the fields of `Verdict`; null where a value is missing.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    stream : text stream
+    """
     for verdict in verdicts:
         stream.write(json.dumps(asdict(verdict)) + "\n")
 
 
 def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes]) -> None:
-    """Write Parquet with the columns of `Verdict`; bytes in a path that are no UTF-8 become escapes."""
+    """Write Parquet with the columns of `Verdict`; bytes of a path that are not valid UTF-8 become escapes.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    stream : binary stream
+
+    Raises
+    ------
+    MissingExtraError
+        If pyarrow is not installed.
+    """
     with needs_extra("parquet", "Writing Parquet"):
         import pyarrow as pa
         from pyarrow import parquet
 
     numbers = {"probability": pa.float64(), "strength_px": pa.float64(), "width": pa.int64(), "height": pa.int64()}
     schema = pa.schema([(name, numbers.get(name, pa.string())) for name in COLUMNS])
-    waiting = iter(verdicts)
+    remaining = iter(verdicts)
     with parquet.ParquetWriter(stream, schema) as writer:
-        while some := [asdict(verdict) for verdict in islice(waiting, _ROWS)]:
-            for row in some:
+        while rows := [asdict(verdict) for verdict in islice(remaining, _ROWS)]:
+            for row in rows:
                 for name in ("path", "error"):
                     row[name] = row[name].encode("utf-8", "backslashreplace").decode()
-            writer.write_table(pa.Table.from_pylist(some, schema))
+            writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def find_format(name: str | None, output: Path | None) -> Format:
-    """Look up a format by its name, or by the suffix of the file that it is for.
+    """Look up a format by its name, or else by the suffix of the output file.
+
+    Parameters
+    ----------
+    name : str or None
+        A name out of `WRITERS`; None to use the suffix of `output`.
+    output : Path or None
+        The output file; None for a stream. With neither name nor output the format is ``table``.
+
+    Returns
+    -------
+    Format
 
     Raises
     ------
     ValueError
-        If there is none of that name or suffix, or it needs a file and there is none.
+        If the name or suffix is unknown, or a binary format has no output file.
     MissingExtraError
-        If it needs a library that is missing.
+        If the format needs a library that is not installed.
     """
     if name is None and output is not None:
         name = next((known for known, kind in WRITERS.items() if kind.suffix == output.suffix.lower()), None)
         if name is None:
-            known = ", ".join(kind.suffix for kind in WRITERS.values())
-            raise ValueError(f"output must be named {known}, or have its format said, got {str(output)!r}")
+            suffixes = ", ".join(kind.suffix for kind in WRITERS.values())
+            raise ValueError(f"output must end in one of {suffixes}, got {str(output)!r}: rename it or give a format")
     name = name or "table"
     if name not in WRITERS:
         raise ValueError(f"format must be one of {', '.join(WRITERS)}, got {name!r}")
     if WRITERS[name].binary:
         if output is None:
-            raise ValueError(f"format {name} needs a file to be written to: name it with --output")
+            raise ValueError(f"format {name} needs an output file: name one with --output")
         require_extra("parquet", "Writing Parquet")
     return WRITERS[name]
 
 
 def sort_verdicts(verdicts: Iterable[Verdict], order: str) -> list[Verdict]:
-    """Sort verdicts: ``worst``, the most probably blurred first, then what has no probability; or by ``path``."""
+    """Sort verdicts.
+
+    Parameters
+    ----------
+    verdicts : iterable of Verdict
+    order : {'worst', 'path'}
+        ``worst``: the most probably blurred first, then those without a probability, then errors. ``path``: by path.
+
+    Returns
+    -------
+    list of Verdict
+
+    Raises
+    ------
+    ValueError
+        If the order is unknown.
+    """
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
     return sorted(verdicts, key=ORDERS[order])
 
 
 def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:
-    from rich.console import Console  # a good part of the start, and only a terminal needs it
+    from rich.console import Console  # slow to import, and only a terminal needs it
     from rich.text import Text
 
     console = Console(file=stream, soft_wrap=True, highlight=False)
@@ -123,8 +179,8 @@ def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:
 
 
 def _visible(text: str) -> str:
-    """Write control characters as escapes: a name must not break a line or colour the terminal."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+    """Escape control characters: a file name must not break a line or colour the terminal."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 WRITERS = {

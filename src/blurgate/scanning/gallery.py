@@ -1,4 +1,4 @@
-"""Verdicts -> one self-contained HTML page that shows every photo, to look through and to correct."""
+"""Verdicts -> one self-contained HTML page for browsing and correcting them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from blurgate.judging.verdicts import Verdict, worst_first
 from blurgate.photos.images import thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
-THUMBNAIL_SIDE = 160  # pixels: some 5 kB each, so that the page of 10,000 photos is of tens of megabytes
+THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
 
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
@@ -31,27 +31,29 @@ def write_gallery(
     jobs: int | None = None,
     track: Track = no_track,
 ) -> None:
-    """Write the page: thumbnails, worst first, with all that is known of each photo.
+    """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
-    On it the threshold can be moved, and a person says what the model got wrong and downloads that as a ``labels.csv``.
+    On the page, users can move the threshold, mark wrong decisions, and download their labels as ``labels.csv``.
 
     Parameters
     ----------
     verdicts : iterable of Verdict
-        Of photos on disk: each needs its path.
+        For photos on disk: each needs its path.
     path : path
-        Of the HTML page. It shows a photo large from where the photo lies, or else its thumbnail.
+        The HTML file. Its large view loads a photo from its own file, or falls back to the thumbnail.
     threshold : float
-        From which probability on the verdicts say blurred.
+        Threshold of the verdicts, 0 to 1: blurred from this probability on.
     jobs : int, optional
-        Thumbnails made at the same time; by default one for each core.
+        Number of thumbnails made in parallel, at least 1; by default one for each core.
     track : Track, optional
-        Shows how far it is.
+        Shows progress.
 
     Raises
     ------
     ValueError
-        If a verdict has no path, or the threshold is no probability.
+        If a verdict has no path, or the threshold is not a probability.
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -65,11 +67,13 @@ def write_gallery(
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
     path, photos = Path(path), sorted(verdicts, key=lambda verdict: (*worst_first(verdict), verdict.path))
     if any(not verdict.path for verdict in photos):
-        raise ValueError("photos on disk were needed, got a verdict without a path")
+        raise ValueError(
+            "a gallery needs photos on disk, but a verdict has no path: scan files instead of pictures in memory"
+        )
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
         atomic_file(path) as partial,
-        partial.open("w", encoding="utf-8", newline="\n") as page,  # a CR would change the script's hash
+        partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", _hash_script(head))
         page.write(head.replace("{{ photos }}", _to_json(photos, threshold, path)))
@@ -80,40 +84,41 @@ def write_gallery(
 
 
 def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:
-    """Make an inert script element for each photo, empty where it has no thumbnail: text that only the script reads."""
+    """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads."""
 
     def encode(verdict: Verdict) -> str:
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
         return base64.b64encode(content or b"").decode()
 
-    for place, content in enumerate(run_in_order(encode, photos, jobs=jobs)):
-        yield f'<script type="text/plain" id="thumbnail-{place}">{content}</script>\n'
+    for index, content in enumerate(run_in_order(encode, photos, jobs=jobs)):
+        yield f'<script type="text/plain" id="thumbnail-{index}">{content}</script>\n'
 
 
 def _to_json(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
-    """Write what the page knows of the photos, safe within a script element: ASCII, and nothing that could end it."""
-    known = [asdict(verdict) | _locate(verdict.path, page) for verdict in photos]
-    # overrides are kept under this name, and must not meet other photos that were given the same page later
-    key = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
-    text = json.dumps({"key": key, "threshold": threshold, "photos": known}, allow_nan=False, separators=(",", ":"))
+    """Encode the page's data, safe within a script element: ASCII, without anything that could end the element."""
+    data = [asdict(verdict) | _locate(verdict.path, page) for verdict in photos]
+    # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
+    key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
+    text = json.dumps({"key": key, "threshold": threshold, "photos": data}, allow_nan=False, separators=(",", ":"))
     return text.replace("<", r"\u003c")
 
 
 def _locate(photo: str, page: Path) -> dict[str, Any]:
-    """Say where a photo lies: its absolute path, and links to it, for when both were moved and when only the page was.
+    """Give a photo's absolute path and links to it.
 
-    Links are of bytes, since a name need not be UTF-8.
+    The relative link works if page and photos are moved together, the absolute one if only the page is moved. Links
+    encode bytes, since a file name need not be valid UTF-8.
     """
-    file = os.path.abspath(photo)  # noqa: PTH100 Path.resolve would follow links, and the user knows the photo by its name
+    file = os.path.abspath(photo)  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
     links = [Path(file).as_uri()]
     try:
         relative = os.path.relpath(file, page.absolute().parent)
-    except ValueError:  # on another drive of Windows
+    except ValueError:  # on another Windows drive
         return {"file": file, "links": links}
     return {"file": file, "links": ["./" + quote_from_bytes(os.fsencode(Path(relative).as_posix())), *links]}
 
 
 def _hash_script(page: str) -> str:
-    """Hash the page's own script: its Content-Security-Policy lets no other run."""
+    """Hash the page's own script, the only one that its Content-Security-Policy allows."""
     script = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     return "sha256-" + base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()

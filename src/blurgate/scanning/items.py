@@ -1,4 +1,4 @@
-"""Whatever holds photos -> the photos to judge, one by one: paths, pictures in memory, rows of tables."""
+"""Paths, photos in memory, rows of tables -> the photos to scan, one by one."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import numpy as np
 from PIL import Image
 
 from blurgate.judging.verdicts import Evidence
-from blurgate.photos.finding import AnyPath, Found, refuse_missing
+from blurgate.photos.finding import AnyPath, Found, require_paths
 
-_EMPTY = ("NAType", "NaTType")  # what pandas has in an empty cell
-_COLUMNS = ("path", "file", "image", "photo", "bytes")  # where a table's photos are looked for
+_EMPTY = ("NAType", "NaTType")  # types of pandas' empty cells
+_COLUMNS = ("path", "file", "image", "photo", "bytes")  # names of a table's photo column, by priority
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A photo to judge, or the evidence on it if that is known without judging.
+    """A photo to analyse, or its evidence if that is already known.
 
     Parameters
     ----------
     photo : path, bytes, ndarray, PIL image or None
+        None if the evidence is known.
     evidence : Evidence or None
         From an earlier scan, or an error.
     status : os.stat_result or None
-        Of its file, before it is read.
+        Status of its file, taken before it is read; None without records.
     path : str
-        Of a photo that is given as its bytes.
+        Path of a photo given as bytes; empty if unknown.
     """
 
     photo: Any = None
@@ -42,35 +43,36 @@ class Item:
 def list_items(
     photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Found]]
 ) -> tuple[Iterator[Item], int | None]:
-    """List the photos to judge, lazily.
+    """List the photos to scan, lazily.
 
     Parameters
     ----------
     photos : path, photo, iterable of these, or table
         See `blurgate.scanning.stream.scan`.
     column : str, optional
-        Of a table; by default the first that there is of ``path``, ``file``, ``image``, ``photo`` and ``bytes``.
+        Column of a table; by default the first one present of ``path``, ``file``, ``image``, ``photo`` and ``bytes``,
+        or the only column.
     walk : callable
-        Finds the photos in and below some paths.
+        Takes paths and finds the photos in and below them.
 
     Returns
     -------
     items : iterator of Item
     count : int or None
-        How many there will be; None if that is not known in advance.
+        Number of items; None if not known in advance.
 
     Raises
     ------
     TypeError
-        If `photos` is nothing that holds photos.
+        If `photos` is None, a mapping, or holds no photos at all, such as a number.
     ValueError
-        If the table has no such column, or it is not clear which column holds the photos.
+        If the table has no such column, or none is named and several could hold the photos.
     PhotoError
         If one of the paths does not exist.
     """
     if photos is None or isinstance(photos, Mapping):
         raise TypeError(
-            f"photos must be paths, photos or a table, got {type(photos).__name__}: name the part of photos"
+            f"photos must be paths, photos or a table, got {type(photos).__name__}: pass the part that holds photos"
         )
     if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
@@ -78,7 +80,7 @@ def list_items(
     if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
         photos = [photos]
     if isinstance(photos, Sequence):
-        refuse_missing(photo for photo in photos if isinstance(photo, str | os.PathLike))
+        require_paths(photo for photo in photos if isinstance(photo, str | os.PathLike))
 
     def find() -> Iterator[Item]:
         for photo in photos:
@@ -94,18 +96,19 @@ def list_items(
 
 
 def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
-    """Count items, but no more of them than matter.
+    """Count items up to a limit.
 
     Parameters
     ----------
     items : iterator of Item
     most : int
-        At least 1. Pictures in memory count as so many: to look ahead would be to hold them.
+        The limit, at least 1. A stream that starts with a photo in memory counts as `most`: looking ahead would hold
+        many of them.
 
     Returns
     -------
     items : iterator of Item
-        The same, from the first on.
+        All the items again, including those counted.
     count : int
         0 to `most`.
     """
@@ -124,18 +127,18 @@ def _take_column(table: Any, column: str | None) -> Iterable[Any]:
     if column not in names:
         wanted = f"named {column}" if column else "of photos"
         raise ValueError(
-            f"a column {wanted} was needed, but the table has {', '.join(map(str, names)) or 'none'}: name one"
+            f"expected a column {wanted}, but the table has {', '.join(map(str, names)) or 'none'}: name one"
         )
-    if hasattr(table, "features"):  # a Hugging Face dataset hands out rows; its columns would all be loaded at once
+    if hasattr(table, "features"):  # a Hugging Face dataset yields rows one by one, but loads a whole column at once
         return (row[column] for row in table)
-    taken: Iterable[Any] = table[column]
-    return taken
+    cells: Iterable[Any] = table[column]
+    return cells
 
 
 def _read_cell(cell: Any) -> Item:
     path = ""
-    if isinstance(cell, dict):  # a Hugging Face picture that is not decoded
+    if isinstance(cell, dict):  # a Hugging Face image that is not decoded
         path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
-    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas has its own, and not a number
+    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas uses NaN and its own types
         return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
     return Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)

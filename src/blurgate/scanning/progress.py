@@ -1,4 +1,4 @@
-"""A stream of verdicts -> how far it is, while it runs, and what it came to."""
+"""A stream of verdicts -> its progress and its tally."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TextIO
 
 from blurgate.judging.verdicts import Verdict
 
-_EVERY = 10.0  # seconds between lines where there is no terminal
+_EVERY = 10.0  # seconds between progress lines without a terminal
 
 
 @dataclass
@@ -21,9 +21,9 @@ class Tally:
     Parameters
     ----------
     decisions : Counter
-        Photos by decision; under an empty one those that could not be judged.
+        Number of photos by decision; under ``""`` those that could not be read.
     pixels : int
-        Of the photos that were read.
+        Total pixels of the photos that were read.
     """
 
     decisions: Counter[str] = field(default_factory=Counter)
@@ -31,7 +31,7 @@ class Tally:
     _began: float = field(default_factory=time.monotonic)
 
     def count(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        """Pass verdicts on, and count them."""
+        """Yield the verdicts and count them."""
         for verdict in verdicts:
             self.decisions[verdict.decision] += 1
             self.pixels += (verdict.width or 0) * (verdict.height or 0)
@@ -39,51 +39,56 @@ class Tally:
 
     def __str__(self) -> str:
         seconds = time.monotonic() - self._began
-        n, seen = self.decisions.total(), self.decisions
+        n, counts = self.decisions.total(), self.decisions
         return (
-            f"{n:,} photo{'' if n == 1 else 's'}: {seen['blurred']:,} blurred, {seen['sharp']:,} sharp, "
-            f"{seen['undecided']:,} undecided, {seen['']:,} could not be read "
-            f"({_spell(seconds)}, {self.pixels / 1e6 / max(seconds, 1e-9):,.0f} MP/s)"
+            f"{n:,} photo{'' if n == 1 else 's'}: {counts['blurred']:,} blurred, {counts['sharp']:,} sharp, "
+            f"{counts['undecided']:,} undecided, {counts['']:,} could not be read "
+            f"({_format_duration(seconds)}, {self.pixels / 1e6 / max(seconds, 1e-9):,.0f} MP/s)"
         )
 
 
 def show_progress(
     verdicts: Iterable[Verdict], stream: TextIO, *, bar: bool, count: Callable[[], int] | None = None
 ) -> Iterator[Verdict]:
-    """Pass verdicts on and show how far they are: a bar on a terminal, now and then a line elsewhere.
+    """Yield the verdicts and show progress: a bar on a terminal, elsewhere a line every ten seconds.
 
     Parameters
     ----------
     verdicts : iterable of Verdict
     stream : text stream
-        To write to.
+        Gets the progress.
     bar : bool
-        Draw a bar; else write lines.
+        True to draw a bar, False to write lines.
     count : callable, optional
-        Says how many there will be. It is asked on a thread of its own while the first are judged.
+        Returns the total number of photos. It runs on its own thread while the scan starts, since it may take long.
+
+    Yields
+    ------
+    Verdict
+        Each verdict, unchanged.
     """
-    total = _Later(count)
+    total = _BackgroundCount(count)
     yield from (_draw_bar if bar else _write_lines)(verdicts, stream, total)
 
 
-class _Later:
-    """A number that is known in a while."""
+class _BackgroundCount:
+    """A number computed on its own thread; None until it is known."""
 
     def __init__(self, count: Callable[[], int] | None) -> None:
         self.value: int | None = None
         if count is not None:
-            threading.Thread(target=self._find, args=(count,), daemon=True).start()
+            threading.Thread(target=self._run, args=(count,), daemon=True).start()
 
-    def _find(self, count: Callable[[], int]) -> None:
+    def _run(self, count: Callable[[], int]) -> None:
         self.value = count()
 
 
-def _draw_bar(verdicts: Iterable[Verdict], stream: TextIO, total: _Later) -> Iterator[Verdict]:
+def _draw_bar(verdicts: Iterable[Verdict], stream: TextIO, total: _BackgroundCount) -> Iterator[Verdict]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("judging photos"),
+        TextColumn("scanning photos"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
@@ -98,20 +103,19 @@ def _draw_bar(verdicts: Iterable[Verdict], stream: TextIO, total: _Later) -> Ite
             yield verdict
 
 
-def _write_lines(verdicts: Iterable[Verdict], stream: TextIO, total: _Later) -> Iterator[Verdict]:
-    began = said = time.monotonic()
+def _write_lines(verdicts: Iterable[Verdict], stream: TextIO, total: _BackgroundCount) -> Iterator[Verdict]:
+    began = written = time.monotonic()
     for done, verdict in enumerate(verdicts, start=1):
-        if (now := time.monotonic()) - said >= _EVERY:
-            said, rate = now, done / (now - began)
-            left = (
-                "" if total.value is None else f" of {total.value:,}, about {_spell((total.value - done) / rate)} left"
-            )
+        if (now := time.monotonic()) - written >= _EVERY:
+            written, rate, left = now, done / (now - began), ""
+            if total.value is not None:
+                left = f" of {total.value:,}, about {_format_duration((total.value - done) / rate)} left"
             stream.write(f"{done:,}{left} ({rate:,.0f} photos a second)\n")
             stream.flush()
         yield verdict
 
 
-def _spell(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -21,32 +21,43 @@ CREATE TABLE IF NOT EXISTS verdicts (
 
 
 class Records:
-    """Evidence by path, size and time of the photo, and by the model.
+    """Stores evidence by the photo's path, size and modification time, and by the model.
 
     Parameters
     ----------
     database : sqlite3.Connection
     judge : str
-        Names what the evidence depends on beside the photo: the version of the program and the model's fingerprint.
+        Identifies what the evidence depends on besides the photo: blurgate's version and the model's fingerprint.
     """
 
     def __init__(self, database: sqlite3.Connection, judge: str) -> None:
         self._database, self._judge = database, judge
 
     def find(self, path: str, status: os.stat_result) -> Evidence | None:
-        """Look up the evidence on a photo, if the file has not changed since."""
+        """Look up the evidence of a photo, if its file has not changed since.
+
+        Parameters
+        ----------
+        path : str
+        status : os.stat_result
+            The file's current status.
+
+        Returns
+        -------
+        Evidence or None
+        """
         row = self._database.execute(
             "SELECT verdict FROM verdicts WHERE path = ? AND size = ? AND modified_ns = ? AND judge = ?",
             (os.fsencode(path), status.st_size, status.st_mtime_ns, self._judge),
         ).fetchone()
         if not row:
             return None
-        known = json.loads(row[0])
-        known.pop("decision", None)  # version 0.1.0 saved verdicts, decided at threshold 0
-        return Evidence(path=path, **known)
+        fields = json.loads(row[0])
+        fields.pop("decision", None)  # version 0.1.0 saved verdicts, decided at threshold 0, instead of evidence
+        return Evidence(path=path, **fields)
 
     def add(self, judged: Iterable[tuple[os.stat_result, Evidence]]) -> None:
-        """Save evidence, each with its file's status before it was read: all of it or none."""
+        """Save evidence, each with the status that its file had before it was read, in one transaction."""
         rows = [
             (
                 os.fsencode(evidence.path),
@@ -63,28 +74,38 @@ class Records:
 
 @contextmanager
 def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
-    """Open the file that keeps them, a SQLite database; make it where it is missing.
+    """Open a records file, a SQLite database; create it if missing.
+
+    Parameters
+    ----------
+    path : path
+    judge : str
+        See `Records`.
+
+    Yields
+    ------
+    Records
 
     Raises
     ------
     OutputError
-        If it is no such file, or cannot be written, now or later.
+        If the file is not a records file, or cannot be written. Writes within the context raise it too.
     """
     try:
         with closing(sqlite3.connect(path, check_same_thread=False)) as database:
-            database.execute("PRAGMA journal_mode = WAL")  # a killed process leaves whole rows
+            database.execute("PRAGMA journal_mode = WAL")  # if the process is killed, only whole rows remain
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_TABLE)
             yield Records(database, judge)
     except sqlite3.OperationalError as error:  # a full disk, no permission
         raise OutputError(
-            f"{path} cannot keep what has been judged ({error}): make room, or write elsewhere"
+            f"cannot save records to {path} ({error}): free disk space or choose another output"
         ) from error
     except sqlite3.Error as error:
-        raise OutputError(f"{path} is damaged, or no such file ({error}): delete it and begin anew") from error
+        raise OutputError(f"{path} is damaged or not a records file ({error}): delete it and scan again") from error
 
 
 def delete_records(path: str | os.PathLike[str]) -> None:
-    """Delete the file that keeps records, if there is one."""
+    """Delete a records file and its side files, if they exist."""
     for name in (f"{os.fspath(path)}{end}" for end in ("", "-wal", "-shm", "-journal")):
         Path(name).unlink(missing_ok=True)

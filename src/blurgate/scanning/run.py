@@ -1,6 +1,6 @@
-"""One whole scan, from a request to its files: check, judge, write, file the photos, draw the gallery.
+"""A whole scan, from request to outcome: check, scan, write verdicts, file photos, write the gallery.
 
-The command line, a service and a cluster share this flow; each only builds the request and shows the outcome.
+The command line, a service and a cluster share this flow: each only builds the request and shows the outcome.
 """
 
 from __future__ import annotations
@@ -32,48 +32,50 @@ FAILURES = ("blurred", "undecided")  # decisions that can fail a scan
 
 @dataclass(frozen=True, kw_only=True)
 class ScanRequest:
-    """What to scan, how to judge it, and what to do with the verdicts.
+    """What to scan, with which model, and what to do with the verdicts.
 
     Parameters
     ----------
     photos : path, photo, iterable of these, or table
-        As `blurgate.scanning.stream.scan` takes them.
+        See `blurgate.scanning.stream.scan`.
     roots : sequence of Path
-        Files and folders that are named in advance: no output may replace one, and filed photos keep their place below
-        the folder that they come from.
+        Files and folders known in advance: no output may replace one, and filed photos keep their path relative to the
+        folder they come from.
     model : BlurModel, path or {'trees', 'net', 'both'}
+        A model, its file, or the name of a shipped one.
     include, exclude : sequence of str
         Patterns; see `blurgate.photos.finding.walk_photos`.
     threshold : float, optional
         0 to 1; by default the model's.
     review : (float, float), optional
-        Two probabilities, the lower one first, that replace the threshold: undecided between them.
+        Two probabilities, 0 to 1, the lower one first, that replace the threshold: undecided between them.
     output : Path, optional
-        The file for the verdicts.
+        File for the verdicts; by default they go to a stream.
     format : str, optional
         A name out of `blurgate.scanning.formats.WRITERS`; by default the suffix of `output` decides.
     sort : str, optional
-        A name out of `blurgate.scanning.formats.ORDERS`; by default verdicts come as photos are found.
+        A name out of `blurgate.scanning.formats.ORDERS`; by default verdicts keep the order of the photos.
     resume : bool
-        Continue an earlier scan with the same output; judge only what is new or changed.
+        Resume an earlier scan with the same output: analyse only photos that are new or changed.
     report : Path, optional
-        The ``.html`` file for the gallery.
+        ``.html`` file for the gallery.
     action : {'copy', 'move', 'link'}, optional
         What to do with the photos themselves.
     folder : Path, optional
-        Where `action` takes them: to ``sharp/``, ``blurred/`` and ``undecided/`` in it.
+        Target of `action`: photos go to ``sharp/``, ``blurred/`` and ``undecided/`` in it.
     dry_run : bool
-        Announce what `action` would do, and touch nothing.
+        Report what `action` would do without touching any file.
     fail_on : sequence of {'blurred', 'undecided'}
         Decisions that make the scan fail.
     strict : bool
-        A photo that cannot be read makes the scan fail.
+        True if a photo that cannot be read makes the scan fail.
     jobs : int, optional
-        Photos at work at the same time, at least 1; by default one for each core.
+        Number of photos processed in parallel, at least 1; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
+        See `blurgate.scanning.stream.scan`.
     device : {'cpu', 'cuda'}
     max_megapixels : float
-        A file that claims more is refused by its header.
+        A file whose header states more is refused without decoding it.
     """
 
     photos: Any
@@ -105,7 +107,7 @@ class ScanRequest:
 
     @property
     def filing(self) -> Filing | None:
-        """What files the photos by their verdicts."""
+        """Sorts the photos by their verdicts; None if the request has no action."""
         if self.action is None or self.folder is None:
             return None
         return Filing(self.action, self.folder, self.roots, self.dry_run)
@@ -113,16 +115,16 @@ class ScanRequest:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a scan came to.
+    """The result of a scan.
 
     Parameters
     ----------
     tally : Tally
         Photos by decision, pixels, and time.
     filing : Filing or None
-        What was copied, moved or linked.
+        States what was copied, moved or linked.
     failed : bool
-        True if a photo has a decision out of ``fail_on`` or, with ``strict``, could not be read.
+        True if a photo got a decision in ``fail_on`` or, with ``strict``, could not be read.
     """
 
     tally: Tally
@@ -138,7 +140,7 @@ def run_scan(
     show: Show | None = None,
     track: Track = no_track,
 ) -> Outcome:
-    """Scan photos and do all that the request asks for.
+    """Scan photos and carry out the whole request.
 
     Parameters
     ----------
@@ -146,10 +148,10 @@ def run_scan(
     stream : text stream, optional
         Gets the verdicts if the request names no output.
     say : callable
-        Gets each message for a person, one line of str.
+        Called with each message to the user, a str of one line.
     show : callable, optional
-        Passes verdicts on and shows progress. Its second argument counts the photos, or is None if they come as a
-        stream; counting walks the folders.
+        Takes the verdicts and yields them unchanged while it shows progress. Its second argument is a callable that
+        counts the photos by walking the folders, or None if the photos are a stream.
     track : Track
         Shows the progress of making thumbnails.
 
@@ -168,7 +170,7 @@ def run_scan(
     ModelFileError
         If the model cannot be loaded.
     MissingExtraError
-        If an extra is missing that the request needs.
+        If the request needs an extra that is not installed.
     """
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
@@ -176,7 +178,7 @@ def run_scan(
         delete_records(request.records)
     filing, tally = request.filing, Tally()
     for folder in _find_filed(filing, request.roots):
-        say(f"photos in {folder} are left out: they have been sorted")
+        say(f"skipping {folder}: it holds photos that an earlier scan sorted")
     verdicts = tally.count(_scan(request, model, filing))
     shown = show(verdicts, _count_later(request, filing)) if show else verdicts
     kept: list[Verdict] = []
@@ -196,7 +198,12 @@ def run_scan(
 
 
 def check_request(request: ScanRequest) -> Format:
-    """Refuse a request that cannot be carried out, before the work starts; return the format of its output.
+    """Refuse a request that cannot be carried out, before the work starts.
+
+    Returns
+    -------
+    Format
+        The format of the output.
 
     Raises
     ------
@@ -205,17 +212,18 @@ def check_request(request: ScanRequest) -> Format:
     """
     chosen = find_format(request.format, request.output)
     if request.action == "move" and request.resume:
-        raise ValueError("resume finds photos where they were: copy or link them, or move them in a scan of its own")
+        raise ValueError(
+            "resume needs photos to stay where they are: copy or link them, or move them in a separate scan"
+        )
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
             raise OutputError(
-                f"a folder was needed to {request.action} photos to, but {request.folder} is a file: "
-                "choose another name"
+                f"expected a folder to {request.action} photos to, but {request.folder} is a file: choose another name"
             )
         if not request.dry_run:
             check_writable(request.folder)
     if request.resume and request.output is None:
-        raise ValueError("resume needs an output: what has been judged is kept beside it")
+        raise ValueError("resume needs an output file: its records are saved beside it")
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
     check_outputs(request.report, suffixes=(".html",))
@@ -255,12 +263,12 @@ def _count_later(request: ScanRequest, filing: Filing | None) -> Callable[[], in
 
 
 def _search_options(request: ScanRequest, filing: Filing | None) -> dict[str, Any]:
-    leave_out = filing.targets if filing else ()
+    leave_out = filing.targets if filing else ()  # else copies and links would be scanned as more photos
     return {"include": request.include, "exclude": request.exclude, "leave_out": leave_out}
 
 
 def _find_filed(filing: Filing | None, roots: Sequence[Path]) -> Iterator[Path]:
-    """List the folders of photos filed earlier that the scan would otherwise search."""
+    """List the folders of sorted photos that lie inside the scanned folders."""
     searched = {root.resolve() for root in roots}
     for folder in filing.targets if filing else ():
         if folder.is_dir() and searched & {folder.resolve(), *folder.resolve().parents}:
@@ -270,7 +278,7 @@ def _find_filed(filing: Filing | None, roots: Sequence[Path]) -> Iterator[Path]:
 def _file_photos(
     verdicts: Iterable[Verdict], filing: Filing | None, say: Callable[[str], None], kept: list[Verdict] | None
 ) -> Iterator[Verdict]:
-    """File each photo as its verdict passes, and keep the verdicts for the gallery."""
+    """File each photo as its verdict passes, and keep the verdicts for the gallery, with new paths after a move."""
     for verdict in verdicts:
         target = filing.file(verdict) if filing else None
         if filing and target and filing.dry_run:
@@ -285,7 +293,7 @@ def _file_photos(
 def _open_output(path: Path | None, stream: IO[Any] | None, *, binary: bool) -> Iterator[IO[Any]]:
     if path is None:
         if stream is None:
-            raise OutputError("a place to write to was needed, but stdout is closed: name one with --output")
+            raise OutputError("expected an open output, but stdout is closed: name a file with --output")
         yield stream
         return
     text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}

@@ -1,4 +1,4 @@
-"""Photos -> stream of verdicts."""
+"""Photos -> a stream of verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
 
-_BATCH = 16  # photos that the trees are asked about at once
+_BATCH = 16  # photos per evaluation of the trees
 
 
 def scan(
@@ -39,55 +39,62 @@ def scan(
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[Verdict]:
-    """Judge photos, in order, without holding more than a few at a time.
+    """Scan photos in order, holding only a few in memory at a time.
 
     Parameters
     ----------
     photos : path, photo, iterable of these, or table
-        Folders are searched for photos: see `blurgate.photos.finding.walk_photos`. What else is a photo
-        `blurgate.photos.images.read_gray` says. Of a table (pandas, polars, a Hugging Face dataset: whatever has named
-        columns) each row is a photo, by its path or its bytes, and has one verdict.
+        Folders are searched for photos: see `blurgate.photos.finding.walk_photos`. For photos in memory see
+        `blurgate.photos.images.read_gray`. In a table (pandas, polars, a Hugging Face dataset: anything with named
+        columns) each row is a photo, given by its path or its bytes, and gets one verdict.
     column : str, optional
-        Of a table; by default ``path``, ``file``, ``image``, ``photo`` or ``bytes``.
-    include, exclude, leave_out
-        What to judge in folders: see `blurgate.photos.finding.walk_photos`.
+        Column of a table; by default ``path``, ``file``, ``image``, ``photo`` or ``bytes``.
+    include, exclude : sequence of str
+        Patterns for files in folders: see `blurgate.photos.finding.walk_photos`.
+    leave_out : sequence of path
+        Folders that are not searched.
     model : BlurModel, path or {'trees', 'net', 'both'}, optional
-        What judges, or where it is, see `load_model`; by default the trees that ship.
+        A model, its file, or the name of a shipped one, see `load_model`; by default the shipped trees.
     threshold : float, optional
-        Blurred from this probability on; by default the model's.
+        Blurred from this probability on, 0 to 1; by default the model's.
     review : (float, float), optional
-        In place of a threshold: sharp below the first probability, blurred from the second on, undecided between them.
+        Two probabilities, 0 to 1, that replace the threshold: sharp below the first, blurred from the second on,
+        undecided between them.
     resume : path, optional
-        A file that keeps what has been judged. What is in it is not judged again, if the photo's path, size and time
-        and the model are the same.
+        Records file that saves evidence during the scan. A photo found in it is not analysed again if its path, size
+        and modification time and the model are the same.
     jobs : int, optional
-        Photos at work at the same time; by default one for each core.
+        Number of photos processed in parallel, at least 1; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
-        What measures the photos on the CPU: the same decisions, and numbers that differ by rounding now and then.
-        ``compiled`` needs the extra ``fast``, and some ten seconds the first time; ``auto`` is ``compiled`` for `MANY`
-        photos and more where it is installed and works, else ``numpy``.
+        What measures the photos on the CPU. Engines give the same decisions, but their probabilities may differ by
+        rounding. ``compiled`` needs the extra ``fast`` and takes about ten seconds to compile the first time. ``auto``
+        is ``compiled`` from `MANY` photos on if it is installed and works, else ``numpy``.
     device : {'cpu', 'cuda'}
-        ``cuda`` measures them on a GPU, in batches, with torch, of the extra ``gpu``.
+        ``cuda`` measures photos in batches on a GPU with torch, from the extra ``gpu``.
     max_megapixels : float
-        A file that says it has more is refused before it is decoded.
+        A file whose header states more is refused without decoding it.
 
     Returns
     -------
     iterator of Verdict
-        A photo that cannot be read has one too, with its ``error``.
+        One per photo, in order. A photo that cannot be read has a verdict with its ``error``.
 
     Raises
     ------
     PhotoError
-        If one of the paths named does not exist, or there is no photo in them.
+        If a named path does not exist, or no photo is found.
     MissingExtraError
-        If the engine or the device's library is not installed.
+        If the engine or the device needs a library that is not installed.
     BlurgateError
-        If compiled code was asked for and cannot be had.
+        If the engine ``compiled`` is requested but cannot be compiled.
+    ModelFileError
+        If the model cannot be loaded.
     OutputError
-        If what has been judged cannot be kept.
+        If the records cannot be saved.
+    TypeError
+        If `photos` is None, a mapping, or holds no photos at all.
     ValueError
-        If there is no such engine, device or column, or a threshold is no probability.
+        If the engine, device or column is unknown, the threshold or the review is not within 0 to 1, or both are given.
 
     Examples
     --------
@@ -97,9 +104,9 @@ def scan(
     ['undecided', '']
     """
     if threshold is not None and review:
-        raise ValueError("one of threshold and review was needed, got both: the latter takes the former's place")
-    judging = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
-    threshold = judging.card.threshold if threshold is None else threshold
+        raise ValueError("give either threshold or review, not both: review replaces the threshold")
+    loaded = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
+    threshold = loaded.card.threshold if threshold is None else threshold
     _check_bounds(threshold, review)
     check_engine(engine, device)
 
@@ -112,11 +119,11 @@ def scan(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError("photos were needed, but the folders given have none in them: check the path")
-    measuring = Engine(engine, device, count=count, feature_set=judging.inputs.feature_set)
+        raise PhotoError("found no photos in the given folders: check the path")
+    chosen = Engine(engine, device, count=count, feature_set=loaded.inputs.feature_set)
     if not resume:
-        measuring.prepare()  # else not before there is a photo that has not been judged
-    found = _judge(judging, measuring, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
+        chosen.prepare()  # with records, only once a photo is not in them
+    found = _judge(loaded, chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
     return (decide(evidence, threshold, review) for evidence in found)
 
 
@@ -129,50 +136,53 @@ def _judge(
     jobs: int | None,
     max_megapixels: float,
 ) -> Iterator[Evidence]:
-    def known(item: Item) -> tuple[Item, Measurement] | None:
+    def look_up(item: Item) -> tuple[Item, Measurement] | None:
         return (item, Measurement(item.evidence)) if item.evidence else None
 
-    def begin(item: Item) -> tuple[Item, Measurement]:
+    def measure(item: Item) -> tuple[Item, Measurement]:
         path = item.path or path_of(item.photo)
         try:
-            measured = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
+            measurement = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             return item, Measurement(Evidence(path, error=str(error)))
-        return item, replace(measured, evidence=replace(measured.evidence, path=path))
+        return item, replace(measurement, evidence=replace(measurement.evidence, path=path))
 
     with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
-        begun = run_in_order(begin, _look_up(items, records, engine) if records else items, jobs=jobs, known=known)
-        while batch := list(islice(begun, _BATCH)):
-            found = model.judge(_finish([measured for _, measured in batch], engine, model.inputs.feature_set))
+        pending = _find_known(items, records, engine) if records else items
+        measured = run_in_order(measure, pending, jobs=jobs, known=look_up)
+        while batch := list(islice(measured, _BATCH)):
+            found = model.judge(_finish([measurement for _, measurement in batch], engine, model.inputs.feature_set))
             if records:
-                judged = zip((item.status for item, _ in batch), found, strict=True)
-                records.add((status, evidence) for status, evidence in judged if status and not evidence.error)
+                pairs = zip((item.status for item, _ in batch), found, strict=True)
+                records.add((status, evidence) for status, evidence in pairs if status and not evidence.error)
             yield from found
 
 
 def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[Measurement]:
-    places = [place for place, photo in enumerate(batch) if photo.features is not None]
-    if not places:
+    """Complete the features of a batch; on a GPU, this is where they are computed."""
+    positions = [position for position, measurement in enumerate(batch) if measurement.features is not None]
+    if not positions:
         return batch
-    finished = engine.finish([batch[place].features for place in places], feature_set)
-    for place, features in zip(places, finished, strict=True):
-        batch[place] = replace(batch[place], features=features)
+    finished = engine.finish([batch[position].features for position in positions], feature_set)
+    for position, features in zip(positions, finished, strict=True):
+        batch[position] = replace(batch[position], features=features)
     return batch
 
 
-def _look_up(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
+def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
+    """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
         if not isinstance(item.photo, str):
             yield item
             continue
         try:
-            status = os.stat(item.photo)  # noqa: PTH116 of a million files
-        except OSError:  # reading it will say why
+            status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
+        except OSError:  # reading the photo reports it
             yield item
             continue
         known = records.find(item.photo, status)
         if not known:
-            engine.prepare()  # here, on the main thread, where compiling can be interrupted
+            engine.prepare()  # on the main thread, where Ctrl-C can interrupt compiling
         yield Item(evidence=known) if known else Item(item.photo, status=status)
 
 
