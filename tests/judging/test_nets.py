@@ -257,3 +257,11 @@ def test_a_file_named_like_a_shipped_model_is_loaded_by_its_path(model, tmp_path
 def test_a_scan_takes_a_shipped_model_by_its_name(sharp_folder):
     photo = next(sharp_folder.rglob("*.png"))
     assert list(scan([photo], model="net")) == [load_model("net").predict(photo)]
+
+
+def test_the_log_odds_of_a_net_are_weighted_in_float32(net_model):
+    """So the shipped models are calibrated; float64 would move some probabilities by their last digit."""
+    rows = np.random.default_rng(0).normal(0, 5, (50, len(net_model.card.columns))).astype(np.float32)
+    model = replace(net_model, card=replace(net_model.card, net_slope=0.7183, intercept=-0.31))
+    expected = np.full(50, -0.31) + np.float32(0.7183) * rows[:, -2]
+    np.testing.assert_array_equal(model.log_odds(rows), expected)
