@@ -104,7 +104,9 @@ CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurre
 MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
 LinkTo = Annotated[Path | None, typer.Option(help="Link to them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be copied, moved or linked.")]
-FailOn = Annotated[list[str] | None, typer.Option(help="Exit with 1 if a photo is blurred, or undecided; repeatable.")]
+FailOn = Annotated[
+    list[str] | None, typer.Option(help="blurred or undecided: exit with 1 if there is such a photo; repeatable.")
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")]
 EngineName = Annotated[
     str, typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled from 100 photos on.")
@@ -215,7 +217,7 @@ def calibrate(
     as_json: AsJson = False,
     jobs: Jobs = None,
 ) -> None:
-    """Fit a model's probabilities and threshold to your own labelled photos, 20 or more."""
+    """Fit a model to your own labelled photos, 20 or more."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("give either --max-false-alarms or --min-recall, not both: one follows from the other")
     check_outputs(output, inputs=[_file_of(model), source])
@@ -295,7 +297,7 @@ def dataset(
     overwrite: Overwrite = False,
     jobs: Jobs = None,
 ) -> None:
-    """Make a labelled dataset of sharp and blurred pictures from sharp photos."""
+    """Make sharp and blurred pictures, labelled, from sharp photos."""
     made = blurgate.make_dataset(
         sharp,
         out,
