@@ -302,6 +302,10 @@ def test_scan_resumes(run, mixed, tmp_path):
     code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
     assert code == 1
     assert "v.csv.resume is damaged or not a records file (file is not a database)" in err
+    code, _, err = run("scan", mixed, "--output", "v.csv")
+    assert (code, "v.csv.resume is damaged or not a records file" in err) == (1, True)
+    assert (tmp_path / "v.csv.resume").read_text() == "no database" * 999
+    (tmp_path / "v.csv.resume").unlink()
     assert run("scan", mixed, "--output", "v.csv")[0] == 0
     assert not (tmp_path / "v.csv.resume").exists()
 

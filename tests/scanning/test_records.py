@@ -70,20 +70,58 @@ def test_a_batch_is_saved_whole_or_not_at_all(tmp_path, photo):
     assert look_up(tmp_path / "r", photo) is None
 
 
-def test_a_file_that_holds_no_records_is_refused_and_can_be_deleted(tmp_path, photo):
-    (tmp_path / "r").write_text("this is not a database, and longer than a page of one" * 99)
-    with pytest.raises(
-        OutputError, match=r"r is damaged or not a records file .file is not a database.: delete it and scan again"
-    ):
+def make_text(path):
+    path.write_text("this is not a database, and longer than a page of one" * 99)
+
+
+def make_foreign_database(path):
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE mine (thing)")
+
+
+def make_database_with_a_table_of_that_name(path):
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE verdicts (path, opinion)")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (make_text, "file is not a database"),
+        (make_foreign_database, "it is another program's database"),
+        (make_database_with_a_table_of_that_name, "it is another program's database"),
+    ],
+)
+def test_a_file_that_holds_no_records_is_refused_and_kept(tmp_path, photo, make, why):
+    make(tmp_path / "r")
+    before = (tmp_path / "r").read_bytes()
+    message = rf"r is damaged or not a records file \({why}\): move it away, or choose another output"
+    with pytest.raises(OutputError, match=message):
         save(tmp_path / "r", photo)
-    delete_records(tmp_path / "r")
+    with pytest.raises(OutputError, match=message):
+        delete_records(tmp_path / "r")
+    assert (tmp_path / "r").read_bytes() == before
+
+
+def test_records_can_be_deleted_and_need_a_folder(tmp_path, photo):
     save(tmp_path / "r", photo)
+    delete_records(tmp_path / "r")
+    delete_records(tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    (tmp_path / "r").touch()  # a scan that was killed while it made the file
+    save(tmp_path / "r", photo)
+    assert look_up(tmp_path / "r", photo)
     with pytest.raises(OutputError, match="cannot save records to .*r .unable to open"):
         save(tmp_path / "nowhere" / "r", photo)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder is damaged or not a records file .it is not a file."):
+        delete_records(tmp_path / "folder")
 
 
 def test_a_full_disk_is_reported(tmp_path, photo):
-    with pytest.raises(OutputError, match="cannot save records to .*r .database or disk is full.: free disk space"):
+    with pytest.raises(
+        OutputError, match="cannot save records to .*r .database or disk is full.: check disk space and permissions"
+    ):
         with open_records(tmp_path / "r", "model") as records:
             records._database.execute("PRAGMA max_page_count = 3")
             for number in range(999):

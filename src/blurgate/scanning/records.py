@@ -18,6 +18,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
     path BLOB PRIMARY KEY, size INTEGER, modified_ns INTEGER, judge TEXT, verdict TEXT
 ) WITHOUT ROWID
 """
+_NO_RECORDS = "{path} is damaged or not a records file ({why}): move it away, or choose another output"
+_COLUMNS = ["path", "size", "modified_ns", "judge", "verdict"]
 
 
 class Records:
@@ -91,6 +93,7 @@ def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
     OutputError
         If the file is not a records file, or cannot be written. Writes within the context raise it too.
     """
+    _require_records(path)
     try:
         with closing(sqlite3.connect(path, check_same_thread=False)) as database:
             database.execute("PRAGMA journal_mode = WAL")  # if the process is killed, only whole rows remain
@@ -99,13 +102,39 @@ def open_records(path: str | os.PathLike[str], judge: str) -> Iterator[Records]:
             yield Records(database, judge)
     except sqlite3.OperationalError as error:  # a full disk, no permission
         raise OutputError(
-            f"cannot save records to {path} ({error}): free disk space or choose another output"
+            f"cannot save records to {path} ({error}): check disk space and permissions, or choose another output"
         ) from error
     except sqlite3.Error as error:
-        raise OutputError(f"{path} is damaged or not a records file ({error}): delete it and scan again") from error
+        raise OutputError(_NO_RECORDS.format(path=path, why=error)) from error
 
 
 def delete_records(path: str | os.PathLike[str]) -> None:
-    """Delete a records file and its side files, if they exist."""
+    """Delete a records file and its side files, if they exist.
+
+    Raises
+    ------
+    OutputError
+        If the file exists but is not a records file; it stays as it is.
+    """
+    _require_records(path)
     for name in (f"{os.fspath(path)}{end}" for end in ("", "-wal", "-shm", "-journal")):
         Path(name).unlink(missing_ok=True)
+
+
+def _require_records(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that exists and is not a records file, without changing it."""
+    path = Path(path)
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise OutputError(_NO_RECORDS.format(path=path, why="it is not a file"))
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            columns = [row[1] for row in database.execute("PRAGMA table_info(verdicts)")]
+    except sqlite3.OperationalError as error:
+        raise OutputError(f"cannot open {path} ({error}): check your permissions, or choose another output") from error
+    except sqlite3.Error as error:
+        raise OutputError(_NO_RECORDS.format(path=path, why=error)) from error
+    if tables and (tables != ["verdicts"] or columns != _COLUMNS):  # a scan killed at its start leaves it empty
+        raise OutputError(_NO_RECORDS.format(path=path, why="it is another program's database"))
