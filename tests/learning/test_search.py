@@ -70,11 +70,28 @@ def test_a_study_of_another_search_or_a_damaged_one_is_rejected_and_kept(table, 
     ):
         search(table.take(np.arange(100)), path, 1)
     (tmp_path / "notes.txt").write_text("dear diary, " * 100)
-    with pytest.raises(StudyFileError, match=r"notes.txt cannot be read as one: name a file that does not exist yet"):
+    with pytest.raises(
+        StudyFileError, match=r"notes.txt cannot be read as one or written: name a file that does not exist yet"
+    ):
         search(table, tmp_path / "notes.txt", 1)
     assert (tmp_path / "notes.txt").read_text().startswith("dear diary")
     with pytest.raises(StudyFileError, match=r"the path of a study file must not contain \?"):
         search(table, tmp_path / "what?.db", 1)
+
+
+def test_a_study_in_use_by_another_training_is_refused(table, tmp_path, monkeypatch):
+    path = tmp_path / "study.db"
+    fit = boosters.xgboost.train
+
+    def start_another_run(*arguments):
+        monkeypatch.undo()
+        search(table, path, 1)  # takes the trial of the first run for an interrupted one
+        return fit(*arguments)
+
+    monkeypatch.setattr(boosters.xgboost, "train", start_another_run)
+    with pytest.raises(StudyFileError, match="study.db is in use by another training: wait until that has ended"):
+        search(table, path, 2, jobs=1)
+    assert search(table, path, 2) == search(table, None, 2)
 
 
 def test_out_of_fold_margins_do_not_depend_on_their_own_scene(table):

@@ -158,6 +158,7 @@ def edit_csv(path, change):
             lambda rows: rows[3].__setitem__(10, "1e300"),
             "line 4: 1__low__log_energy__p75 must be a number",
         ),
+        (lambda rows: rows[3].__setitem__(7, "true"), "line 4: undecided belongs to a row with an error: fix it"),
         (lambda rows: rows.append(rows[1]), "lists .* 2 times: list it once"),
         (
             lambda rows: [row.__delitem__(slice(9, None)) for row in rows],
@@ -176,7 +177,8 @@ def test_damaged_tables(table, tmp_path, change, message):
 
 def test_files_that_are_not_tables(tmp_path):
     for name, content, message in (
-        ("t.csv", b"\xff\xfe\x00", "has no rows|cannot be read as CSV"),
+        ("t.csv", "path,label\na.jpg,sharp\n".encode("utf-16"), "t.csv is not text in UTF-8: save it as CSV in UTF-8"),
+        ("photos.csv", b"SQLite format 3\x00" * 99, "photos.csv is not text in UTF-8"),
         ("t.parquet", b"PAR1 no", "cannot be read as Parquet"),
         ("t.xlsx", b"", "expected a folder of photos or a .csv or .parquet table, but .*t.xlsx is neither"),
     ):

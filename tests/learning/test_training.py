@@ -8,6 +8,7 @@ from blurgate.learning.boosters import fit_boosters
 from blurgate.learning.report import to_json
 from blurgate.learning.search import DEFAULT_PARAMETERS
 from blurgate.learning.splits import cut_folds, split_scenes
+from blurgate.learning.table import build_table
 from blurgate.learning.training import load_sources, train
 from blurgate.making.blurs import BLURS
 
@@ -146,3 +147,19 @@ def test_errors(table, tmp_path):
         load_sources([], tmp_path)
     with pytest.raises(DatasetError, match="nowhere is neither"):
         load_sources([tmp_path / "nowhere"], tmp_path)
+
+
+def test_every_source_is_checked_before_the_first_is_measured(sharp_folder, labelled, tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    done = []
+    for wrong in (tmp_path / "photo.jpg", tmp_path / "nowhere", sharp_folder):
+        with pytest.raises(DatasetError):
+            load_sources([sharp_folder, wrong], tmp_path, track=lambda items, **_: done.append(1) or items)
+    assert not done
+
+
+def test_photos_that_must_be_labelled_are_not_measured_without_labels(sharp_folder):
+    with pytest.raises(
+        DatasetError, match=r"expected labelled photos, but .* have no label, first .*\.(png|jpg): give"
+    ):
+        build_table(sharp_folder, labelled=True, track=lambda *_, **__: pytest.fail("measured"))

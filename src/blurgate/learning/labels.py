@@ -74,6 +74,26 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     return photos
 
 
+def require_labels(photos: Sequence[LabelledPhoto]) -> None:
+    """Check that every photo has a label, and that both labels occur.
+
+    Raises
+    ------
+    DatasetError
+        If a photo has no label, or all photos have the same one.
+    """
+    bare = [photo for photo in photos if not photo.label]
+    if bare:
+        raise DatasetError(
+            f"expected labelled photos, but {len(bare)} of {len(photos)} have no label, first {bare[0].path}: "
+            "give a dataset, a folder with sharp/ and blurred/ in it, or one with a labels.csv"
+        )
+    if len({photo.label for photo in photos}) < 2:
+        raise DatasetError(
+            f"expected sharp and blurred photos, but all {len(photos)} are {photos[0].label}: add the other class"
+        )
+
+
 def is_label_list(source: Path) -> bool:
     """Return True for a CSV of labels, which names photos in a column ``file``; a feature table has ``path``."""
     if source.suffix.lower() != ".csv" or not source.is_file():
@@ -186,9 +206,13 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     Raises
     ------
     DatasetError
-        If the file is not CSV, has no rows, is separated by semicolons, or has more cells in a row than columns.
+        If the file is not CSV in UTF-8, has no rows, is separated by semicolons, or has a row with more cells than
+        columns.
     """
     try:
+        with path.open("rb") as file:
+            if b"\0" in file.read(4096):
+                raise DatasetError(f"{path} is not text in UTF-8: save it as CSV in UTF-8, or check the path")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
             reader = csv.DictReader(handle, strict=True, restval="")
             rows = list(reader)

@@ -37,7 +37,9 @@ DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
     "gamma": 0.01,
 }
 
-_NO_STUDY = "expected a study file of blurgate, but {} cannot be read as one: name a file that does not exist yet"
+_NO_STUDY = (
+    "expected a study file of blurgate, but {} cannot be read as one or written: name a file that does not exist yet"
+)
 
 # parameters -> ROC AUC of each fold, and whether the fold is the last
 _Scoring = Callable[[Mapping[str, Any]], Iterator[tuple[float, bool]]]
@@ -106,7 +108,8 @@ def search_parameters(
     Raises
     ------
     StudyFileError
-        If the study file cannot be read, belongs to another search, or has a ``?`` in its path.
+        If the study file cannot be read or written, belongs to another search, is in use by another one, or has a
+        ``?`` in its path.
     ValueError
         If `jobs` is below 1.
     """
@@ -124,8 +127,13 @@ def search_parameters(
 
         remaining = max(0, trials - _count_finished(opened))
         running = _run_trials(opened, score, trials=trials, deadline=deadline, seed=seed)
-        for _ in track(running, total=remaining, doing="searching parameters"):
-            pass
+        try:
+            for _ in track(running, total=remaining, doing="searching parameters"):
+                pass
+        except optuna.exceptions.UpdateFinishedTrialError as error:  # another run took this one's trial for interrupted
+            raise StudyFileError(
+                f"{study} is in use by another training: wait until that has ended, or name another file"
+            ) from error
         parameters, numbers = _summarise(opened, seed)
     margins = np.full(len(table), np.nan)
     for fold, predicted in zip(folds, predict(parameters), strict=True):

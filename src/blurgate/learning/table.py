@@ -28,6 +28,7 @@ from blurgate.learning.labels import (
     parse_number,
     parse_photo,
     read_csv,
+    require_labels,
     require_unique_photos,
 )
 from blurgate.making.blurs import BLURS
@@ -87,17 +88,8 @@ class FeatureTable:
         DatasetError
             If a row has no label, or all rows have the same one.
         """
-        names = self.column("label")
-        if "" in names:
-            raise DatasetError(
-                f"expected labelled photos, but {int((names == '').sum())} of {len(self)} have no label: "
-                "give a dataset, a folder with sharp/ and blurred/ in it, or one with a labels.csv"
-            )
-        if len(set(names)) < 2:
-            raise DatasetError(
-                f"expected sharp and blurred photos, but all {len(self)} are {names[0]}: add the other class"
-            )
-        return np.asarray(names == LABELS[1], dtype=np.int8)
+        require_labels(self.photos)
+        return np.asarray(self.column("label") == LABELS[1], dtype=np.int8)
 
     def column(self, name: str) -> NDArray[Any]:
         """Collect one field of all `photos`, such as ``path`` or ``label``, into an array."""
@@ -212,6 +204,7 @@ def build_table(
     *,
     feature_set: str = DEFAULT_FEATURE_SET,
     net: Net | None = None,
+    labelled: bool = False,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> FeatureTable:
@@ -227,6 +220,8 @@ def build_table(
         A name out of `FEATURE_SETS`, or the ``feature_set`` of a model's card.
     net : Net, optional
         The net that `feature_set` names, if it names one.
+    labelled : bool
+        Require photos of both classes, all labelled, and check that before any is measured.
     jobs : int, optional
         Photos measured at the same time, at least 1; by default one per core.
     track : Track
@@ -240,7 +235,8 @@ def build_table(
     Raises
     ------
     DatasetError
-        If the source is missing, empty or inconsistent, has no usable photo, or is a table of another feature set.
+        If the source is missing, empty or inconsistent, has no usable photo, is a table of another feature set, or is
+        not labelled although `labelled` asks for it.
     PhotoError
         If a folder in the source cannot be listed.
     MissingExtraError
@@ -252,9 +248,14 @@ def build_table(
     inputs = find_inputs(feature_set)
     if inputs.net != (net.name if net else ""):
         raise ValueError(f"the feature set {feature_set} needs the net that it names, got {net and net.name}")
-    if source.is_file() and not is_label_list(source):
-        return _check_feature_set(read_table(source), source, feature_set)
+    if is_table(source):
+        table = _check_feature_set(read_table(source), source, feature_set)
+        if labelled:
+            require_labels(table.photos)
+        return table
     photos = list_photos(source)
+    if labelled:
+        require_labels(photos)
     folder = _folder_of(source)
     measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net), photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
@@ -270,6 +271,11 @@ def build_table(
         skipped=(*_read_skipped(source), *skipped),
     )
     return _set_source(table, source)
+
+
+def is_table(source: Path) -> bool:
+    """Return True for a file that `read_table` reads, False for a folder, a list of labels and a missing file."""
+    return source.is_file() and not is_label_list(source)
 
 
 def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
@@ -391,6 +397,8 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         if row.get("error"):
             skipped.append(_parse_skipped(row, path, number))
             continue
+        if row.get("undecided"):
+            raise DatasetError(f"{path}, line {number}: undecided belongs to a row with an error: fix it")
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
         features.append([parse_number(row, name, path, number) for name in feature_columns])

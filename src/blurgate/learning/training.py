@@ -19,11 +19,11 @@ from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
 from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
-from blurgate.learning.labels import is_labelled
+from blurgate.learning.labels import is_labelled, list_photos
 from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
 from blurgate.learning.splits import Plan, plan_validation
-from blurgate.learning.table import FeatureTable, build_table, join_tables
+from blurgate.learning.table import FeatureTable, build_table, is_table, join_tables
 from blurgate.making.dataset import make_dataset
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.threads import Track, no_track
@@ -74,21 +74,32 @@ def load_sources(
     ValueError
         If there is no such feature set or recipe, or `per_photo` is below 1.
     """
+    paths = [Path(source) for source in sources]
+    _check_sources(paths, feature_set)
     tables = []
+    for number, source in enumerate(paths):
+        measured = source
+        if not is_labelled(source):
+            measured = work / f"{number}" / source.resolve().name
+            measured.parent.mkdir(exist_ok=True)
+            make_dataset(source, measured, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
+        tables.append(build_table(measured, feature_set=feature_set, jobs=jobs, track=track))
+    return join_tables(tables)
+
+
+def _check_sources(sources: Sequence[Path], feature_set: str) -> None:
+    """Check every source before the first is measured, which can take an hour."""
+    if not sources:
+        raise DatasetError("expected at least one source of photos, got none: name a folder or a table")
     named: set[Path] = set()
-    for number, source in enumerate(map(Path, sources)):
+    for source in sources:
         if source.resolve() in named:
             raise DatasetError(f"{source} is named twice: name each source once")
         named.add(source.resolve())
-        if source.exists() and not is_labelled(source):
-            made = work / f"{number}" / source.resolve().name
-            made.parent.mkdir(exist_ok=True)
-            make_dataset(source, made, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
-            source = made  # noqa: PLW2901 the dataset takes the place of the sharp photos
-        tables.append(build_table(source, feature_set=feature_set, jobs=jobs, track=track))
-    if not tables:
-        raise DatasetError("expected at least one source of photos, got none: name a folder or a table")
-    return join_tables(tables)
+        if is_table(source):
+            build_table(source, feature_set=feature_set)
+        else:
+            list_photos(source)
 
 
 def train(
