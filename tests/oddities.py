@@ -841,7 +841,7 @@ DAMAGED = {
     "text-named-bmp": Oddity(write("a.bmp", b"BMW is a car maker, and this is no photo.\n"), "error", BROKEN),
     "web-page": Oddity(write("a.jpg", b"<!doctype html><title>404</title>"), "error", BROKEN),
     "drawing-named-png": Oddity(write("a.png", SVG), "error", BROKEN),
-    "postscript-named-jpg": Oddity(write("a.jpg", POSTSCRIPT), "error", "no picture in a known format"),
+    "postscript-named-jpg": Oddity(write("a.jpg", POSTSCRIPT), "error", "not a picture in any known format"),
     "film-named-jpg": Oddity(write("a.jpg", MOVIE), "error", BROKEN),
     "zip-named-jpg": Oddity(zipped, "error", BROKEN),
     "jpeg-cut-at-1": Oddity(cut("JPEG", 0.01, "a.jpg", quality=95), "error", BROKEN),

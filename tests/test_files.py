@@ -27,6 +27,16 @@ def test_failed_write_keeps_the_old_file(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_an_error_while_writing_names_the_file(tmp_path):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(OSError, match="a.txt") as caught, atomic_file(tmp_path / "a.txt"):
+        with full.open("w") as stream:
+            stream.write("more than fits")
+    assert caught.value.filename == str(tmp_path / "a.txt")
+
+
 def test_folder_is_replaced_only_when_complete_and_requested(tmp_path):
     path = tmp_path / "out"
     path.mkdir()

@@ -193,7 +193,9 @@ def evaluate(
     require_extra("train", "Evaluating")
     _check_report(report, inputs=[_file_of(model), source])
     loaded = blurgate.load_model(model)
-    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
+    table = blurgate.build_table(
+        source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
+    )
     evaluation = blurgate.evaluate(loaded, table)
     if report:
         name = _SHIPPED.get(model, Path(model).stem)
@@ -202,7 +204,7 @@ def evaluate(
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
         return
-    _print_numbers(evaluation.numbers, "labelled scenes")
+    _print_numbers(evaluation.numbers, "scenes")
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
@@ -223,7 +225,9 @@ def calibrate(
     check_outputs(output, inputs=[_file_of(model), source])
     require_extra("train", "Calibrating")
     loaded = blurgate.load_model(model)
-    table = blurgate.build_table(source, feature_set=loaded.card.feature_set, net=loaded.net, jobs=jobs, track=_track)
+    table = blurgate.build_table(
+        source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
+    )
     calibration = blurgate.calibrate(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")
@@ -329,7 +333,7 @@ def features(
     find_table_writer(output)
     table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
-    _say(f"wrote {output}: {len(table)} photos, {len(table.columns)} features")
+    _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")
     _list_skipped((photo.path, photo.error) for photo in table.skipped)
 
 
@@ -340,6 +344,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Run every step on photographs that come with dependencies."""
+    require_extra("demo", "The demo")
     from blurgate.demo import MADE
 
     made = blurgate.run_demo(output, trials=trials, overwrite=overwrite, track=_track)
@@ -495,7 +500,7 @@ def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | No
         print("  on scenes left out the probabilities are worse than before: label more photos or keep the old model")
     _warn_of_few_photos(numbers, max_false_alarms, min_recall)
     if numbers["refitted"]:
-        print("  added trees: on scenes left out they do better than the line alone")
+        print("  added trees fitted to these photos: on scenes left out they do better than calibration alone")
 
 
 def _warn_of_few_photos(numbers: CalibrationNumbers, max_false_alarms: float | None, min_recall: float | None) -> None:
@@ -532,11 +537,13 @@ def _plural(count: int, thing: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    from blurgate.scanning.formats import escape_unprintable
+
+    print(escape_unprintable(text), file=sys.stderr)
 
 
 def _fail(text: str, code: int) -> NoReturn:
-    print(f"blurgate: {text}", file=sys.stderr)
+    _say(f"blurgate: {text}")
     raise SystemExit(code)
 
 

@@ -45,6 +45,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with partial.open("rb+") as handle:
             os.fsync(handle.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # writing to an open file names none
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

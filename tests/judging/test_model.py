@@ -149,11 +149,11 @@ def test_files_that_are_not_models(tmp_path):
         (card_with(surprise=1), "has a damaged card .*surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),
-            r"does not compute .missing: 9__low__mean__mean.: train it again",
+            r"does not compute .missing: 9__low__mean__mean.: update blurgate or train it again",
         ),
         (
             card_with(feature_set="dct99"),
-            "needs the feature set dct99 in a form that this version of blurgate does not compute",
+            "needs the feature set dct99, which this version of blurgate does not compute: update blurgate",
         ),
         (lambda members: members.pop("card.json"), "is not one or is damaged"),
         (lambda members: members.update({"card.json": b"[1]"}), "is not a model of format 1"),

@@ -136,3 +136,9 @@ def test_compiling_is_announced_once_and_cached_code_is_not(monkeypatch, caplog)
     monkeypatch.setattr(kernel, "extract_features", compile_two)
     kernel.prepare()
     assert caplog.messages == ["compiling the measuring code; this happens once"]
+    caplog.clear()
+    monkeypatch.setattr(kernel, "_measure_blocks", kernel.numba.njit(lambda x: x))
+    kernel.prepare()
+    assert caplog.messages == [
+        "compiling the measuring code; this happens on every run, as no cache folder can be written"
+    ]

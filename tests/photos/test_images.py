@@ -84,7 +84,7 @@ def test_a_truncated_file_is_an_error(astronaut, tmp_path, share):
 
 def test_text_is_not_a_picture(tmp_path):
     (tmp_path / "a.jpg").write_text("hello")
-    with pytest.raises(PhotoError, match="it is no picture in a known format"):
+    with pytest.raises(PhotoError, match="it is not a picture in any known format"):
         read_gray(tmp_path / "a.jpg")
 
 

@@ -19,7 +19,7 @@ def test_verdicts_keep_the_order_of_the_photos_and_bad_files_do_not_stop_the_sca
     verdicts = list(scan([folder], model=model, jobs=2))
     assert [verdict.path for verdict in verdicts] == sorted(map(str, folder.iterdir()))
     by_name = {verdict.path.rsplit("/", 1)[1]: verdict for verdict in verdicts}
-    assert by_name["astronaut_0_9.jpg"].error.endswith("it is no picture in a known format")
+    assert by_name["astronaut_0_9.jpg"].error.endswith("it is not a picture in any known format")
     assert by_name["astronaut_0_9.jpg"].decision == ""
     assert by_name["small.png"].decision == "undecided"
     assert sum(verdict.decision in ("sharp", "blurred") for verdict in verdicts) == 48
@@ -59,6 +59,10 @@ def test_missing_paths_and_empty_folders_are_refused(model, tmp_path):
         list(scan([tmp_path / "nowhere"], model=model))
     with pytest.raises(PhotoError, match="found no photos in the given folders: check the path"):
         list(scan([tmp_path], model=model))
+    with pytest.raises(PhotoError, match="found no photos: the list is empty, or names only folders without photos"):
+        list(scan(iter([]), model=model))
+    with pytest.raises(PhotoError, match="no photo that include and exclude let through: check the patterns"):
+        list(scan([tmp_path], model=model, include=["*.gif"]))
 
 
 def test_every_engine_gives_the_same_verdicts(sharp_folder):
@@ -133,7 +137,7 @@ def test_the_rows_of_a_table_have_one_verdict_each(sharp_folder, model, tmp_path
     frame = pandas.DataFrame({"picture": [good.read_bytes(), b"no picture", 3.0, pandas.NA]})
     by_bytes = list(scan(frame, model=model))
     assert by_bytes[0].probability == verdicts[0].probability
-    assert by_bytes[1].error == "the picture cannot be read as a picture: it is no picture in a known format"
+    assert by_bytes[1].error == "the picture cannot be read as a picture: it is not a picture in any known format"
     with pytest.raises(ValueError, match="expected a column of photos, but the table has a, b: name one"):
         scan(pandas.DataFrame({"a": [1], "b": [2]}), model=model)
     with pytest.raises(ValueError, match="expected a column named c, but the table has a: name one"):

@@ -130,10 +130,14 @@ def _check_columns(card: Card, path: Path) -> None:
     try:
         computed = find_inputs(card.feature_set).columns
     except ValueError:
-        computed = ()
+        raise ModelFileError(
+            f"{path} needs the feature set {card.feature_set}, which this version of blurgate does not compute: "
+            "update blurgate or train it again"
+        ) from None
     if computed != card.columns:
         missing = [name for name in card.columns if name not in computed]
+        named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ModelFileError(
             f"{path} needs the feature set {card.feature_set} in a form that this version of blurgate does not compute "
-            f"(missing: {', '.join(missing) or 'none, but the order differs'}): train it again"
+            f"(missing: {named or 'none, but the order differs'}): update blurgate or train it again"
         )

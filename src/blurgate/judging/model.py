@@ -320,6 +320,8 @@ def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
         raise ModelFileError(
             f"expected a model file, but {path} is a folder: name a .blurgate file, or trees, net or both"
         ) from None
+    except PermissionError:
+        raise ModelFileError(f"{path} cannot be opened: you have no permission to read it") from None
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
         raise ModelFileError(
             f"expected a .blurgate model, but {path} is not one or is damaged ({error}): train it or copy it again"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError
-from blurgate.files import atomic_folder
+from blurgate.files import atomic_folder, check_writable
 from blurgate.making.recipes import RECIPES, MadePicture
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import SkippedPhoto, read_rgb
@@ -123,7 +123,7 @@ def make_dataset(
     MissingExtraError
         If the recipe needs Blur-Generator and it is not installed.
     OutputError
-        If another program creates `out` in the meantime.
+        If `out` cannot be written, or another program creates it in the meantime.
     ValueError
         If an option is out of range or unknown.
     """
@@ -131,6 +131,7 @@ def make_dataset(
     sharp, out = Path(sharp), Path(out)
     photos = _find_sharp(sharp)
     _check_free(sharp, out, overwrite=overwrite)
+    check_writable(out.resolve().parent)
     names = _name_photos(photos, sharp)
 
     with atomic_folder(out, replace=overwrite) as partial:

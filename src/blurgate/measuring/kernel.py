@@ -149,7 +149,8 @@ class _CompileListener(event.Listener):  # type: ignore[misc]
     def on_start(self, _: Any) -> None:
         if not self.warned:
             self.warned = True
-            logging.getLogger(__name__).warning("compiling the measuring code; this happens once")
+            when = "once" if _measure_blocks.stats.cache_path else "on every run, as no cache folder can be written"
+            logging.getLogger(__name__).warning("compiling the measuring code; this happens %s", when)
 
     def on_end(self, _: Any) -> None:
         pass

@@ -42,7 +42,7 @@ _TURNS = {  # EXIF orientation -> transpose
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 4)
-_NO_PICTURE = "it is no picture in a known format"
+_NO_PICTURE = "it is not a picture in any known format"
 _WEBP_SIDE = 16_383  # pixels: the format's limit
 _DEPTHS = (8, 10, 12, 14, 16)  # bits per sample, whatever type holds them
 _ROWS = 256  # converted at a time: as float, wide samples take eight times the memory
@@ -406,7 +406,7 @@ def _check_size(picture: Image.Image, max_megapixels: float) -> None:
     if picture.width * picture.height > max_megapixels * 1e6:
         raise ValueError(
             f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
-            "raise that limit if you trust it"
+            "raise max_megapixels if you trust the file"
         )
 
 
@@ -450,7 +450,7 @@ def _register_heif() -> None:
     try:
         import pillow_heif
     except ImportError:
-        raise ValueError("it is a HEIC picture, which needs the extra: pip install 'blurgate[heif]'") from None
+        raise ValueError("it is a HEIC picture, which needs the extra 'heif': pip install 'blurgate[heif]'") from None
     if "HEIF" not in Image.OPEN:
         pillow_heif.register_heif_opener()
         _known_formats.cache_clear()

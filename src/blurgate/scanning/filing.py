@@ -68,9 +68,14 @@ class Filing:
             except OSError as error:
                 if not source.exists():  # another process moved or deleted it, such as a second scan
                     return None
+                remedy = (
+                    "check that you may write to both folders"
+                    if isinstance(error, PermissionError)
+                    else "free disk space or choose another folder"
+                )
                 raise OutputError(
-                    f"cannot {self.action} {source} to {target} ({error.strerror or error}): free disk space or choose "
-                    "another folder, then run the command again"
+                    f"cannot {self.action} {source} to {target} ({error.strerror or error}): {remedy}, "
+                    "then run the command again"
                 ) from error
         self._made.add(target)
         return target

@@ -53,7 +53,7 @@ def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
         probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
         strength = "" if verdict.strength_px is None else f"{verdict.strength_px:.1f} px"
         size = "" if verdict.width is None else f"{verdict.width}x{verdict.height}"
-        rest = (_visible(verdict.path), verdict.kind, verdict.reason, _visible(verdict.error))
+        rest = (escape_unprintable(verdict.path), verdict.kind, verdict.reason, escape_unprintable(verdict.error))
         show(f"{decision:9}  {probability:>5}  {strength:>8}  {size:>11}  {'  '.join(filter(None, rest))}", decision)
 
 
@@ -178,7 +178,7 @@ def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:
     return lambda line, decision: console.print(Text.assemble((line[:9], _COLOURS.get(decision, "bold")), line[9:]))
 
 
-def _visible(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     """Escape control characters: a file name must not break a line or colour the terminal."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 

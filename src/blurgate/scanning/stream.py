@@ -119,7 +119,7 @@ def scan(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError("found no photos in the given folders: check the path")
+        raise PhotoError(_describe_nothing(photos, filtered=bool(include or exclude)))
     chosen = Engine(engine, device, count=count, feature_set=loaded.inputs.feature_set)
     if not resume:
         chosen.prepare()  # with records, only once a photo is not in them
@@ -184,6 +184,15 @@ def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iter
         if not known:
             engine.prepare()  # on the main thread, where Ctrl-C can interrupt compiling
         yield Item(evidence=known) if known else Item(item.photo, status=status)
+
+
+def _describe_nothing(photos: Any, *, filtered: bool) -> str:
+    """Say why there is nothing to scan."""
+    if filtered:
+        return "found no photo that include and exclude let through: check the patterns and the path"
+    if isinstance(photos, Iterator):
+        return "found no photos: the list is empty, or names only folders without photos"
+    return "found no photos in the given folders: check the path"
 
 
 def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
