@@ -358,15 +358,17 @@ def test_an_interrupted_dataset_leaves_nothing_under_its_name(sharp_folder, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_killed_search_resumes_from_its_study(table, tmp_path):
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_search_resumes_from_its_study(table, tmp_path, how):
     from blurgate.learning.table import write_table
 
     write_table(table, tmp_path / "t.csv")
     words = ("train", "t.csv", "--trials", 12, "--folds", 3, "--report", "r.html")
     process = begin(*words, "--study", "s.db", cwd=tmp_path)
     wait_for(lambda: count_rows(tmp_path / "s.db", "trials WHERE state = 'COMPLETE'") > 2, process)
-    process.kill()
-    process.communicate()
+    process.send_signal(how)
+    _, err = process.communicate()
+    assert ("the search so far is saved: run the same command" in err) == (how == signal.SIGINT)
     assert not (tmp_path / "model.blurgate").exists()
     assert finish(*words, "--study", "s.db", cwd=tmp_path) == 0
     resumed = (tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()

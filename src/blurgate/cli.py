@@ -55,6 +55,7 @@ app = typer.Typer(
     name="blurgate",
     cls=_Commands,
     help="Tells sharp photographs from blurred ones.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -80,7 +81,7 @@ Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the tree
 
 # options of scan
 ScanPaths = Annotated[
-    list[str], typer.Argument(metavar="PATH...", help="Photos and folders; - reads a list of them from stdin.")
+    list[str], typer.Argument(metavar="PATH", help="Photos and folders; - reads a list of them from stdin.")
 ]
 Include = Annotated[list[str] | None, typer.Option(help="Only photos that match, e.g. *.jpg or 2024/*; repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option(help="Skip photos and folders that match; repeatable.")]
@@ -98,7 +99,7 @@ Gallery = Annotated[Path | None, typer.Option(help="Write a page of thumbnails, 
 Threshold = Annotated[float | None, typer.Option(help="Blurred from this probability on; default: the model's.")]
 Review = Annotated[
     tuple[float, float] | None,
-    typer.Option(help="Sharp below the first probability, blurred from the second on, undecided between."),
+    typer.Option(help="Sharp below LOW, blurred from HIGH on, undecided between.", metavar="LOW HIGH"),
 ]
 CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.")]
 MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
@@ -116,7 +117,7 @@ MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse files that cla
 
 # options of train and calibrate
 TrainSources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
+    list[Path], typer.Argument(metavar="SOURCE", help="Sharp photos, datasets, labelled folders or tables.")
 ]
 Validate = Annotated[
     str | None, typer.Option(help="leave-source-out (default if there are several sources) or scenes.")
@@ -175,7 +176,8 @@ def scan(
 
     disable_pillow_size_limit()
     _silence_libraries()
-    with _say_how_to_resume(request.records):
+    hint = "the verdicts so far are saved: run the same command with --resume to continue"
+    with _say_how_to_resume(request.records, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output), track=_track)
     if outcome.filing:
@@ -264,7 +266,8 @@ def train(
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
         table = blurgate.load_sources(sources, Path(work), **made, **common)
         search: dict[str, Any] = {"trials": trials, "timeout": timeout, "study": study, "folds": folds}
-        model, evaluation = blurgate.train(table, validate=validate, **search, **common)
+        with _say_how_to_resume(study, "the search so far is saved: run the same command to continue"):
+            model, evaluation = blurgate.train(table, validate=validate, **search, **common)
         model.save(output)
         _say(f"wrote {output}")
         if report:
@@ -282,7 +285,7 @@ def preview(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any photo.")],
     output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.")] = Path("preview.png"),
 ) -> None:
-    """Draw a contact sheet of every kind of blur, from weak to strong."""
+    """Draw every kind of blur on a photo, from weak to strong."""
     from blurgate.making.preview import write_preview
 
     check_outputs(output, suffixes=(".png",))
@@ -326,7 +329,7 @@ def features(
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
-    """Measure photos and write a table: one row of features per photo."""
+    """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
 
     check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
@@ -450,12 +453,13 @@ def _silence_libraries() -> None:
 
 
 @contextmanager
-def _say_how_to_resume(records: Path | None) -> Iterator[None]:
+def _say_how_to_resume(saved: Path | None, hint: str) -> Iterator[None]:
+    """Give the hint if the command is interrupted once the file that it resumes from exists."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if records and records.exists():
-            _say("the verdicts so far are saved: run the same command with --resume to continue")
+        if saved and saved.exists():
+            _say(hint)
         raise
 
 

@@ -178,6 +178,7 @@ def test_damaged_tables(table, tmp_path, change, message):
 def test_files_that_are_not_tables(tmp_path):
     for name, content, message in (
         ("t.csv", "path,label\na.jpg,sharp\n".encode("utf-16"), "t.csv is not text in UTF-8: save it as CSV in UTF-8"),
+        ("verdicts.csv", b"path,decision,probability\na.jpg,sharp,0.1\n", "holds the verdicts of a scan, not labels"),
         ("photos.csv", b"SQLite format 3\x00" * 99, "photos.csv is not text in UTF-8"),
         ("t.parquet", b"PAR1 no", "cannot be read as Parquet"),
         ("t.xlsx", b"", "expected a folder of photos or a .csv or .parquet table, but .*t.xlsx is neither"),

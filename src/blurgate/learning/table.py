@@ -461,6 +461,10 @@ def _parse_skipped(row: Mapping[str, Any], path: Path, number: int) -> SkippedPh
 
 def _match_columns(columns: Sequence[str], path: Path) -> str:
     """Find the feature set that shares the most columns with a table; the table must have exactly its columns."""
+    if "decision" in columns:
+        raise DatasetError(
+            f"{path} holds the verdicts of a scan, not labels: give labelled photos, such as the gallery's labels.csv"
+        )
     present = set(columns) - set(ROW_COLUMNS)
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
     inputs = Inputs(feature_set, find_net_name(present))
