@@ -209,10 +209,8 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         If the file is not CSV in UTF-8, has no rows, is separated by semicolons, or has a row with more cells than
         columns.
     """
+    _require_text(path)
     try:
-        with path.open("rb") as file:
-            if b"\0" in file.read(4096):
-                raise DatasetError(f"{path} is not text in UTF-8: save it as CSV in UTF-8, or check the path")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
             reader = csv.DictReader(handle, strict=True, restval="")
             rows = list(reader)
@@ -226,6 +224,12 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if len(columns) == 1 and ";" in columns[0]:
         raise DatasetError(f"{path} is separated by semicolons: save it as CSV with commas")
     return columns, rows
+
+
+def _require_text(path: Path) -> None:
+    with path.open("rb") as file:
+        if b"\0" in file.read(4096):
+            raise DatasetError(f"{path} is not text in UTF-8: save it as CSV in UTF-8, or check the path")
 
 
 def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:

@@ -68,13 +68,8 @@ class Filing:
             except OSError as error:
                 if not source.exists():  # another process moved or deleted it, such as a second scan
                     return None
-                remedy = (
-                    "check that you may write to both folders"
-                    if isinstance(error, PermissionError)
-                    else "free disk space or choose another folder"
-                )
                 raise OutputError(
-                    f"cannot {self.action} {source} to {target} ({error.strerror or error}): {remedy}, "
+                    f"cannot {self.action} {source} to {target} ({error.strerror or error}): {_suggest_remedy(error)}, "
                     "then run the command again"
                 ) from error
         self._made.add(target)
@@ -103,6 +98,12 @@ class Filing:
                 relative = source.relative_to(root)
                 return relative if len(folders) == 1 else Path(root.resolve().name) / relative
         return Path(source.name)
+
+
+def _suggest_remedy(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "check that you may write to both folders"
+    return "free disk space or choose another folder"
 
 
 def _is_same(source: Path, target: Path) -> bool:
