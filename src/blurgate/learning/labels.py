@@ -98,7 +98,11 @@ def is_label_list(source: Path) -> bool:
     """Return True for a CSV of labels, which names photos in a column ``file``; a feature table has ``path``."""
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
-    columns, _ = read_csv(source)
+    with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
+        try:
+            columns = next(csv.reader(handle, strict=True), [])
+        except csv.Error:  # reading it as a table reports what is wrong
+            return False
     return "file" in columns and "path" not in columns
 
 

@@ -75,31 +75,34 @@ def load_sources(
         If there is no such feature set or recipe, or `per_photo` is below 1.
     """
     paths = [Path(source) for source in sources]
-    _check_sources(paths, feature_set)
-    tables = []
+    tables = _check_sources(paths, feature_set)
     for number, source in enumerate(paths):
+        if source in tables:
+            continue
         measured = source
         if not is_labelled(source):
             measured = work / f"{number}" / source.resolve().name
             measured.parent.mkdir(exist_ok=True)
             make_dataset(source, measured, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
-        tables.append(build_table(measured, feature_set=feature_set, jobs=jobs, track=track))
-    return join_tables(tables)
+        tables[source] = build_table(measured, feature_set=feature_set, jobs=jobs, track=track)
+    return join_tables([tables[source] for source in paths])
 
 
-def _check_sources(sources: Sequence[Path], feature_set: str) -> None:
-    """Check every source before the first is measured, which can take an hour."""
+def _check_sources(sources: Sequence[Path], feature_set: str) -> dict[Path, FeatureTable]:
+    """Check every source before the first is measured, which can take an hour; return the tables among them."""
     if not sources:
         raise DatasetError("expected at least one source of photos, got none: name a folder or a table")
+    tables: dict[Path, FeatureTable] = {}
     named: set[Path] = set()
     for source in sources:
         if source.resolve() in named:
             raise DatasetError(f"{source} is named twice: name each source once")
         named.add(source.resolve())
         if is_table(source):
-            build_table(source, feature_set=feature_set)
+            tables[source] = build_table(source, feature_set=feature_set)
         else:
             list_photos(source)
+    return tables
 
 
 def train(
@@ -151,7 +154,7 @@ def train(
     DatasetError
         If labels are missing, there is only one class, or there are too few scenes or sources.
     StudyFileError
-        If the study file is damaged or belongs to another search.
+        If the study file is damaged, belongs to another search, or is in use by another one.
     ValueError
         If `trials` is below 1, `folds` is below 2, `validate` is unknown, or the table's features are meant for a net.
     """
