@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -93,10 +93,30 @@ def predict_left_out(
     ValueError
         If `jobs` is below 1.
     """
-    margins = np.full(len(table), np.nan)
     data = [prepare_fold(table, fold) for fold in folds]
-    for fold, predicted in zip(folds, fit_folds(data, parameters, seed=seed, jobs=jobs), strict=True):
-        margins[fold.test] = predicted
+    return join_folds(len(table), folds, fit_folds(data, parameters, seed=seed, jobs=jobs))
+
+
+def join_folds(n_photos: int, folds: Sequence[Split], predicted: Iterable[Floats]) -> Floats:
+    """Join the predictions of folds, each for its test rows, into one array.
+
+    Parameters
+    ----------
+    n_photos : int
+        Number of rows of the table.
+    folds : sequence of Split
+        Rows of the table.
+    predicted : iterable of ndarray of shape (n_test,), float64
+        One for each fold.
+
+    Returns
+    -------
+    ndarray of shape (n_photos,), float64
+        NaN for rows that no fold tests on.
+    """
+    margins = np.full(n_photos, np.nan)
+    for fold, of_fold in zip(folds, predicted, strict=True):
+        margins[fold.test] = of_fold
     return margins
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
-from blurgate.learning.boosters import fit_folds, prepare_fold
+from blurgate.learning.boosters import fit_folds, join_folds, prepare_fold
 from blurgate.learning.evaluation import SearchNumbers
 from blurgate.learning.metrics import Floats
 from blurgate.learning.splits import Split
@@ -135,10 +135,7 @@ def search_parameters(
                 f"{study} is in use by another training: wait until that has ended, or name another file"
             ) from error
         parameters, numbers = _summarise(opened, seed)
-    margins = np.full(len(table), np.nan)
-    for fold, predicted in zip(folds, predict(parameters), strict=True):
-        margins[fold.test] = predicted
-    return Search(parameters, margins, numbers)
+    return Search(parameters, join_folds(len(table), folds, predict(parameters)), numbers)
 
 
 def _propose(trial: Any) -> dict[str, Any]:
