@@ -124,14 +124,20 @@ def crop(picture: Image.Image, _: np.random.Generator, *, px: int) -> Image.Imag
     return picture.crop((px, px, *picture.size))
 
 
-def frame(picture: Image.Image, _: np.random.Generator, *, px: int, colour: tuple[int, int, int]) -> Image.Image:
-    """Lay a frame around a picture.
+def frame(
+    picture: Image.Image,
+    _: np.random.Generator,
+    *,
+    px: int | tuple[int, int],
+    colour: tuple[int, int, int] = BLACK,
+) -> Image.Image:
+    """Lay a frame around a picture, or bars at two of its sides.
 
     Parameters
     ----------
     picture : PIL image
-    px : int
-        Width of the frame, at least 1.
+    px : int or (int, int)
+        Width of the frame; of two, the first is that at the left and right, the second that above and below.
     colour : tuple of int
         RGB, 0 to 255.
 
@@ -140,33 +146,6 @@ def frame(picture: Image.Image, _: np.random.Generator, *, px: int, colour: tupl
     PIL image
     """
     return ImageOps.expand(picture, px, colour)
-
-
-def add_bars(
-    picture: Image.Image,
-    _: np.random.Generator,
-    *,
-    px: int,
-    upright: bool = False,
-    colour: tuple[int, int, int] = BLACK,
-) -> Image.Image:
-    """Lay bars above and below a picture, or to its left and right.
-
-    Parameters
-    ----------
-    picture : PIL image
-    px : int
-        Width of each bar, at least 1.
-    upright : bool
-        Left and right instead of above and below.
-    colour : tuple of int
-        RGB, 0 to 255.
-
-    Returns
-    -------
-    PIL image
-    """
-    return ImageOps.expand(picture, (px, 0) if upright else (0, px), colour)
 
 
 def cut_shape(picture: Image.Image, _: np.random.Generator, *, radius: float) -> Image.Image:
@@ -416,14 +395,15 @@ def count_discs(folder: Path) -> Results:
     """
     sharp = [photo for photo in list_photos(folder) if photo.label == "sharp" and photo.tier != "hard_exposure"]
     chosen = sharp[:: max(1, len(sharp) // DISC_PHOTOS)][:DISC_PHOTOS]
-    results: Results = {name: {} for name in MODELS}
+    models = {name: load_model(name) for name in MODELS}
+    results: Results = {name: {} for name in models}
     for radius in DISC_RADII:
         pictures = [
             blur_around(read_rgb(folder / photo.path), radius, np.random.default_rng([1, number]))
             for number, photo in enumerate(chosen)
         ]
-        for name in MODELS:
-            decisions = [verdict.decision for verdict in scan(pictures, model=name)]
+        for name, model in models.items():
+            decisions = [verdict.decision for verdict in scan(pictures, model=model)]
             results[name][str(radius)] = {"n": len(pictures), "called_blurred": decisions.count("blurred")}
     return results
 
@@ -471,9 +451,9 @@ ALTERATIONS: dict[str, Alteration] = {
         )
         for px in widths
     },
-    **{f"bars {px} px": partial(add_bars, px=px) for px in (20, 60, 64)},
-    "upright bars 60 px": partial(add_bars, px=60, upright=True),
-    "white bars 60 px": partial(add_bars, px=60, colour=WHITE),
+    **{f"bars {px} px": partial(frame, px=(0, px)) for px in (20, 60, 64)},
+    "upright bars 60 px": partial(frame, px=(60, 0)),
+    "white bars 60 px": partial(frame, px=(0, 60), colour=WHITE),
     "rounded corners": partial(cut_shape, radius=0.08),
     "disc": partial(cut_shape, radius=0.5),
     "logo": partial(add_logo, share=0.16),
