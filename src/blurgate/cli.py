@@ -19,7 +19,7 @@ import typer
 import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError, require_extra
+from blurgate.errors import BlurgateError, escape_unprintable, require_extra
 from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
@@ -541,8 +541,6 @@ def _plural(count: int, thing: str) -> str:
 
 
 def _say(text: str) -> None:
-    from blurgate.scanning.formats import escape_unprintable
-
     print(escape_unprintable(text), file=sys.stderr)
 
 

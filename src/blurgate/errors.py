@@ -1,4 +1,4 @@
-"""Errors outside the caller's control.
+"""Errors outside the caller's control, and the wording of messages.
 
 ::
 
@@ -16,7 +16,7 @@ A caller's mistake (a wrong type, a parameter out of range) raises a plain ``Typ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -126,6 +126,28 @@ def require_extra(extra: str, purpose: str) -> None:
     with needs_extra(extra, purpose):
         for module in EXTRAS[extra]:
             import_module(module)
+
+
+def name_first(names: Sequence[str]) -> str:
+    """Name the first four and count the others: a table may lack a hundred columns.
+
+    Examples
+    --------
+    >>> name_first(["a", "b", "c", "d", "e", "f"])
+    'a, b, c, d and 2 more'
+    """
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def escape_unprintable(text: str) -> str:
+    r"""Escape control characters: a file name must not break a line or colour the terminal.
+
+    Examples
+    --------
+    >>> print(escape_unprintable("cat\n.jpg"))
+    cat\n.jpg
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 EXTRAS = {  # extra -> modules that it installs

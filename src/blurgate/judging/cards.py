@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blurgate.errors import ModelFileError
+from blurgate.errors import ModelFileError, name_first
 from blurgate.judging.inputs import find_inputs
 
 FILE_FORMAT = 1
@@ -136,8 +136,7 @@ def _check_columns(card: Card, path: Path) -> None:
         ) from None
     if computed != card.columns:
         missing = [name for name in card.columns if name not in computed]
-        named = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
         raise ModelFileError(
             f"{path} needs the feature set {card.feature_set} in a form that this version of blurgate does not compute "
-            f"(missing: {named or 'none, but the order differs'}): update blurgate or train it again"
+            f"(missing: {name_first(missing) or 'none, but the order differs'}): update blurgate or train it again"
         )

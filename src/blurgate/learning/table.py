@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, needs_extra, require_extra
+from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, name_first, needs_extra, require_extra
 from blurgate.files import atomic_file
 from blurgate.judging.inputs import Inputs, find_inputs, find_net_name
 from blurgate.judging.nets import Net
@@ -474,7 +474,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     unexpected = [name for name in columns if name not in needed]
     if missing or unexpected:
         differences = [
-            f"{word}: {_name_first(names)}"
+            f"{word}: {name_first(names)}"
             for word, names in (("missing", missing), ("unexpected", unexpected))
             if names
         ]
@@ -498,11 +498,6 @@ def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> No
         writer.writerow((*ROW_COLUMNS, *table.columns))
         for index, row in enumerate(rows):
             writer.writerow(row + (features[index] if index < len(features) else blank))
-
-
-def _name_first(names: Sequence[str]) -> str:
-    """List the first four names and count the others: a table may lack a hundred columns."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-from blurgate.errors import needs_extra, require_extra
+from blurgate.errors import escape_unprintable, needs_extra, require_extra
 from blurgate.judging.verdicts import Verdict, worst_first
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
@@ -176,11 +176,6 @@ def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:
 
     console = Console(file=stream, soft_wrap=True, highlight=False)
     return lambda line, decision: console.print(Text.assemble((line[:9], _COLOURS.get(decision, "bold")), line[9:]))
-
-
-def escape_unprintable(text: str) -> str:
-    """Escape control characters: a file name must not break a line or colour the terminal."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 WRITERS = {
