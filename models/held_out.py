@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from blurgate import BlurModel, FeatureTable, build_table, load_model
+from blurgate import FeatureTable, build_table
 from blurgate.judging.model import to_probability
 from blurgate.judging.nets import Net
 from blurgate.learning.boosters import predict_left_out
@@ -21,21 +22,54 @@ from blurgate.learning.metrics import score_calibration
 from blurgate.learning.splits import Split
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.photos.images import read_gray
+from blurgate.photos.images import read_gray, read_plane
 from blurgate.threads import run_in_order
 from models.pictures import SOURCES
-from models.sources import build_tables, find_crops, find_exposed, find_made
+from models.sources import find_altered, find_crops, find_exposed, find_made
 from models.workers import open_workers
 
 Results = dict[str, Any]  # printed as JSON
-FOLDS: dict[str, tuple[str, ...]] = {  # fold -> sources left out
-    "real": ("bsds500", "defocus_maps", "defocus_patches", "defocus_maps_exposed", "defocus_patches_exposed"),
-    "made": ("unsplash", "sun_hays80"),
-    "all": (),
+CUHK = ("defocus_maps", "defocus_patches", "defocus_maps_exposed", "defocus_patches_exposed")
+MADE = ("bsds500", "sun_hays80", "brackets", "unsplash", "print")
+OPEN = ("unsplash", "print")  # sources whose terms allow commercial use
+TEST_SOURCES = (*MADE, *CUHK)
+ALTERED = tuple(f"{source}_altered" for source in (*MADE, "defocus_maps", "defocus_patches"))
+LEFT_OUT_SOURCES = (*TEST_SOURCES, *ALTERED)  # tables; each is predicted by models that have not seen its source
+# pictures as they were taken, neither altered nor as other cameras would have exposed them
+CALIBRATED_ON = (*MADE, "defocus_maps", "defocus_patches")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a model is trained on, and how it is judged on sources that it has not seen.
+
+    Parameters
+    ----------
+    sources : tuple of str
+        Trained on, in the end.
+    folds : mapping of str to tuple of str
+        Name of a training -> the sources that it leaves out and then predicts.
+    """
+
+    sources: tuple[str, ...]
+    folds: Mapping[str, tuple[str, ...]]
+
+    def trained_on(self, fold: str) -> tuple[str, ...]:
+        """Name the sources of a fold, or of the final model, ``all``."""
+        return tuple(source for source in self.sources if source not in self.folds.get(fold, ()))
+
+    def left_out(self, fold: str) -> tuple[str, ...]:
+        """Name the tables that the model of a fold predicts."""
+        return tuple(name for name in LEFT_OUT_SOURCES if name.removesuffix("_altered") in self.folds[fold])
+
+
+PLANS = {
+    "research": Plan(
+        TEST_SOURCES,
+        {"cuhk": CUHK, "drawn": ("unsplash", "print"), "rest": ("bsds500", "sun_hays80", "brackets")},
+    ),
+    "open": Plan(OPEN, {"open": tuple(source for source in TEST_SOURCES if source not in OPEN)}),
 }
-LEFT_OUT_SOURCES = tuple(source for sources in FOLDS.values() for source in sources)
-# pictures as they were taken, not as other cameras would have exposed them
-CALIBRATED_ON = tuple(source for source in LEFT_OUT_SOURCES if not source.endswith("_exposed"))
 MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
 Margins = NDArray[Any]  # floats
 MarginsByTable = Mapping[str, Margins]  # name of a table -> a margin per row
@@ -57,9 +91,11 @@ def build_test_tables(data: Path, work: Path) -> dict[str, FeatureTable]:
         Without photos that show too little texture.
     """
     train = data / "train"
-    folders = {name: find_made(train / "sharp" / name, work, 0) for name in ("bsds500", "unsplash", "sun_hays80")}
+    folders = {source: find_made(source, train, work, 0) for source in MADE}
     for real in (train / "defocus_patches", find_crops(train, work)):
-        folders |= {folder.name: folder for folder in (real, find_exposed(real, work))}
+        folders |= {real.name: real, f"{real.name}_exposed": find_exposed(real, work)}
+    folders |= {name: find_altered(folders[name.removesuffix("_altered")], work) for name in ALTERED}
+    folders |= {"exposures": data / "bench" / "exposures" / "images"}
     folders |= {"phone": data / "bench" / "phone", "receipts": data / "bench" / "receipts"}
     folders |= {"bench maps": data / "bench" / "defocus_maps" / "images"}
     folders |= {name: data / "probe" / name for name in ("grocery", "microscopy")}
@@ -67,9 +103,9 @@ def build_test_tables(data: Path, work: Path) -> dict[str, FeatureTable]:
 
 
 def train_kind(
-    kind: str, fold: str, seed: int, *, shards: Sequence[Path], steps: int, work: Path, dark: bool = False
+    kind: str, name: str, sources: Sequence[str], seed: int, *, shards: Sequence[Path], steps: int, work: Path
 ) -> Path:
-    """Train a kind of net without the sources of a fold, unless its ONNX file exists.
+    """Train a kind of net on some sources, unless its ONNX file exists.
 
     The training time and the number of weights are saved beside the ONNX file, as JSON.
 
@@ -77,8 +113,10 @@ def train_kind(
     ----------
     kind : str
         A name out of `models.net_kinds.KINDS`.
-    fold : str
-        A name out of `FOLDS`.
+    name : str
+        Names the files.
+    sources : sequence of str
+        Names out of `models.pictures.SOURCES`; others are ignored.
     seed : int
     shards : sequence of Path
         Drawn pictures; see `models.pictures`.
@@ -86,8 +124,6 @@ def train_kind(
         Number of batches.
     work : Path
         Folder for the files, checkpoint included.
-    dark : bool
-        See `models.net_training.train_net`.
 
     Returns
     -------
@@ -99,50 +135,57 @@ def train_kind(
     from models.net_training import Shard, export_net, train_net
 
     torch.set_num_threads(1)
-    name = work / f"{kind}-{fold}-{seed}"
-    onnx, spent = name.with_suffix(".onnx"), name.with_suffix(".json")
+    stem = work / f"{kind}-{name}-{seed}"
+    onnx, spent = stem.with_suffix(".onnx"), stem.with_suffix(".json")
     if not (onnx.exists() and spent.exists()):
-        sources = [source for source in SOURCES if source not in FOLDS[fold]]
-        read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], sources))
+        chosen = [source for source in SOURCES if source in sources]
+        read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], chosen))
         net, cost = train_net(
-            kind,
-            lambda number: read(number % len(shards)),
-            steps,
-            seed=seed,
-            dark=dark,
-            checkpoint=name.with_suffix(".pt"),
+            kind, lambda number: read(number % len(shards)), steps, seed=seed, checkpoint=stem.with_suffix(".pt")
         )
         export_net(net, onnx)
         spent.write_text(json.dumps(cost))
     return onnx
 
 
-def train_all(
-    chosen: Sequence[tuple[str, str, int]], *, shards: Sequence[Path], steps: int, work: Path, dark: bool = False
-) -> dict[tuple[str, str, int], Path]:
-    """Train several nets in parallel, one per core; see `train_kind`.
+def train_folds(
+    plan: Plan, kind: str, *, shards: Sequence[Path], steps: int, work: Path, seed: int = 0
+) -> dict[str, Path]:
+    """Train a kind of net on each fold of a plan and on all of its sources, in parallel, one per core.
 
     Parameters
     ----------
-    chosen : sequence of (str, str, int)
-        Kind, fold and seed of each net.
+    plan : Plan
+    kind : str
+        A name out of `models.net_kinds.KINDS`.
     shards : sequence of Path
     steps : int
     work : Path
-    dark : bool
+        Folder for the files; see `train_kind`.
+    seed : int
 
     Returns
     -------
-    dict of (str, str, int) to Path
-        The ONNX file of each net.
+    dict of str to Path
+        Fold, or ``all`` -> ONNX file. A fold that has the sources of another training has its file.
     """
-    train = partial(train_kind, shards=shards, steps=steps, work=work, dark=dark)
+    folder = work / f"{kind}-{len(shards)}-{steps}"
+    folder.mkdir(parents=True, exist_ok=True)
+    trained_on = {fold: plan.trained_on(fold) for fold in (*plan.folds, "all")}
+    names = {sources: "-".join(find_initials(sources)) for sources in trained_on.values()}
+    train = partial(train_kind, kind, seed=seed, shards=shards, steps=steps, work=folder)
     with open_workers() as pool:
-        return dict(zip(chosen, pool.map(train, *zip(*chosen, strict=True)), strict=True))
+        files = {sources: pool.submit(train, name, sources) for sources, name in names.items()}
+        return {fold: files[sources].result() for fold, sources in trained_on.items()}
+
+
+def find_initials(sources: Sequence[str]) -> list[str]:
+    """Abbreviate sources to two letters each, in the order of `models.pictures.SOURCES`; name only what nets see."""
+    return [source[:2] for source in SOURCES if source in sources]
 
 
 def predict_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[str]) -> dict[str, Margins]:
-    """Predict the pictures of some tables with a net; load the predictions if they were saved beside it.
+    """Predict the pictures of some tables with a net; load predictions that were saved beside it.
 
     Parameters
     ----------
@@ -156,28 +199,29 @@ def predict_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[
     dict of str to ndarray of shape (n_photos, 2), float32
         `blurgate.judging.inputs.NET_OUTPUTS` of each row.
     """
-    saved = onnx.with_suffix(".npz")
-    if not saved.exists():
-        net = Net(onnx.read_bytes())
-        outputs: dict[str, Any] = {}
-        for name in names:
-            table = tables[name]
-            photos = [table.picture(row) for row in range(len(table))]
-            outputs[name] = np.stack(
-                list(run_in_order(lambda path: net.predict(read_gray(path, max_pixels=MAX_PIXELS)), photos))
-            )
-        np.savez(saved, **outputs)
-    with np.load(saved) as content:
-        return {name: content[name] for name in content.files}
+    net = Net(onnx.read_bytes())
+    outputs = {}
+    for name in names:
+        saved = onnx.with_name(f"{net.name} {name}.npy")
+        if not (saved.exists() and len(np.load(saved)) == len(tables[name])):
+            photos = [tables[name].picture(row) for row in range(len(tables[name]))]
+            np.save(saved, np.stack(list(run_in_order(partial(_predict_file, net), photos))))
+        outputs[name] = np.load(saved)
+    return outputs
 
 
-def predict_folds(onnx: Mapping[str, Path], tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
-    """Predict each source with the net of the fold that leaves it out, and all other tables with the net of all.
+def _predict_file(net: Net, path: Path) -> NDArray[np.float32]:
+    return net.predict(read_plane(path, min_side=1, max_pixels=MAX_PIXELS).gray)
+
+
+def predict_folds(plan: Plan, onnx: Mapping[str, Path], tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
+    """Predict each source with the net of the fold that leaves it out, and ``bench`` and ``probe`` with the net of all.
 
     Parameters
     ----------
+    plan : Plan
     onnx : mapping of str to Path
-        Fold -> ONNX file.
+        Fold, or ``all`` -> ONNX file.
     tables : mapping of str to FeatureTable
 
     Returns
@@ -187,58 +231,49 @@ def predict_folds(onnx: Mapping[str, Path], tables: Mapping[str, FeatureTable]) 
     """
     margins: dict[str, Margins] = {}
     for fold, file in onnx.items():
-        left_out = FOLDS[fold]
-        outputs = predict_net(file, tables, left_out or [name for name in tables if name not in LEFT_OUT_SOURCES])
+        outputs = predict_net(file, tables, _predicted_by(plan, fold, tables))
         margins |= {name: output[:, 0].astype(np.float64) for name, output in outputs.items()}
     return margins
 
 
-def predict_trees(data: Path, work: Path, tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
-    """Predict each source with trees trained without it, and all other tables with the shipped trees.
+def _predicted_by(plan: Plan, fold: str, tables: Mapping[str, FeatureTable]) -> tuple[str, ...]:
+    """Name the tables that a fold predicts; the model trained on all predicts what is no source."""
+    if fold in plan.folds:
+        return plan.left_out(fold)
+    return tuple(name for name in tables if name not in LEFT_OUT_SOURCES)
+
+
+def predict_trees(
+    plan: Plan, training: FeatureTable, tables: Mapping[str, FeatureTable], parameters: Mapping[str, Any]
+) -> dict[str, Margins]:
+    """Predict each source with trees of the fold that leaves it out, and ``bench`` and ``probe`` with those of all.
 
     Parameters
     ----------
-    data : Path
-        Folder with ``train``.
-    work : Path
-        Folder for pictures and predictions; saved predictions are loaded.
+    plan : Plan
+    training : FeatureTable
+        Of the plan's sources; see `models.sources.build_tables`.
     tables : mapping of str to FeatureTable
+    parameters : mapping of str to object
+        XGBoost parameters, including ``n_estimators``.
 
     Returns
     -------
     dict of str to ndarray of shape (n_photos,), float64
         Margins.
     """
-    saved = work / "nets" / "trees.npz"
-    if not saved.exists():
-        saved.parent.mkdir(parents=True, exist_ok=True)
-        default = load_model()
-        margins: dict[str, Any] = _predict_left_out(build_tables(data / "train", work).without_flat(), default, tables)
-        margins |= {name: _margins(default, tables[name]) for name in tables if name not in LEFT_OUT_SOURCES}
-        np.savez(saved, **margins)
-    with np.load(saved) as content:
-        return {name: content[name] for name in content.files}
-
-
-def _predict_left_out(
-    training: FeatureTable, default: BlurModel, tables: Mapping[str, FeatureTable]
-) -> dict[str, Margins]:
-    """Predict the sources left out with trees that have the settings of the shipped ones."""
-    table = join_tables([training, *(tables[name] for name in LEFT_OUT_SOURCES)])
-    ends = np.cumsum([len(training), *(len(tables[name]) for name in LEFT_OUT_SOURCES)])
-    rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(LEFT_OUT_SOURCES)}
+    table = join_tables([training, *tables.values()])
+    ends = np.cumsum([len(training), *map(len, tables.values())])
+    rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(tables)}
     folds = [
-        Split(np.flatnonzero(~np.isin(training.sources, left_out)), np.concatenate([rows[name] for name in left_out]))
-        for left_out in FOLDS.values()
-        if left_out
+        Split(
+            np.flatnonzero(np.isin(training.sources, plan.trained_on(fold))),
+            np.concatenate([rows[name] for name in _predicted_by(plan, fold, tables)]),
+        )
+        for fold in (*plan.folds, "all")
     ]
-    margins = predict_left_out(table, folds, dict(default.card.parameters), seed=0)
-    return {name: margins[rows[name]] for name in LEFT_OUT_SOURCES}
-
-
-def _margins(model: BlurModel, table: FeatureTable) -> Margins:
-    """Undo the calibration of trees."""
-    return (model.log_odds(table.features) - model.card.intercept) / model.card.slope
+    margins = predict_left_out(table, folds, parameters, seed=0)
+    return {name: margins[rows[name]] for name in rows}
 
 
 def evaluate_margins(margins: MarginsByTable, tables: Mapping[str, FeatureTable]) -> Results:

@@ -61,7 +61,7 @@ class Shard:
             return cls(**{name: content[name][rows] for name in ("gray", "label", "strength_px", "blurred")})
 
 
-def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool) -> Iterator[tuple[Tensor, ...]]:
+def batches(shards: Callable[[int], Shard], seed: int, start: int) -> Iterator[tuple[Tensor, ...]]:
     """Draw batches without end, each rotated by a multiple of 90° and mirrored at random.
 
     Parameters
@@ -71,8 +71,6 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool
     seed : int
     start : int
         Number of batches to skip.
-    dark : bool
-        See `train_net`.
 
     Yields
     ------
@@ -93,11 +91,9 @@ def batches(shards: Callable[[int], Shard], seed: int, start: int, *, dark: bool
             rows = order[first : first + BATCH]
             turn, mirrored = np.random.default_rng([seed, step]).integers(0, (4, 2))
             gray, blurred = (_turn(plane[rows], turn, mirrored) for plane in (shard.gray, shard.blurred))
-            pictures = torch.from_numpy(gray)[:, None].float()
-            if dark:
-                pictures = take_in_the_dark(pictures, torch.Generator().manual_seed(1_000_003 * seed + step))
+            dice = torch.Generator().manual_seed(1_000_003 * seed + step)
             yield (
-                pictures,
+                take_in_the_dark(torch.from_numpy(gray)[:, None].float(), dice),
                 torch.from_numpy(shard.label[rows]).float(),
                 torch.from_numpy(shard.strength_px[rows]),
                 torch.from_numpy(blurred).float() / 100,
@@ -162,7 +158,6 @@ def train_net(
     steps: int,
     *,
     seed: int = 0,
-    dark: bool = False,
     checkpoint: Path | None = None,
 ) -> tuple[Net, dict[str, float]]:
     """Train a net.
@@ -177,8 +172,6 @@ def train_net(
         Number of batches.
     seed : int
         Of the initial weights and the order of pictures.
-    dark : bool
-        Make some pictures of each batch look like photos taken in the dark; see `take_in_the_dark`.
     checkpoint : Path, optional
         File to resume from and to save to.
 
@@ -202,7 +195,7 @@ def train_net(
         start, spent = saved["step"], saved["seconds"]
     net.train().to(memory_format=torch.channels_last)
     began, losses = time.monotonic() - spent, []
-    for step, batch in zip(range(start + 1, steps + 1), batches(shards, seed, start, dark=dark), strict=False):
+    for step, batch in zip(range(start + 1, steps + 1), batches(shards, seed, start), strict=False):
         loss = _loss(net, *(part.to(device) for part in batch), mapped=kind in MAPPED, precise=kind in PRECISE)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

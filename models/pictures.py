@@ -1,44 +1,52 @@
 """Draw the pictures that nets are trained on: small, gray, each blurred at random, with a map of its blurred areas.
 
-    python models/pictures.py ../shared/data/train --output pictures --shards 24
+    python models/pictures.py ../shared/data/train --work work --shards 24
 
 A shard is an ``.npz`` of `SHARD` pictures. Each picture has its own seed, so shards can be drawn in any order, by any
 number of processes, and an interrupted run resumes with the missing shards. A made picture is a window of a sharp
 photo, blurred or not, taken by its own camera, as the recipe camera does with whole photos. A real one is a crop of a
-partly focused photo, as it is or as another camera would have exposed it.
+partly focused photo, as it is or as another camera would have exposed it. Both are enlarged, printed over, made noisy
+and so on at random, whatever their blur: see `models.alterations`.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.files import atomic_file
+from blurgate.making.blurs import to_linear, to_rgb
 from blurgate.making.camera import Camera, draw_camera
 from blurgate.making.recipes import MAX_SIDE, draw_blur
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
-from blurgate.photos.images import RGB, encode_jpeg, read_gray
+from blurgate.photos.images import RGB, Gray, read_gray
+from models.alterations import MAX_SHIFT, Zoom, alter, draw_zoom
+from models.sources import find_sharp
 from models.workers import open_workers
 
 SIDE = 192  # pixels
 CELL = 8  # pixels: side of a cell of the map
 SHARD = 2048
 UNKNOWN = 255  # in a map
-SHARES = {"unsplash": 0.36, "sun_hays80": 0.14, "bsds500": 0.25, "defocus_maps": 0.25}
+SHARES = {"unsplash": 0.26, "sun_hays80": 0.1, "bsds500": 0.16, "defocus_maps": 0.22, "brackets": 0.12, "print": 0.14}
 SOURCES = tuple(SHARES)
+DRAWN = SIDE + MAX_SHIFT  # pixels: side before the shift of the grid
 
 FOCUSED_SHARE = 0.2  # of a real picture: sharp from here on
 BLURRED_SHARE = 0.995  # of a real picture: blurred from here on
-TEXT_SHARE = 0.25  # of the pictures: printed over with text
-TEXT_SIDES = (8, 32)  # pixels: height of the text
 LUMA_NOISE = 0.669  # luma noise per unit of independent noise in red, green, blue: root of the sum of squared weights
 EXPOSED_SHARE = 0.6  # of the real pictures: exposed by another camera
+NIGHT_SHARE = 0.12  # of the pictures: taken too dark and then brightened, as a phone's night mode does
+NIGHT_STOPS = (1.0, 4.0)
+LEAST_NIGHT_WELL = 400  # electrons at the white of the brightened picture
+DARK_LUMA = 60  # codes: mean of a bracket that is often brightened before anything else
+BRIGHT = 200  # codes: no more than a twentieth of the pixels are brightened beyond
 
 
 @dataclass(frozen=True)
@@ -76,18 +84,24 @@ def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
     -------
     Picture
     """
-    camera = _of_luma(draw_camera(rng))
-    camera = replace(camera, scale=max(camera.scale, (SIDE + 1) / min(*rgb.shape[:2], MAX_SIDE)))
-    side = min(*rgb.shape[:2], round(SIDE / camera.scale) + 1)
-    corners = rng.integers(0, (rgb.shape[0] - side + 1, rgb.shape[1] - side + 1), size=(3, 2))
-    windows = [rgb[top : top + side, left : left + side] for top, left in corners]
-    window = max(windows, key=lambda candidate: variance_of_laplacian(candidate[..., 0]))
+    zoom, camera, night = draw_zoom(rng), _of_luma(draw_camera(rng)), rng.random() < NIGHT_SHARE
+    rgb = _brighten_bracket(rgb, rng)
+    size = zoom.source_size(DRAWN)
+    camera = replace(camera, scale=max(camera.scale, (max(size) + 1) / min(*rgb.shape[:2], MAX_SIDE)))
+    if night:
+        stops = float(rng.uniform(*NIGHT_STOPS))
+        camera = replace(camera, exposure_stops=-stops, full_well=max(camera.full_well, LEAST_NIGHT_WELL * 2**stops))
+    sides = [min(most, round(side / camera.scale) + 1) for side, most in zip(size, rgb.shape[:2], strict=True)]
+    window = _draw_window(rgb, sides, rng)
     blurred = bool(rng.random() < 0.5)
     drawn = draw_blur(window, camera.recover_light(window), camera, rng, blurred=blurred)
-    gray = _print_text(read_gray(camera.take_picture(drawn.light, rng))[:SIDE, :SIDE], camera.quality, rng)
-    focus = np.ones((SIDE, SIDE)) if drawn.mask is None else _shrink(drawn.mask[..., 0], SIDE)
-    share = np.ones((SIDE, SIDE)) if blurred else 1 - focus
-    return Picture(gray, int(blurred), float(np.hypot(drawn.strength_px, camera.softness_px)), _cells(share))
+    gray = read_gray(camera.take_picture(drawn.light, rng))[: size[0], : size[1]]
+    if night:
+        gray = _gain(gray, 2**-camera.exposure_stops)
+    focus = np.ones(size) if drawn.mask is None else _shrink(drawn.mask[..., 0], size)
+    share = np.ones(size) if blurred else 1 - focus
+    strength = float(np.hypot(drawn.strength_px, camera.softness_px)) * np.sqrt(zoom.down * zoom.across)
+    return _finish(gray, share, zoom, rng, label=int(blurred), strength_px=strength)
 
 
 def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
@@ -104,45 +118,72 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     -------
     Picture
     """
-    height, width = mask.shape
-    wanted = rng.random() < 0.5
+    zoom, wanted = draw_zoom(rng), rng.random() < 0.5
+    rows, columns = zoom.source_size(DRAWN)
     for _ in range(12):
-        top, left = rng.integers(0, height - SIDE + 1), rng.integers(0, width - SIDE + 1)
-        part = mask[top : top + SIDE, left : left + SIDE]
+        top, left = rng.integers(0, (mask.shape[0] - rows + 1, mask.shape[1] - columns + 1))
+        part = mask[top : top + rows, left : left + columns]
         if (part.mean() >= BLURRED_SHARE) == wanted:
             break
-    crop = rgb[top : top + SIDE, left : left + SIDE]
+    gray = rgb[top : top + rows, left : left + columns]
     if rng.random() < EXPOSED_SHARE:
         camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
-        gray = _print_text(read_gray(camera.take_picture(camera.recover_light(crop), rng)), camera.quality, rng)
-    else:
-        gray = crop[..., 0]
+        gray = read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
     share = float(part.mean())
     label = 1 if share >= BLURRED_SHARE else 0 if 1 - share >= FOCUSED_SHARE else -1
-    return Picture(gray, label, float("nan"), _cells(part.astype(np.float64)))
+    return _finish(gray[..., 0], part.astype(np.float64), zoom, rng, label=label, strength_px=float("nan"))
 
 
-def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
+def _finish(
+    gray: Gray, share: NDArray[np.float64], zoom: Zoom, rng: np.random.Generator, *, label: int, strength_px: float
+) -> Picture:
+    """Enlarge and alter a picture; enlarge the map of its blurred share as well."""
+    altered = alter(zoom.apply(gray, (DRAWN, DRAWN)), rng)
+    return Picture(altered[:SIDE, :SIDE], label, strength_px, _cells(_shrink(share, (SIDE, SIDE))))
+
+
+def _draw_window(rgb: RGB, size: Sequence[int], rng: np.random.Generator) -> RGB:
+    """Cut the sharpest of three random windows of a height and width."""
+    corners = rng.integers(0, (rgb.shape[0] - size[0] + 1, rgb.shape[1] - size[1] + 1), size=(3, 2))
+    windows = [rgb[top : top + size[0], left : left + size[1]] for top, left in corners]
+    return max(windows, key=lambda candidate: variance_of_laplacian(candidate[..., 0]))
+
+
+def _brighten_bracket(rgb: RGB, rng: np.random.Generator) -> RGB:
+    """Brighten a dark photo 2 to 16 times, if it can bear that: its noise and its steps of gray become visible."""
+    gain = 2 ** rng.uniform(*NIGHT_STOPS)
+    if rgb.mean() >= DARK_LUMA or rng.random() < 0.25:
+        return rgb
+    bearable = to_linear(np.uint8([BRIGHT])) / max(float(np.quantile(to_linear(rgb), 0.95)), 1e-4)
+    return _gain(rgb, max(1.0, min(gain, float(bearable[0]))))
+
+
+def _gain(codes: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
+    """Multiply linear light."""
+    return to_rgb(to_linear(codes) * np.float32(gain))
+
+
+def draw_shard(data: Path, work: Path, number: int, seed: int) -> None:
     """Write one shard, unless it exists.
 
     Parameters
     ----------
     data : Path
-        Folder with ``sharp`` and ``defocus_maps``.
-    output : Path
-        Folder for shards.
+        Folder with the sources.
+    work : Path
+        Folder with ``pictures``, for the shards, and with the sources that are drawn.
     number : int
         Names the shard and, with `seed`, seeds its pictures.
     seed : int
     """
-    path = output / f"{number:05}.npz"
+    path = _shard(work, number)
     if path.exists():
         return
     sources, scenes, pictures = [], [], []
     for place in range(SHARD):
         rng = np.random.default_rng([seed, number, place])
         source = str(rng.choice(SOURCES, p=list(SHARES.values())))
-        photos = _photos(data, source)
+        photos = _photos(data, work, source)
         scene = int(rng.integers(len(photos)))
         rgb = _read(photos[scene])
         pictures.append(
@@ -162,18 +203,6 @@ def draw_shard(data: Path, output: Path, number: int, seed: int) -> None:
         )
 
 
-def _print_text(gray: NDArray[np.uint8], quality: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Print sharp text over some pictures, blurred or not, like a date or a watermark."""
-    size = int(np.exp(rng.uniform(*np.log(TEXT_SIDES))))
-    top, left, shade = (int(rng.integers(end)) for end in (SIDE - 2 * size, SIDE // 2, 256))
-    text = "".join(rng.choice(list("0123456789-:/. ABCDEFghijk"), rng.integers(3, 17)))
-    if rng.random() >= TEXT_SHARE:
-        return gray
-    picture = Image.fromarray(gray)
-    ImageDraw.Draw(picture).text((left, top), text, fill=shade, font=ImageFont.load_default(size))
-    return read_gray(encode_jpeg(np.asarray(picture)[..., np.newaxis], quality=quality))
-
-
 def _of_luma(camera: Camera) -> Camera:
     """Make gray pictures as noisy as the luma of a camera's colour ones; print no date on them."""
     well, noise = camera.full_well / LUMA_NOISE**2, camera.read_noise / LUMA_NOISE
@@ -181,10 +210,9 @@ def _of_luma(camera: Camera) -> Camera:
 
 
 @lru_cache
-def _photos(data: Path, source: str) -> list[Path]:
-    folder = data / source / "images" if source == "defocus_maps" else data / "sharp" / source
-    found = [Path(path) for path in find_photos([folder])]
-    return [path for path in found if min(_read(path).shape[:2]) > SIDE]
+def _photos(data: Path, work: Path, source: str) -> list[Path]:
+    found = [Path(path) for path in find_photos([find_sharp(data, work, source)])]
+    return [path for path in found if min(_read(path).shape[:2]) > DRAWN]
 
 
 @lru_cache(maxsize=2000)
@@ -197,9 +225,9 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
     return read_gray(path.parents[1] / "masks" / f"{path.stem}.png") > 127
 
 
-def _shrink(plane: NDArray[np.float32], side: int) -> NDArray[np.float64]:
-    """Resize a plane to a square by its nearest pixels; the map is coarse anyway."""
-    rows, columns = (np.arange(side) * length // side for length in plane.shape)
+def _shrink(plane: NDArray[np.floating], size: Sequence[int]) -> NDArray[np.float64]:
+    """Resize a plane by its nearest pixels; the map is coarse anyway."""
+    rows, columns = (np.arange(side) * length // side for side, length in zip(size, plane.shape, strict=True))
     return plane[np.ix_(rows, columns)].astype(np.float64)
 
 
@@ -208,46 +236,49 @@ def _cells(share: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(100 * cells), np.uint8)
 
 
-def draw_pictures(data: Path, output: Path, shards: int, *, seed: int = 0, first: int = 0) -> list[Path]:
+def draw_pictures(data: Path, work: Path, shards: int, *, seed: int = 0) -> list[Path]:
     """Write the missing ones of a number of shards, on all cores.
 
     Parameters
     ----------
     data : Path
-        Folder with ``sharp`` and ``defocus_maps``.
-    output : Path
-        Folder for shards.
+        Folder with the sources.
+    work : Path
+        Folder for the shards, in ``pictures``.
     shards : int
         How many.
     seed : int
         Of all pictures.
-    first : int
-        Number of the first shard.
 
     Returns
     -------
     list of Path
         Files of all shards, in order.
     """
-    output.mkdir(parents=True, exist_ok=True)
-    numbers = range(first, first + shards)
-    missing = [number for number in numbers if not (output / f"{number:05}.npz").exists()]
+    files = [_shard(work, number) for number in range(shards)]
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES:
+        find_sharp(data, work, source)  # before the workers, which would all draw the same
     with open_workers() as pool:
-        for done in [pool.submit(draw_shard, data, output, number, seed) for number in missing]:
+        for done in [pool.submit(draw_shard, data, work, number, seed) for number in range(shards)]:
             done.result()
             print(".", end="", file=sys.stderr, flush=True)
-    return [output / f"{number:05}.npz" for number in numbers]
+    return files
+
+
+def _shard(work: Path, number: int) -> Path:
+    return work / "pictures" / f"{number:05}.npz"
 
 
 def main() -> None:
     """Write the shards; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--shards", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    draw_pictures(options.data, options.output, options.shards, seed=options.seed)
+    draw_pictures(options.data, options.work, options.shards, seed=options.seed)
 
 
 if __name__ == "__main__":

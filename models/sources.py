@@ -7,7 +7,9 @@ missing ones are made again.
 """
 
 import csv
+import math
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,15 +17,21 @@ import numpy as np
 from PIL import Image
 
 from blurgate import FeatureTable, build_table, make_dataset
+from blurgate.learning.labels import list_photos
 from blurgate.learning.table import join_tables
 from blurgate.making.camera import draw_camera
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from blurgate.photos.images import read_gray, read_rgb
+from models.alterations import alter, draw_zoom
+from models.print_scenes import draw_scenes
 
-MADE_FROM = ("sharp/bsds500", "sharp/sun_hays80", "sharp/unsplash")
-CAMERAS = 4  # per sharp photo
+CAMERAS = {"bsds500": 3, "sun_hays80": 4, "unsplash": 3, "brackets": 2, "print": 3}  # per sharp photo of a source
+MADE_FROM = tuple(CAMERAS)
+REAL = ("defocus_patches", "defocus_maps")
+PRINT_SCENES = 400
 CROP_SIDES = (128, 160, 192, 224, 256, 320)
 CROPS = 2  # per class and partly focused photo
+MAX_ENLARGED = 1_300_000  # pixels; a larger picture would be halved again
 EXPOSURES = 2  # per real picture, besides its own
 TERMS = {
     "bsds500": "Berkeley Segmentation Data Set 500 (train and val), research use",
@@ -31,8 +39,10 @@ TERMS = {
     "unsplash": "BIQ2021, photos from Unsplash",
     "defocus_patches": "CUHK defocus blur detection data set, research use",
     "defocus_maps": "CUHK defocus blur detection data set, research use",
-    "defocus_patches_exposed": "defocus_patches, exposed anew",
-    "defocus_maps_exposed": "defocus_maps, exposed anew",
+    "defocus_patches_exposed": "defocus_patches, as other cameras would have exposed them",
+    "defocus_maps_exposed": "defocus_maps, as other cameras would have exposed them",
+    "brackets": "Zero-DCE extension's training photos (SICE), CC BY-NC",
+    "print": "drawn by models/print_scenes.py",
 }
 LIMITS = (
     "blur weaker than about 1.5 px at the size looked at (at most 1,048,576 pixels) is not what it was trained to find",
@@ -92,8 +102,33 @@ def expose_again(folder: Path, out: Path) -> None:
     _write_labels(out, rows)
 
 
+def alter_again(folder: Path, out: Path) -> None:
+    """Write the pictures of a labelled folder altered: enlarged, printed over, noisy; their focus stays the same.
+
+    Parameters
+    ----------
+    folder : Path
+        A labelled folder or dataset.
+    out : Path
+        The labelled folder to write.
+    """
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number, photo in enumerate(list_photos(folder)):
+        rng = np.random.default_rng([2, number])
+        gray, zoom = read_gray(folder / photo.path, min_side=1), draw_zoom(rng)
+        size = round(gray.shape[0] * zoom.down), round(gray.shape[1] * zoom.across)
+        if size[0] * size[1] > MAX_ENLARGED:
+            size, zoom = gray.shape, replace(zoom, down=1.0, across=1.0)
+        file = f"images/{number:05}.png"
+        Image.fromarray(alter(zoom.apply(gray, size), rng)).save(out / file, compress_level=1)
+        strength = photo.strength_px * math.sqrt(zoom.down * zoom.across)
+        rows.append((file, photo.label, photo.scene, photo.kind, "" if math.isnan(strength) else f"{strength:.3f}"))
+    _write_labels(out, rows, ("kind", "strength_px"))
+
+
 def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET) -> FeatureTable:
-    """Measure all sources of the shipped trees.
+    """Measure all sources of the shipped trees, each as it is and altered.
 
     Parameters
     ----------
@@ -108,19 +143,68 @@ def build_tables(data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET)
     -------
     FeatureTable
     """
-    tables = [make_table(data / folder, work, feature_set) for folder in MADE_FROM]
+    tables = [make_table(source, data, work, feature_set) for source in MADE_FROM]
     for real in (data / "defocus_patches", find_crops(data, work)):
-        tables += [build_table(folder, feature_set=feature_set) for folder in (real, find_exposed(real, work))]
+        for folder in (real, find_exposed(real, work), find_altered(real, work)):
+            table = build_table(folder, feature_set=feature_set)
+            tables.append(replace(table, sources=np.full(len(table), folder.name.removesuffix("_altered"))))
     return join_tables(tables)
 
 
-def find_made(photos: Path, work: Path, seed: int) -> Path:
-    """Find the dataset made from a folder of sharp photos, one camera per photo; make it if it is missing.
+def find_sharp(data: Path, work: Path, source: str) -> Path:
+    """Find the photos of a source, most of them sharp all over; draw those that are drawn if they are missing.
 
     Parameters
     ----------
-    photos : Path
-        Folder of sharp photos.
+    data : Path
+        Folder with the sources.
+    work : Path
+        Folder for what is drawn.
+    source : str
+
+    Returns
+    -------
+    Path
+        A folder of photos.
+    """
+    if source == "print":
+        return draw_scenes(work / "print", PRINT_SCENES, 0)
+    if source in ("brackets", "defocus_maps"):
+        return data / source / "images"
+    return data / "sharp" / source
+
+
+def find_altered(labelled: Path, work: Path) -> Path:
+    """Find the altered pictures of a labelled folder; make them if they are missing.
+
+    Parameters
+    ----------
+    labelled : Path
+        A labelled folder or dataset; see `alter_again`.
+    work : Path
+        Folder for the pictures.
+
+    Returns
+    -------
+    Path
+        A labelled folder.
+    """
+    altered = work / f"{labelled.name}_altered"
+    if not (altered / "labels.csv").exists():
+        print(altered.name, file=sys.stderr)
+        alter_again(labelled, altered)
+    return altered
+
+
+def find_made(source: str, data: Path, work: Path, seed: int) -> Path:
+    """Find the dataset made from the sharp photos of a source, one camera per photo; make it if it is missing.
+
+    Parameters
+    ----------
+    source : str
+        Out of `MADE_FROM`.
+    data : Path
+        Folder with the sources.
     work : Path
         Folder for the dataset.
     seed : int
@@ -131,10 +215,10 @@ def find_made(photos: Path, work: Path, seed: int) -> Path:
     Path
         The dataset folder.
     """
-    made = work / f"{photos.name}-{seed}"
+    made = work / f"{source}-{seed}"
     if not made.exists():
         print(made.name, file=sys.stderr)
-        make_dataset(photos, made, seed=seed)
+        make_dataset(find_sharp(data, work, source), made, seed=seed)
     return made
 
 
@@ -181,36 +265,37 @@ def find_exposed(real: Path, work: Path) -> Path:
 
 
 def make_table(
-    photos: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET, cameras: int = CAMERAS
+    source: str, data: Path, work: Path, feature_set: str = DEFAULT_FEATURE_SET, cameras: int | None = None
 ) -> FeatureTable:
-    """Measure the pictures that cameras take of a folder of sharp photos.
+    """Measure the pictures that cameras take of the sharp photos of a source, as they are and altered.
 
     Parameters
     ----------
-    photos : Path
-        Its name becomes the source.
+    source : str
+        Out of `MADE_FROM`.
+    data : Path
+        Folder with the sources.
     work : Path
         Folder for pictures; only missing ones are made.
     feature_set : str
         A name out of `blurgate.measuring.features.FEATURE_SETS`.
-    cameras : int
-        Number of cameras per photo, at least 1.
+    cameras : int, optional
+        Number of cameras per photo, at least 1; by default that of `CAMERAS`.
 
     Returns
     -------
     FeatureTable
     """
     tables = []
-    for seed in range(cameras):
-        made = find_made(photos, work, seed)
-        table = build_table(made, feature_set=feature_set)
-        tables.append(replace(table, sources=np.full(len(table), photos.name), folders={photos.name: made}))
-    return replace(join_tables(tables), sources=np.full(sum(map(len, tables)), photos.name))
+    for seed in range(cameras or CAMERAS[source]):
+        made = find_made(source, data, work, seed)
+        tables += [build_table(folder, feature_set=feature_set) for folder in (made, find_altered(made, work))]
+    return join_tables([replace(table, sources=np.full(len(table), source)) for table in tables])
 
 
-def _write_labels(folder: Path, rows: list[tuple[str, str, str]]) -> None:
+def _write_labels(folder: Path, rows: Sequence[tuple[object, ...]], more: tuple[str, ...] = ()) -> None:
     with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as handle:
-        csv.writer(handle).writerows([("file", "label", "scene"), *rows])
+        csv.writer(handle).writerows([("file", "label", "scene", *more), *rows])
 
 
 def _cut_crops(

@@ -159,7 +159,7 @@ class Camera:
         code = rgb.astype(np.float32)
         noise = float((code - clean).std())
         if self.denoising and noise:
-            code = _guided_filter(code, self.denoising * noise)
+            code = smooth_noise(code, self.denoising * noise)
         code = np.float32(255) * (np.clip(code, 0, 255) / np.float32(255)) ** np.float32(self.contrast)
         return _to_codes(_sharpen(code, self.sharpening, self.sharpening_px))
 
@@ -181,7 +181,7 @@ def draw_camera(rng: np.random.Generator) -> Camera:
         softness_px=round(rng.uniform(0, MAX_SOFTNESS), 3),
         exposure_stops=round(float(np.clip(rng.normal(-0.5, 1.8), -5, 2.5)), 3),
         fog=maybe(0.15, rng.uniform(0.1, 0.8)),
-        full_well=round(_log_uniform(rng, 400, 30_000), 1),
+        full_well=round(_log_uniform(rng, 120, 30_000), 1),
         read_noise=round(_log_uniform(rng, 1, 8), 2),
         grain_px=maybe(0.3, rng.uniform(0.3, 1.2)),
         contrast=round(_log_uniform(rng, 0.6, 1.8), 3),
@@ -196,12 +196,20 @@ def draw_camera(rng: np.random.Generator) -> Camera:
     )
 
 
-def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(math.log(low), math.log(high))))
+def smooth_noise(code: Linear, sigma: float, *, size: int = 5) -> Linear:
+    """Smooth noise and preserve stronger edges: a guided filter.
 
+    Parameters
+    ----------
+    code : ndarray of shape (height, width, channels), float32
+    sigma : float
+        Standard deviation of the noise; texture of this standard deviation is smoothed by half.
+    size : int
+        Side of the window, in pixels, odd.
 
-def _guided_filter(code: Linear, sigma: float, *, size: int = 5) -> Linear:
-    """Smooth noise of standard deviation `sigma` and preserve stronger edges.
+    Returns
+    -------
+    ndarray of the shape of `code`, float32
 
     References
     ----------
@@ -213,6 +221,10 @@ def _guided_filter(code: Linear, sigma: float, *, size: int = 5) -> Linear:
     gain = variance / (variance + np.float32(sigma**2))
     offset = mean * (1 - gain)
     return np.asarray(ndimage.uniform_filter(gain, window) * code + ndimage.uniform_filter(offset, window))
+
+
+def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return float(np.exp(rng.uniform(math.log(low), math.log(high))))
 
 
 def _sharpen(code: Linear, amount: float, sigma: float) -> Linear:

@@ -236,7 +236,7 @@ def _draw_focus(rgb: RGB, rng: np.random.Generator) -> dict[str, float]:
     weight = detail.ravel().astype(np.float64) ** 2
     chance = weight / weight.sum() if weight.sum() else np.full(weight.size, 1 / weight.size)
     row, column = divmod(int(rng.choice(chance.size, p=chance)), width)
-    half_width, half_height = rng.uniform(0.2, 0.45, size=2)
+    half_width, half_height = rng.uniform(0.12, 0.45, size=2)
     return {
         "x": round(column / width, 3),
         "y": round(row / height, 3),
