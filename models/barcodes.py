@@ -102,8 +102,8 @@ def random_matrix(side: int, rng: np.random.Generator) -> NDArray[np.bool_]:
         modules[:, -1] = np.arange(side) % 2 == 1
         modules[:, 0] = modules[-1] = True
         return modules
-    rings = np.maximum(*np.abs(np.mgrid[-4:4, -4:4]))  # distance from the middle of a finder
-    finder = np.isin(rings[1:, 1:], (0, 1, 3))
+    rings = np.maximum(*np.abs(np.mgrid[-3:4, -3:4]))  # distance from the middle of a finder
+    finder = np.isin(rings, (0, 1, 3))
     for rows, columns in ((0, 0), (0, side - 7), (side - 7, 0)):
         modules[max(rows - 1, 0) : rows + 8, max(columns - 1, 0) : columns + 8] = False
         modules[rows : rows + 7, columns : columns + 7] = finder

@@ -636,11 +636,12 @@ def _light(codes: Plane, rng: np.random.Generator) -> RGB:
     if rng.random() < 0.4:
         gain *= 1 - _draw_shadow(x, y, rng)
     tint = rng.uniform(0.78, 1.12) * rng.uniform(0.94, 1.0, 3)
-    lit = codes * _enlarge(gain.astype(np.float32), codes.shape)[..., np.newaxis] * tint.astype(np.float32)
+    lit = codes * tint.astype(np.float32)
+    lit *= _enlarge(gain.astype(np.float32), codes.shape)[..., np.newaxis]
     if rng.random() < GLARE_SHARE:
         glare = _enlarge(_draw_glare(x, y, rng), codes.shape)[..., np.newaxis]
         lit += (255 - lit) * glare
-    return np.asarray(np.rint(np.clip(lit, 0, 255)), np.uint8)
+    return np.asarray(np.clip(lit + 0.5, 0, 255), np.uint8)
 
 
 def _draw_shadow(x: Plane, y: Plane, rng: np.random.Generator) -> Plane:
