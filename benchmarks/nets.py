@@ -4,12 +4,11 @@
     python benchmarks/nets.py ../shared/data --work work > nets.json
     python benchmarks/nets.py --table nets.json          # as Markdown, for docs/nets.md
 
-The argument is a folder with ``train``, ``bench`` and ``probe``. Each kind is trained three times from scratch, on the
-same drawn pictures in the same order: without the sources of the fold ``real`` (BSDS500 and the CUHK set), without
-those of ``made`` (Unsplash and Sun-Hays80), and on all. The first two predict the sources left out, and only these
-results may decide which kind to choose; the last predicts ``bench`` and ``probe``, which choose nothing. Trees of
-`block99` are trained on the same sources, with the settings of the shipped model. ``--work`` keeps all intermediate
-files, so that an interrupted run can resume.
+The argument is a folder with ``train``, ``bench`` and ``probe``. Each kind is trained from scratch, on the
+same drawn pictures in the same order, without the sources of each fold of the plan ``research``, and on all. The folds
+predict the sources left out, and only these results may decide which kind to choose; the last predicts ``bench`` and
+``probe``, which choose nothing. Trees of `block99` are trained on the same sources, with the settings of the shipped
+model. ``--work`` keeps all intermediate files, so that an interrupted run can resume.
 """
 
 import argparse
@@ -20,18 +19,20 @@ from typing import Any
 import numpy as np
 
 from models.held_out import (
-    FOLDS,
-    LEFT_OUT_SOURCES,
+    PLANS,
+    TEST_SOURCES,
     Results,
     build_test_tables,
-    combine,
     evaluate_margins,
     predict_folds,
     predict_trees,
     time_net,
-    train_all,
+    train_folds,
 )
+from models.make_default import TREES, Opinion
+from models.net_kinds import KINDS
 from models.pictures import draw_pictures
+from models.sources import build_tables
 
 
 def to_markdown(results: Results) -> str:
@@ -40,7 +41,7 @@ def to_markdown(results: Results) -> str:
         "weights",
         "training, s",
         "MP/s a core",
-        *LEFT_OUT_SOURCES,
+        *TEST_SOURCES,
         "mean",
         "ECE left out",
         "phone",
@@ -52,7 +53,7 @@ def to_markdown(results: Results) -> str:
     rows: dict[str, list[Any]] = {}
     for name, found in results.items():
         cells: list[Any] = [found.get("weights"), found.get("seconds"), found.get("mp_s")]
-        cells += [found["left out"][source]["roc_auc"] for source in LEFT_OUT_SOURCES]
+        cells += [found["left out"][source]["roc_auc"] for source in TEST_SOURCES]
         cells += [found["mean"], float(np.mean([source["ece"] for source in found["left out"].values()]))]
         phone = found.get("phone", {})
         cells += [phone.get(measure) for measure in ("roc_auc", "roc_auc of hard_exposure", "accuracy", "ece")]
@@ -77,9 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--kinds", nargs="+")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--folds", nargs="+", choices=FOLDS, default=list(FOLDS), help="real and made rank kinds")
     parser.add_argument("--shards", type=int, default=32)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
@@ -87,25 +87,22 @@ def main() -> None:
     if options.table:
         print(to_markdown(json.loads(options.table.read_text())))
         return
-    nets = options.work / "nets"
-    nets.mkdir(parents=True, exist_ok=True)
-    shards = draw_pictures(options.data / "train", options.work / "pictures", options.shards)
+    plan, train = PLANS["research"], options.data / "train"
+    shards = draw_pictures(train, options.work, options.shards)
     tables = build_test_tables(options.data, options.work)
-    trees = predict_trees(options.data, options.work, tables)
+    trees = predict_trees(plan, build_tables(train, options.work).without_flat(), tables, TREES)
     results: Results = {"trees": evaluate_margins(trees, tables)}
-    from models.net_kinds import KINDS
-
-    runs = [(kind, seed) for kind in options.kinds or KINDS for seed in options.seeds]
-    chosen = [(kind, fold, seed) for fold in options.folds for kind, seed in runs]
-    onnx = train_all(chosen, shards=shards, steps=options.steps, work=nets)
-    for kind, seed in runs:
-        files = {fold: onnx[kind, fold, seed] for fold in options.folds}
-        margins = predict_folds(files, tables)
-        name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
-        last = files[options.folds[-1]]
-        results[name] = evaluate_margins(margins, tables) | json.loads(last.with_suffix(".json").read_text())
-        results[name]["mp_s"] = time_net(last)
-        results[f"{name} and trees"] = evaluate_margins(combine(trees, margins, tables), tables)
+    for kind in options.kinds:
+        for seed in options.seeds:
+            files = train_folds(plan, kind, shards=shards, steps=options.steps, work=options.work, seed=seed)
+            margins = predict_folds(plan, files, tables)
+            name = f"{kind} {seed}" if len(options.seeds) > 1 else kind
+            results[name] = evaluate_margins(margins, tables) | json.loads(
+                files["all"].with_suffix(".json").read_text()
+            )
+            results[name]["mp_s"] = time_net(files["all"])
+            both = Opinion.weigh([trees, margins], tables).all_log_odds()
+            results[f"{name} and trees"] = evaluate_margins(both, tables)
     print(json.dumps(results, indent=1))
 
 

@@ -42,7 +42,21 @@ RESAMPLING = (
     Image.Resampling.HAMMING,
 )
 WORDS = (
-    *("Ag", "sharp", "2024-05-17", "12:41", "© photo", "EDIT", "Share", "news", "31.7", "Kaffee", "100%", "live", "Off"),
+    *(
+        "Ag",
+        "sharp",
+        "2024-05-17",
+        "12:41",
+        "© photo",
+        "EDIT",
+        "Share",
+        "news",
+        "31.7",
+        "Kaffee",
+        "100%",
+        "live",
+        "Off",
+    ),
     *("www.blur.org", "then", "he", "THE", "minimum", "ill", "WOW", "0xFF", "& Sons", "Größe", "#7"),
 )
 
@@ -66,11 +80,11 @@ class Zoom:
         """Compute the height and width, in pixels, of what becomes a square of a side."""
         return math.ceil(side / self.down), math.ceil(side / self.across)
 
-    def apply(self, plane: NDArray[np.generic], size: tuple[int, int]) -> NDArray[np.generic]:
-        """Enlarge a plane, uint8 or float32, to a height and width in pixels."""
-        if plane.shape == size:
-            return plane
-        return np.asarray(Image.fromarray(plane).resize(size[::-1], self.resample))
+    def apply(self, gray: Gray, size: tuple[int, int]) -> Gray:
+        """Enlarge a picture to a height and width in pixels."""
+        if gray.shape == size:
+            return gray
+        return np.asarray(Image.fromarray(gray).resize(size[::-1], self.resample))
 
 
 def draw_zoom(rng: np.random.Generator) -> Zoom:
@@ -147,7 +161,7 @@ class Layer:
     side: int
     rng: np.random.Generator
 
-    def draw(self, shape: str, place: object, code: int, opacity: int = 255, **options: object) -> None:
+    def draw(self, shape: str, place: object, code: int, opacity: int = 255, **options: float) -> None:
         """Call a method of `PIL.ImageDraw` for the ink and for the mask."""
         getattr(ImageDraw.Draw(self.ink), shape)(place, fill=code, **options)
         getattr(ImageDraw.Draw(self.mask), shape)(place, fill=opacity, **options)
@@ -227,8 +241,11 @@ def _draw_sticker(layer: Layer) -> None:
     width, height = (_log_uniform(layer.rng, (0.1, 0.5)) * layer.side for _ in range(2))
     code = layer.code()
     shape = str(layer.rng.choice(["rectangle", "rounded_rectangle", "ellipse"]))
-    options = {"radius": 0.2 * min(width, height)} if shape == "rounded_rectangle" else {}
-    layer.draw(shape, (left, top, left + width, top + height), code, **options)
+    box = (left, top, left + width, top + height)
+    if shape == "rounded_rectangle":
+        layer.draw(shape, box, code, radius=0.2 * min(width, height))
+    else:
+        layer.draw(shape, box, code)
     layer.write((left + 0.1 * width, top + 0.2 * height), layer.words(2), 0.4 * height, 255 - code)
 
 
@@ -305,14 +322,14 @@ def _stripes(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uin
     angle, period = rng.uniform(0, math.pi), rng.uniform(2, 24)
     wave = np.sin((row * math.sin(angle) + column * math.cos(angle)) * 2 * math.pi / period)
     wave = np.sign(wave) if rng.random() < 0.5 else wave
-    return (128 + rng.uniform(10, 120) * wave).astype(np.uint8)
+    return np.asarray(128 + rng.uniform(10, 120) * wave, np.uint8)
 
 
 def _slope(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
     row, column = np.mgrid[: shape[0], : shape[1]]
     share = row / shape[0] if rng.random() < 0.5 else column / shape[1]
     first, last = rng.integers(0, 256, 2)
-    return (first + (last - first) * share).astype(np.uint8)
+    return np.asarray(first + (last - first) * share, np.uint8)
 
 
 def _wood(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -358,7 +375,7 @@ def _reduce_tones(picture: Image.Image, tones: int) -> Image.Image:
 
 
 def _log_uniform(rng: np.random.Generator, ends: tuple[float, float]) -> float:
-    return float(np.exp(rng.uniform(*map(math.log, ends))))
+    return math.exp(rng.uniform(math.log(ends[0]), math.log(ends[1])))
 
 
 _font = lru_cache(partial(ImageFont.load_default))

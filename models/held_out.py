@@ -273,7 +273,12 @@ def predict_trees(
         for fold in (*plan.folds, "all")
     ]
     margins = predict_left_out(table, folds, parameters, seed=0)
-    return {name: margins[rows[name]] for name in rows}
+    return {name: margins[rows[name]] for name in rows if np.isfinite(margins[rows[name]]).all()}
+
+
+def calibrated_on(*margins: MarginsByTable) -> list[str]:
+    """Name the tables that calibration uses, of those that all of the models predicted without having seen them."""
+    return [name for name in CALIBRATED_ON if all(name in each for each in margins)]
 
 
 def evaluate_margins(margins: MarginsByTable, tables: Mapping[str, FeatureTable]) -> Results:
@@ -296,16 +301,23 @@ def evaluate_margins(margins: MarginsByTable, tables: Mapping[str, FeatureTable]
     slope, intercept = fit_calibration(left_out.labels, stacked, weights)
     threshold = choose_threshold(left_out.labels, to_probability(slope * stacked + intercept), weights)
     results: Results = {"left out": {}, "slope": slope, "intercept": intercept, "threshold": threshold}
-    families = np.asarray([_family(source) for source in left_out.sources])
-    for name in LEFT_OUT_SOURCES:
-        others = families != _family(name)
+    families = np.concatenate([np.full(len(tables[name]), _family(name)) for name in calibrated_on(margins)])
+    for name in (name for name in LEFT_OUT_SOURCES if name in margins):
+        labels, others = tables[name].labels, families != _family(name)
         line = fit_calibration(left_out.labels[others], stacked[others], weights[others])
         probabilities = to_probability(line[0] * margins[name] + line[1])
         results["left out"][name] = {
-            "roc_auc": float(roc_auc_score(tables[name].labels, margins[name])),
-            "ece": score_calibration(tables[name].labels, probabilities)["ece"],
+            "n": len(labels),
+            "roc_auc": float(roc_auc_score(labels, margins[name])),
+            "laplacian": float(roc_auc_score(labels, -tables[name].variance_of_laplacian)),
+            "ece": score_calibration(labels, probabilities)["ece"],
+            "accuracy": float(((probabilities >= threshold) == labels).mean()),
         }
-    results["mean"] = float(np.mean([figures["roc_auc"] for figures in results["left out"].values()]))
+    aucs = {name: figures["roc_auc"] for name, figures in results["left out"].items()}
+    results["mean"] = float(np.mean([aucs[name] for name in TEST_SOURCES if name in aucs]))
+    results["worst"] = min(aucs[name] for name in TEST_SOURCES if name in aucs)
+    results["mean of altered"] = float(np.mean([aucs[name] for name in ALTERED if name in aucs]))
+    results["darkest quarter of brackets"] = _evaluate_dark(margins["brackets"], tables["brackets"])
     maps, map_margins = tables["defocus_maps"], margins["defocus_maps"]
     whole = np.asarray([photo.path.endswith("_whole.png") for photo in maps.photos])
     probabilities = to_probability(slope * map_margins + intercept)
@@ -314,10 +326,17 @@ def evaluate_margins(margins: MarginsByTable, tables: Mapping[str, FeatureTable]
     return results | (_evaluate_bench(margins, tables, slope, intercept, threshold) if "phone" in margins else {})
 
 
+def _evaluate_dark(margins: Margins, table: FeatureTable) -> float:
+    """Rank the darkest quarter of the pictures, by their mean luma."""
+    luma = np.asarray([read_gray(table.picture(row), min_side=1).mean() for row in range(len(table))])
+    dark = luma <= np.quantile(luma, 0.25)
+    return float(roc_auc_score(table.labels[dark], margins[dark]))
+
+
 def _join_left_out(margins: MarginsByTable, tables: Mapping[str, FeatureTable]) -> tuple[FeatureTable, Margins]:
     """Join the tables that calibration uses, and their margins."""
-    left_out = join_tables([tables[name] for name in CALIBRATED_ON])
-    return left_out, np.concatenate([margins[name] for name in CALIBRATED_ON])
+    names = calibrated_on(margins)
+    return join_tables([tables[name] for name in names]), np.concatenate([margins[name] for name in names])
 
 
 def _family(source: str) -> str:
@@ -341,7 +360,7 @@ def _evaluate_bench(
         if (tiers == "hard_exposure").any():
             figures["roc_auc of hard_exposure"] = float(roc_auc_score(labels[hard], margins[name][hard]))
         results[name] = figures
-    for name in ("bench maps", "grocery", "microscopy"):
+    for name in ("bench maps", "exposures", "grocery", "microscopy"):
         probabilities = to_probability(slope * margins[name] + intercept)
         results[name] = {"flagged": int((probabilities >= threshold).sum()), "n": len(probabilities)}
     return results
@@ -362,31 +381,15 @@ def weigh(margins: Sequence[MarginsByTable], tables: Mapping[str, FeatureTable])
         One per model.
     intercept : float
     """
-    left_out = join_tables([tables[name] for name in CALIBRATED_ON])
-    columns = np.stack([np.concatenate([model[name] for name in CALIBRATED_ON]) for model in margins], axis=1)
+    names = calibrated_on(*margins)
+    left_out = join_tables([tables[name] for name in names])
+    columns = np.stack([np.concatenate([model[name] for name in names]) for model in margins], axis=1)
     weights = left_out.even_weights
     if columns.shape[1] == 1:
         slope, intercept = fit_calibration(left_out.labels, columns[:, 0], weights)
         return [slope], intercept
     line = LogisticRegression(C=1e6).fit(columns, left_out.labels, sample_weight=weights)
     return [float(slope) for slope in line.coef_[0]], float(line.intercept_[0])
-
-
-def combine(first: MarginsByTable, second: MarginsByTable, tables: Mapping[str, FeatureTable]) -> dict[str, Margins]:
-    """Add the margins of two models, each weighed; see `weigh`.
-
-    Parameters
-    ----------
-    first, second : mapping of str to ndarray of shape (n_photos,)
-    tables : mapping of str to FeatureTable
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n_photos,)
-        Of the tables that are in both.
-    """
-    (first_slope, second_slope), _ = weigh([first, second], tables)
-    return {name: first_slope * first[name] + second_slope * second[name] for name in first if name in second}
 
 
 def time_net(onnx: Path, *, rounds: int = 7) -> float:

@@ -154,8 +154,8 @@ def _brighten_bracket(rgb: RGB, rng: np.random.Generator) -> RGB:
     gain = 2 ** rng.uniform(*NIGHT_STOPS)
     if rgb.mean() >= DARK_LUMA or rng.random() < 0.25:
         return rgb
-    bearable = to_linear(np.uint8([BRIGHT])) / max(float(np.quantile(to_linear(rgb), 0.95)), 1e-4)
-    return _gain(rgb, max(1.0, min(gain, float(bearable[0]))))
+    bearable = float(to_linear(np.asarray(BRIGHT, np.uint8))) / max(float(np.quantile(to_linear(rgb), 0.95)), 1e-4)
+    return _gain(rgb, max(1.0, min(gain, bearable)))
 
 
 def _gain(codes: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ def shard():
 
 def test_an_interrupted_training_resumes_to_the_same_weights(shard, tmp_path, monkeypatch):
     monkeypatch.setattr(net_training, "EVERY", 2)
-    whole, cost = train_net("partial", lambda _: shard, 5, dark=True)
+    whole, cost = train_net("partial", lambda _: shard, 5)
     read = 0
 
     def interrupt_in_the_third_shard(_):
@@ -37,20 +37,19 @@ def test_an_interrupted_training_resumes_to_the_same_weights(shard, tmp_path, mo
         return shard
 
     with pytest.raises(KeyboardInterrupt):
-        train_net("partial", interrupt_in_the_third_shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
+        train_net("partial", interrupt_in_the_third_shard, 5, checkpoint=tmp_path / "c.pt")
     assert torch.load(tmp_path / "c.pt", weights_only=True)["step"] == 4
     for _ in range(2):  # the second run has nothing left to do
-        resumed, again = train_net("partial", lambda _: shard, 5, dark=True, checkpoint=tmp_path / "c.pt")
+        resumed, again = train_net("partial", lambda _: shard, 5, checkpoint=tmp_path / "c.pt")
         assert again["weights"] == cost["weights"] > 100_000
         for ours, theirs in zip(resumed.state_dict().values(), whole.state_dict().values(), strict=True):
             torch.testing.assert_close(ours, theirs)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_batches_resume_where_they_stopped(shard, dark):
-    from_start = batches(lambda _: shard, 0, 0, dark=dark)
+def test_batches_resume_where_they_stopped(shard):
+    from_start = batches(lambda _: shard, 0, 0)
     first = [next(from_start) for _ in range(4)]
-    resumed = batches(lambda _: shard, 0, 2, dark=dark)
+    resumed = batches(lambda _: shard, 0, 2)
     for batch in first[2:]:
         for ours, theirs in zip(next(resumed), batch, strict=True):
             torch.testing.assert_close(ours, theirs, equal_nan=True)

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from blurgate.measuring.laplacian import variance_of_laplacian
-from models.pictures import CELL, SIDE, draw_made, draw_real, draw_shard
+from models import pictures
+from models.pictures import CELL, SIDE, _brighten_bracket, draw_made, draw_real, draw_shard
 
 
 @pytest.fixture
@@ -14,7 +15,8 @@ def gray(photographs):
     return np.asarray(Image.fromarray(rgb).convert("L"))[..., np.newaxis]
 
 
-def test_a_made_picture_matches_its_label(gray):
+def test_a_made_picture_matches_its_label(gray, monkeypatch):
+    monkeypatch.setattr(pictures, "alter", lambda picture, _: picture)  # its noise and letters are no detail
     made = [draw_made(gray, np.random.default_rng(seed)) for seed in range(24)]
     for picture in made:
         assert picture.gray.shape == (SIDE, SIDE)
@@ -25,7 +27,7 @@ def test_a_made_picture_matches_its_label(gray):
             assert picture.strength_px >= 1.4
             assert (picture.blurred == 100).all()
         else:
-            assert picture.strength_px < 0.5
+            assert picture.strength_px < 1  # 0.45 px, enlarged at most twice
             assert (picture.blurred < 50).any()
     detail = [[variance_of_laplacian(picture.gray) for picture in made if picture.label == label] for label in (0, 1)]
     assert min(map(len, detail)) >= 6
@@ -48,7 +50,17 @@ def test_a_real_picture_has_its_masks_label(gray, share, labels):
     assert all(abs(picture.blurred.mean() / 100 - share) < 0.05 for picture in drawn)
 
 
+def test_a_dark_bracket_is_often_brightened_and_a_bright_one_never(gray):
+    dark = np.asarray(gray // 8)
+    means = [_brighten_bracket(dark, np.random.default_rng(seed)).mean() for seed in range(30)]
+    assert np.median(means) > 2 * dark.mean()
+    assert min(means) == dark.mean()
+    assert max(means) < 250
+    np.testing.assert_array_equal(_brighten_bracket(gray, np.random.default_rng(0)), gray)
+
+
 def test_an_existing_shard_is_not_drawn_again(tmp_path):
-    (tmp_path / "00000.npz").touch()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "00000.npz").touch()
     draw_shard(tmp_path / "nowhere", tmp_path, 0, seed=0)
-    assert (tmp_path / "00000.npz").stat().st_size == 0
+    assert (tmp_path / "pictures" / "00000.npz").stat().st_size == 0
