@@ -127,7 +127,7 @@ def fit_trees(
     -------
     xgboost.Booster
     """
-    parameters = dict(load_model().card.parameters)
+    parameters = dict(load_model("trees").card.parameters)
     weights = table.weights
     weights = np.concatenate([weights, np.full(len(targets), share * weights.sum() / max(1, len(targets)))])
     data = xgboost.QuantileDMatrix(
