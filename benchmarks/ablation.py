@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    parameters = dict(load_model().card.parameters)
+    parameters = dict(load_model("trees").card.parameters)
     table = build_tables(options.data, options.work).without_flat()
     column_sets = {DEFAULT_FEATURE_SET: list(WHOLE.columns)}
     for name, removed in PARTS.items():

@@ -33,7 +33,7 @@ from blurgate.threads import run_in_order
 Alteration: TypeAlias = Callable[[Image.Image, np.random.Generator], Image.Image]
 Results = dict[str, Any]  # JSON holds it
 
-MODELS = ("trees", "net", "both")
+MODELS = ("default", "trees", "net", "both")
 BLACK, WHITE, GRAY, RED = (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 30, 40)
 DISC_RADII = (0.12, 0.2, 0.3)  # of the shorter side
 DISC_PHOTOS, DISC_BLUR_PX = 60, 8.0

@@ -441,7 +441,7 @@ def run_large(_: argparse.Namespace) -> Numbers:
                 photo.save(path, quality=90, compress_level=1)
                 scans = {
                     model: measure_scan(path, Path(f"{path}.{model}.csv"), 1, model=model)
-                    for model in ("trees", "net", "both")
+                    for model in ("default", "trees", "net", "both")
                 }
                 results[path.name] = scans
                 most = scans["trees"]["peak_mib"] + NET_MIB

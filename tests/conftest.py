@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
@@ -97,7 +98,6 @@ def labelled(sharp_folder, tmp_path):
 def net():
     """A net without weights: the share of a photo's detail that a small blur removes, relative to a larger one."""
     onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    pytest.importorskip("onnxruntime", reason="needs the extra net")
     from onnx import TensorProto, helper
 
     def smooth(size, name):
@@ -153,3 +153,13 @@ def joint_model(net, model):
     name = f"{model.card.feature_set}+{net.name}"
     card = replace(model.card, feature_set=name, columns=find_inputs(name).columns, net_slope=0.5)
     return BlurModel(card, model.boosters, net)
+
+
+@pytest.fixture(scope="session")
+def cascade(joint_model, model, table):
+    """These trees and that net, which is asked about the half of the pictures that the trees find more blurred."""
+    line = {"slope": model.card.slope, "intercept": model.card.intercept}
+    log_odds = model.log_odds(table.features)
+    ask_from = float(np.median((log_odds - line["intercept"]) / line["slope"]))
+    alone = {"trees": {**line, "threshold": 0.6}, "net": {"net_slope": 0.7, "intercept": 0.1}}
+    return replace(joint_model, card=replace(joint_model.card, threshold=0.9, ask_from=ask_from, alone=alone))

@@ -59,14 +59,14 @@ def test_every_command_in_a_row(run, sharp_folder, tmp_path):
     assert len(list(csv.DictReader(out.splitlines()))) == 48
 
 
-def test_the_shipped_trees_are_the_default(run, sharp_folder, made_folder):
+def test_the_shipped_model_is_the_default(run, sharp_folder, made_folder):
     code, out, err = run("scan", sharp_folder, "--format", "csv")
     assert code == 0
     assert {row["decision"] for row in csv.DictReader(out.splitlines())} <= {"sharp", "blurred", "undecided"}
     assert "48 photos:" in err
     code, out, _ = run("evaluate", made_folder, "--report", "r.html")
     assert code == 0
-    assert "The shipped trees on dataset" in Path("r.html").read_text()
+    assert "The shipped model on dataset" in Path("r.html").read_text()
 
 
 def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path):
@@ -260,7 +260,7 @@ def test_scan_filters_sorts_and_reviews(run, mixed):
     found = [float(row["probability"]) for row in csv.DictReader(out.splitlines())]
     assert found == sorted(found, reverse=True)
     code, out, _ = run("scan", mixed, "--review", 0, 1, "--sort", "path")
-    assert (code, out.count("to be looked at: from 0 to 1")) == (0, 6)
+    assert (code, out.count("to be looked at: ")) == (0, 6)
 
 
 def test_scan_fails_on_request(run, mixed):

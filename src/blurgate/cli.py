@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn, TextIO, TypeVar
 
 import typer
 import typer.core
@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STDIN, _STDERR = "-", 2
-_SHIPPED = {"trees": "The shipped trees", "net": "The shipped net", "both": "The shipped trees and net"}
+_LONG = 8  # entries of a list: a longer one is only counted
+_SHIPPED = {
+    "default": "The shipped model",
+    "trees": "The shipped trees",
+    "net": "The shipped net",
+    "both": "The shipped trees and net",
+}
 
 
 class _Commands(typer.core.TyperGroup):
@@ -49,6 +55,13 @@ class _Commands(typer.core.TyperGroup):
             _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
         except KeyboardInterrupt:
             _fail("interrupted; no incomplete file was left under its final name", 130)
+
+
+class _ScanCommand(typer.core.TyperCommand):
+    """Takes the bounds of a review as two words as well: ``--review 0.3 0.7`` is ``--review 0.3,0.7``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, _join_bounds(args))
 
 
 app = typer.Typer(
@@ -73,7 +86,7 @@ Report = Annotated[
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
 Model = Annotated[  # text, since ./net is a file and net is not
-    str, typer.Option(help="A shipped model (trees, net or both) or a file such as ./own.blurgate.", metavar="MODEL")
+    str, typer.Option(help="default, trees, net, both, or a file such as ./own.blurgate.", metavar="MODEL")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run made.")]
@@ -98,8 +111,10 @@ Resume = Annotated[
 Gallery = Annotated[Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.")]
 Threshold = Annotated[float | None, typer.Option(help="Blurred from this probability on; default: the model's.")]
 Review = Annotated[
-    tuple[float, float] | None,
-    typer.Option(help="Sharp below LOW, blurred from HIGH on, undecided between.", metavar="LOW HIGH"),
+    str | None,
+    typer.Option(
+        help="Sharp below LOW, blurred from HIGH on, undecided between; auto: the model's.", metavar="LOW,HIGH"
+    ),
 ]
 CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.")]
 MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
@@ -145,10 +160,10 @@ def main() -> None:
     app()
 
 
-@app.command()
+@app.command(cls=_ScanCommand)
 def scan(
     paths: ScanPaths,
-    model: Model = "trees",
+    model: Model = "default",
     include: Include = None,
     exclude: Exclude = None,
     output: ScanOutput = None,
@@ -189,7 +204,7 @@ def scan(
 
 @app.command()
 def evaluate(
-    source: Labelled, model: Model = "trees", as_json: AsJson = False, report: Report = None, jobs: Jobs = None
+    source: Labelled, model: Model = "default", as_json: AsJson = False, report: Report = None, jobs: Jobs = None
 ) -> None:
     """Measure how well a model does on labelled photos."""
     require_extra("train", "Evaluating")
@@ -213,7 +228,7 @@ def evaluate(
 @app.command()
 def calibrate(
     source: Labelled,
-    model: Model = "trees",
+    model: Model = "default",
     max_false_alarms: MaxFalseAlarms = None,
     min_recall: MinRecall = None,
     seed: Seed = 0,
@@ -278,6 +293,23 @@ def train(
         _say("validated by scenes: no two sources can be left out, as they share scenes or have one class only")
     _list_sources(evaluation.numbers.get("sources", {}))
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
+
+
+@app.command()
+def info(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="default, trees, net, both, or a file such as ./own.blurgate.")
+    ] = "default",
+    as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
+) -> None:
+    """Tell what a model is: its bounds, figures, limits, training data and their terms."""
+    from blurgate.judging.description import describe_model
+
+    described = describe_model(blurgate.load_model(model))
+    if as_json:
+        print(json.dumps(described, allow_nan=False))
+    else:
+        _print_description(described)
 
 
 @app.command()
@@ -382,6 +414,7 @@ def _make_request(
     link_to: Path | None,
     dry_run: bool,
     fail_on: list[str] | None,
+    review: str | None,
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
@@ -399,8 +432,36 @@ def _make_request(
         folder=folder,
         dry_run=dry_run,
         fail_on=fail_on or (),
+        review=None if review is None else _parse_review(review),
         **same,
     )
+
+
+def _join_bounds(words: list[str]) -> list[str]:
+    """Join two numbers after ``--review`` to one word."""
+    for place in range(len(words) - 2):
+        if words[place] == "--":
+            break
+        if words[place] == "--review" and all(map(_is_number, words[place + 1 : place + 3])):
+            return [*words[: place + 1], ",".join(words[place + 1 : place + 3]), *words[place + 3 :]]
+    return words
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_review(text: str) -> tuple[float, float] | Literal["auto"]:
+    bounds = text.split(",")
+    if text == "auto":
+        return "auto"
+    if len(bounds) != 2 or not all(map(_is_number, bounds)):
+        raise ValueError(f"--review must be auto or two probabilities such as 0.3,0.7, got {text!r}")
+    return float(bounds[0]), float(bounds[1])
 
 
 def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[str | None, Path | None]:
@@ -516,6 +577,35 @@ def _warn_of_few_photos(numbers: CalibrationNumbers, max_false_alarms: float | N
         if share is not None and share * n_class < 1:
             needed = f"label {math.ceil(1 / share)} to measure it" if share else "no number of photos can promise it"
             print(f"  {share:.1%} of {n_class} {name} photos is less than one photo: {needed}")
+
+
+def _print_description(described: Mapping[str, Any]) -> None:
+    """Print what `describe_model` found, a row for each entry, with nested entries in rows of their own."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in described.items():
+        for number, line in enumerate(_list_lines(value)):
+            table.add_row(Text("" if number else name.replace("_", " "), style="bold"), Text(escape_unprintable(line)))
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def _list_lines(value: Any) -> list[str]:
+    """Put a value of JSON into lines to read: one for each entry of a list or mapping."""
+    if isinstance(value, Mapping):
+        entries = {str(name).replace("_", " "): _list_lines(entry) for name, entry in value.items()}
+        return [
+            line
+            for name, lines in entries.items()
+            for line in ([f"{name}: {lines[0]}"] if len(lines) == 1 else [f"{name}:", *(f"  {each}" for each in lines)])
+        ] or ["–"]
+    if isinstance(value, list):
+        if len(value) > _LONG:
+            return [f"{len(value)} entries, see --json"]
+        return [", ".join(_list_lines(entry)) for entry in value] or ["–"]
+    return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)]
 
 
 def _list_sources(sources: Mapping[str, SourceScores]) -> None:

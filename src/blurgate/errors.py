@@ -9,6 +9,7 @@
     ├── ModelFileError     a model file is missing, damaged, or needs other features
     ├── OutputError        an output cannot be written
     ├── StudyFileError     a study file is damaged, or belongs to another search
+    ├── NetError           a net cannot be run, or does not answer with finite numbers
     └── MissingExtraError  an optional dependency is missing
 
 A caller's mistake (a wrong type, a parameter out of range) raises a plain ``TypeError`` or ``ValueError``.
@@ -47,6 +48,10 @@ class OutputError(BlurgateError):
 
 class StudyFileError(BlurgateError):
     """A study file is damaged, or belongs to another search."""
+
+
+class NetError(BlurgateError):
+    """A net cannot be run, or does not answer with finite numbers."""
 
 
 class MissingExtraError(BlurgateError):

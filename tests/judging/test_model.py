@@ -120,7 +120,7 @@ def test_a_truncated_file_is_refused(model_file, tmp_path_factory, data):
 def test_files_that_are_not_models(tmp_path):
     with pytest.raises(ModelFileError, match=r"expected a model file, but .*no.blurgate does not exist"):
         load_model(tmp_path / "no.blurgate")
-    with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or trees, net or both"):
+    with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or default, trees, net or both"):
         load_model(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
     with pytest.raises(ModelFileError, match="expected a .blurgate model, but .*photo.jpg is not one or is damaged"):
@@ -146,6 +146,14 @@ def test_files_that_are_not_models(tmp_path):
             card_with(feature_set="dct18", columns=FEATURE_SETS["dct18"].columns),
             "contains a booster named blurred for 99 features, but its card lists 18 columns",
         ),
+        (card_with(limits=None), "has a damaged card"),
+        (card_with(trained_on=[1]), "has a damaged card .a number is not finite, or a value has the wrong type"),
+        (card_with(slope=10**400), "has a damaged card .a number is not finite, or a value has the wrong type"),
+        (card_with(review=[0.7, 0.3]), "has a damaged card .its review must be two probabilities, the lower one first"),
+        (card_with(review=[0.1]), "has a damaged card .its review must be two probabilities"),
+        (card_with(review=[0.1, 1.2]), "has a damaged card .its review must be two probabilities"),
+        (card_with(review=0.5), "has a damaged card"),
+        (card_with(review=["0.1", "0.2"]), "has a damaged card .a number is not finite, or a value has the wrong type"),
         (card_with(surprise=1), "has a damaged card .*surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),

@@ -1,6 +1,5 @@
 import copy
 import pickle
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +9,12 @@ from PIL import Image
 from test_model import card_with, rewrite
 
 from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
-from blurgate.errors import DatasetError, MissingExtraError, ModelFileError
-from blurgate.judging.model import SHIPPED, load_model
+from blurgate.errors import DatasetError, ModelFileError, NetError
+from blurgate.judging.model import load_model
 from blurgate.judging.nets import MAX_PIXELS, TRAINED_SIDE, Net
 from blurgate.photos.images import read_gray
 
-MODELS = ["net_model", "joint_model"]
+MODELS = ["net_model", "joint_model", "cascade"]
 
 
 @pytest.fixture
@@ -79,17 +78,8 @@ def test_a_gray_that_is_not_2d_is_refused(net):
 
 @pytest.mark.parametrize("content", [b"", b"not a net"])
 def test_a_file_that_is_not_a_net_is_refused(net, content):
-    with pytest.raises(ValueError, match="the net cannot be read"):
+    with pytest.raises(NetError, match="cannot be read by ONNX Runtime .*: copy the model again, .*--model trees"):
         Net(content).check()
-
-
-def test_without_onnx_runtime_the_error_names_the_extra(net, net_model, tmp_path, monkeypatch):
-    net_model.save(tmp_path / "n.blurgate")
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(
-        MissingExtraError, match=r"Judging with a net needs the extra 'net' .*pip install 'blurgate\[net\]'"
-    ):
-        load_model(tmp_path / "n.blurgate")
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
@@ -175,17 +165,15 @@ def test_damaged_files(net_model, tmp_path, change, message):
         load_model(rewrite(tmp_path / "n.blurgate", tmp_path / "d.blurgate", change))
 
 
-def test_a_damaged_net_in_a_model_file_is_reported(net_model, tmp_path):
+def test_a_damaged_net_is_reported_when_it_is_asked(net_model, astronaut, tmp_path):
     broken = Net(net_model.net.onnx[:100])
     name = f"texture1+{broken.name}"
-    card = replace(
-        net_model.card,
-        feature_set=name,
-        columns=("1/4__low__log_energy__p97", f"{broken.name}__blurred", f"{broken.name}__strength"),
+    columns = ("1/4__low__log_energy__p97", f"{broken.name}__blurred", f"{broken.name}__strength")
+    replace(net_model, card=replace(net_model.card, feature_set=name, columns=columns), net=broken).save(
+        tmp_path / "n.blurgate"
     )
-    replace(net_model, card=card, net=broken).save(tmp_path / "n.blurgate")
-    with pytest.raises(ModelFileError, match="contains a damaged net .the net cannot be read"):
-        load_model(tmp_path / "n.blurgate")
+    with pytest.raises(NetError, match=f"{broken.name} cannot be read by ONNX Runtime"):
+        load_model(tmp_path / "n.blurgate").predict(astronaut)
 
 
 def test_a_table_needs_the_net_that_it_names(net, made_folder):
@@ -193,24 +181,6 @@ def test_a_table_needs_the_net_that_it_names(net, made_folder):
         build_table(made_folder, feature_set=f"texture1+{net.name}")
     with pytest.raises(ValueError, match="the feature set block99 needs the net that it names"):
         build_table(made_folder, net=net)
-
-
-def test_the_shipped_trees_and_net_judge_together(net, model, net_model, tmp_path, monkeypatch):
-    model.save(tmp_path / "default.blurgate")
-    with_trees = {"slope": 0.5, "net_slope": 0.25, "intercept": -0.5, "threshold": 0.4, "trees": model.fingerprint}
-    replace(net_model, card=replace(net_model.card, with_trees=with_trees)).save(tmp_path / "net.blurgate")
-    monkeypatch.setitem(SHIPPED, "trees", tmp_path / "default.blurgate")
-    monkeypatch.setitem(SHIPPED, "net", tmp_path / "net.blurgate")
-    both = load_model("both")
-    assert (both.card.slope, both.card.net_slope, both.card.threshold) == (0.5, 0.25, 0.4)
-    assert both.boosters == model.boosters
-    assert both.net.onnx == net.onnx
-    both.save(tmp_path / "both.blurgate")
-    assert load_model(tmp_path / "both.blurgate").fingerprint == both.fingerprint
-    with_trees["trees"] = "others"
-    replace(net_model, card=replace(net_model.card, with_trees=with_trees)).save(tmp_path / "net.blurgate")
-    with pytest.raises(ModelFileError, match="was calibrated with other trees than the shipped ones"):
-        load_model("both")
 
 
 def test_trees_are_not_trained_on_the_outputs_of_a_net(joint_model, net_model, made_folder):
@@ -234,7 +204,7 @@ def test_a_net_with_non_finite_outputs_is_refused(net_model):
     weights = next(each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT and each.dims)
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
     broken = Net(model.SerializeToString())
-    with pytest.raises(ValueError, match="the net returns non-finite numbers"):
+    with pytest.raises(NetError, match=r"must answer with 2 finite numbers, got \[.*nan.*: copy the model again"):
         broken.check()
 
 
@@ -250,7 +220,9 @@ def test_a_file_named_like_a_shipped_model_is_loaded_by_its_path(model, tmp_path
     monkeypatch.chdir(tmp_path)
     model.save(Path("both"))
     assert load_model("./both").fingerprint == load_model(Path("both")).fingerprint == model.fingerprint
-    with pytest.raises(ModelFileError, match="BOTH does not exist: check the path, or name trees, net or both"):
+    with pytest.raises(
+        ModelFileError, match="BOTH does not exist: check the path, or name default, trees, net or both"
+    ):
         load_model("BOTH")
 
 

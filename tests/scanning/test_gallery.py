@@ -262,7 +262,7 @@ def test_it_opens_worst_first_with_all_details(browser, page):
     assert remarks[7] == "too small"
     assert texts(browser, ".tile .missing")[-1] == "torn.jpg cannot be read as a picture: it is cut short"
     assert counts(browser) == {
-        "All": 9, "Blurred": 4, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Overridden": 0,
+        "All": 9, "Blurred": 4, "Doubtful": 1, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Overridden": 0,
     }  # fmt: skip
     assert find(browser, "#hint").text.startswith("The threshold of the scan is 0.477.")
     assert "The scan left 1 photo undecided" in find(browser, "#hint").text

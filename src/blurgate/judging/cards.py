@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,12 @@ from blurgate.errors import ModelFileError, name_first
 from blurgate.judging.inputs import find_inputs
 
 FILE_FORMAT = 1
+TREES, NET = "trees", "net"  # who can judge alone
+
+_WEIGHTS = ("slope", "net_slope", "intercept")
+_LISTED = ("columns", "kinds", "limits", "review")  # tuples that JSON stores as lists
+_MAPPED = ("parameters", "trained_on", "results", "at_threshold", "calibrated_on", "terms")
+_CHANGED_ALONE = {*_WEIGHTS, *_MAPPED, "threshold", "base_rate", "review", "limits"}
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,14 @@ class Card:
         Calibration: P(blurred) is the logistic function of ``slope * margin + intercept``, where the margin is the
         output of the booster ``blurred``. The margin of a booster ``own`` is added to these log-odds.
     net_slope : float
-        Factor of the net's log-odds, which are added as well if there is a net.
+        Factor of the net's log-odds, which are added as well if there is a net and it is asked.
+    ask_from : float, optional
+        In a cascade, the margin of the booster ``blurred`` from which on the net is asked. Below it the trees judge
+        alone, with the slope and intercept in ``alone``. None if a net, where there is one, is always asked.
     threshold : float
         A photo is blurred from this probability on, 0 to 1.
+    review : (float, float), optional
+        Two probabilities, 0 to 1, the lower one first, between which a person should look at the photo.
     base_rate : float
         Share of blurred photos that the probabilities assume, 0 to 1.
     kinds : tuple of str
@@ -49,9 +60,8 @@ class Card:
         Terms of use of the training photos, by source.
     limits : tuple of str
         Where the model is known to fail.
-    with_trees : mapping
-        For a shipped net: the entries of this card that change when the shipped trees judge together with the net, and
-        under ``trees`` the fingerprint of these trees.
+    alone : mapping
+        Under ``trees`` and ``net``, the entries of this card that change when one of them judges without the other.
     made_by : str
         Name and version of the program.
     """
@@ -63,6 +73,8 @@ class Card:
     threshold: float
     base_rate: float
     net_slope: float = 0.0
+    ask_from: float | None = None
+    review: tuple[float, float] | None = None
     kinds: tuple[str, ...] = ()
     parameters: Mapping[str, Any] = field(default_factory=dict, repr=False)
     trained_on: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -71,8 +83,38 @@ class Card:
     calibrated_on: Mapping[str, Any] = field(default_factory=dict, repr=False)
     terms: Mapping[str, str] = field(default_factory=dict, repr=False)
     limits: tuple[str, ...] = field(default=(), repr=False)
-    with_trees: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    alone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     made_by: str = ""
+
+    def of_one(self, part: str, feature_set: str) -> Card:
+        """Make the card of the trees or the net without the other.
+
+        Parameters
+        ----------
+        part : {'trees', 'net'}
+        feature_set : str
+            Name of the inputs that this part reads.
+
+        Returns
+        -------
+        Card
+            Without bounds of a review, unless ``alone`` has some for this part.
+        """
+        changes = {"review": None, **_to_tuples(self.alone.get(part, {}))}
+        columns = find_inputs(feature_set).columns
+        return replace(self, feature_set=feature_set, columns=columns, ask_from=None, alone={}, **changes)
+
+    def line_of_one(self, part: str) -> tuple[float, float] | None:
+        """Look up the slope and intercept of the trees' or the net's log-odds when it judges alone; None if unknown."""
+        entries = self.alone.get(part, {})
+        slope = entries.get("slope" if part == TREES else "net_slope")
+        return None if slope is None or "intercept" not in entries else (slope, entries["intercept"])
+
+    def correct_log_odds(self, slope: float, shift: float) -> Card:
+        """Multiply and shift the log-odds that the card gives, together and alone."""
+        joint = {name: getattr(self, name) for name in _WEIGHTS}
+        alone = {part: _correct(entries, slope, shift) for part, entries in self.alone.items()}
+        return replace(self, alone=alone, **_correct(joint, slope, shift))
 
 
 def read_card(content: Any, path: Path) -> Card:
@@ -99,31 +141,86 @@ def read_card(content: Any, path: Path) -> Card:
         raise ModelFileError(
             f"{path} is not a model of format {FILE_FORMAT}: train it again with this version of blurgate"
         )
+    content.pop("with_trees", None)  # in nets that shipped beside trees: weights for both together
     try:
-        listed = {name: tuple(content[name]) for name in ("columns", "kinds", "limits") if name in content}
-        card = Card(**{**content, **listed})
+        card = Card(**_to_tuples(content))
+        parts = _list_parts(card)
     except (TypeError, KeyError, ValueError) as error:
-        raise ModelFileError(f"{path} has a damaged card ({error}): train it or copy it again") from error
-    _check_values(card, path)
+        raise _damaged(path, error) from error
+    for each in (card, *parts):
+        _check_values(each, path)
+    _check_cascade(card, path)
     _check_columns(card, path)
     return card
 
 
+def _to_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the lists of JSON into tuples."""
+    no_review = ("review", None)
+    return {
+        name: tuple(value) if name in _LISTED and (name, value) != no_review else value
+        for name, value in entries.items()
+    }
+
+
+def _correct(entries: Mapping[str, Any], slope: float, shift: float) -> dict[str, Any]:
+    """Multiply the weights among the entries, and shift the intercept."""
+    corrected = {name: slope * entries[name] for name in _WEIGHTS if name in entries}
+    if "intercept" in corrected:
+        corrected["intercept"] += shift
+    return {**entries, **corrected}
+
+
+def _list_parts(card: Card) -> list[Card]:
+    """Make the cards of those that can judge alone, to check their entries like those of any card.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If ``alone`` is not a mapping of ``trees`` and ``net`` to entries of a card.
+    """
+    if not isinstance(card.alone, dict) or not all(isinstance(entries, dict) for entries in card.alone.values()):
+        raise TypeError("alone must map trees and net to entries of a card")
+    surprising = sorted(
+        (card.alone.keys() - {TREES, NET}).union(*(each.keys() - _CHANGED_ALONE for each in card.alone.values()))
+    )
+    if surprising:
+        raise ValueError(f"unexpected in alone: {name_first(surprising)}")
+    return [replace(card, alone={}, **_to_tuples(entries)) for entries in card.alone.values()]
+
+
+def _damaged(path: Path, why: object) -> ModelFileError:
+    return ModelFileError(f"{path} has a damaged card ({why}): train it or copy it again")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type] # NaN is not
+
+
 def _check_values(card: Card, path: Path) -> None:
-    numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate]
-    names = (card.feature_set, *card.columns, *card.kinds, *card.limits)
-    if not all(type(number) in (int, float) and math.isfinite(number) for number in numbers) or not all(
-        isinstance(name, str) for name in names
+    numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate, *(card.review or ())]
+    numbers += [] if card.ask_from is None else [card.ask_from]
+    names = (card.feature_set, *card.columns, *card.kinds, *card.limits, card.made_by)
+    mappings = (getattr(card, name) for name in _MAPPED)
+    if (
+        not all(map(_is_number, numbers))
+        or not all(isinstance(name, str) for name in names)
+        or not all(isinstance(mapping, dict) for mapping in mappings)
     ):
-        raise ModelFileError(
-            f"{path} has a damaged card (a number is not finite, or a value has the wrong type): "
-            "train it or copy it again"
-        )
+        raise _damaged(path, "a number is not finite, or a value has the wrong type")
     if not 0 <= card.threshold <= 1:
-        raise ModelFileError(
-            f"{path} has a damaged card (its threshold must be between 0 and 1, got {card.threshold}): "
-            "train it or copy it again"
-        )
+        raise _damaged(path, f"its threshold must be between 0 and 1, got {card.threshold}")
+    if card.review is not None and not (len(card.review) == 2 and 0 <= card.review[0] <= card.review[1] <= 1):
+        raise _damaged(path, f"its review must be two probabilities, the lower one first, got {list(card.review)}")
+
+
+def _check_cascade(card: Card, path: Path) -> None:
+    """Check that a cascade has what the trees need to judge alone."""
+    if card.ask_from is None:
+        return
+    line = card.line_of_one(TREES)
+    if line is None or line[0] <= 0:
+        raise _damaged(path, "it has ask_from, but no slope above 0 and intercept for the trees alone")
 
 
 def _check_columns(card: Card, path: Path) -> None:

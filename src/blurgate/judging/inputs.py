@@ -12,8 +12,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.measuring.features import FeatureSet, find_feature_set, has_texture
+from blurgate.measuring.features import FeatureSet, find_feature_set, has_texture, texture_to_spare
 
+NET_FEATURE_SET = "texture1"  # what a net that judges alone needs to have measured
 NET_OUTPUTS = ("blurred", "strength")  # log-odds before calibration; log2 of the strength in pixels plus an offset
 
 
@@ -62,6 +63,10 @@ class Inputs:
         ndarray of shape (n_photos,), bool
         """
         return has_texture(rows, self.feature_set)
+
+    def texture_to_spare(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Measure by how much the texture of each photo exceeds the least that can be judged, of shape (n_photos,)."""
+        return texture_to_spare(rows, self.feature_set)
 
     def net_output(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
         """Select an output of the net.

@@ -1,5 +1,7 @@
 """The trained model, which turns photos into verdicts, and its file.
 
+A model of trees and a net can be a cascade: the trees judge every photo, and the net is asked where they are in doubt.
+
 A model file is a zip of ``card.json``, one ``<name>.ubj`` per booster in XGBoost's own UBJSON, and ``net.onnx`` if the
 model has a net. Loading executes nothing in it.
 """
@@ -13,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,20 +24,22 @@ from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
 from blurgate.files import atomic_file
-from blurgate.judging.cards import FILE_FORMAT, Card, read_card
-from blurgate.judging.inputs import Inputs, find_inputs
-from blurgate.judging.nets import Net
+from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
+from blurgate.judging.doubts import find_doubts
+from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
+from blurgate.judging.nets import Net, require_runtime
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
-_SHIPPED = Path(__file__).parent / "shipped"
-SHIPPED = {name: _SHIPPED / f"{name}.blurgate" for name in ("trees", "net")}  # "both" joins them
+SHIPPED_FILE = Path(__file__).parent / "shipped" / "default.blurgate"
 _NET_FILE = "net.onnx"
 
 BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
 STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
+
+_read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for another threshold, share its trees
 
 Extract: TypeAlias = Callable[[Gray, str], Any]
 
@@ -51,12 +55,15 @@ class Measurement:
     features : ndarray of shape (n_features,), float32, or None
         None if the photo cannot be judged.
     outputs : ndarray of shape (n_outputs,), float32
-        Outputs of the net; empty if the model has none.
+        Outputs of the net, NaN if it was not asked; empty if the model has none.
+    gray : ndarray of shape (height, width), uint8, or None
+        The analysed plane, until `BlurModel.ask` has seen it.
     """
 
     evidence: Evidence
     features: NDArray[np.float32] | None = None
     outputs: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
+    gray: Gray | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,16 @@ class BlurModel:
         """The row that the model reads of a photo."""
         return find_inputs(self.card.feature_set)
 
+    @property
+    def is_cascade(self) -> bool:
+        """True if the trees judge every photo, and the net is asked about some."""
+        return self.net is not None and self.card.ask_from is not None
+
+    @property
+    def own_columns(self) -> int:
+        """Number of columns that a booster ``own`` reads: the measured ones in a cascade, else all."""
+        return len(self.inputs.measured.columns if self.is_cascade else self.inputs.columns)
+
     def predict(self, photo: Photo) -> Verdict:
         """Judge one photo.
 
@@ -125,20 +142,22 @@ class BlurModel:
         ------
         PhotoError
             If the photo cannot be read.
+        NetError
+            If the net is asked and cannot answer.
         """
         return decide(self.judge([self.measure(photo)])[0], self.card.threshold)
 
     def measure(
         self, photo: Photo, *, extract: Extract = extract_features, max_megapixels: float = MAX_MEGAPIXELS
     ) -> Measurement:
-        """Read and measure one photo: the part of the work that can run on several threads.
+        """Read and measure one photo, and ask the net: the part of the work that can run on several threads.
 
         Parameters
         ----------
         photo : path, bytes, ndarray or PIL image
         extract : callable
             (gray, name of a feature set) -> features, or an intermediate result that an engine finishes later; see
-            `blurgate.measuring.engines.Engine.begin`.
+            `blurgate.measuring.engines.Engine.begin`. In the latter case `ask` has to follow.
         max_megapixels : float
             See `blurgate.photos.images.read_gray`.
 
@@ -151,14 +170,64 @@ class BlurModel:
         ------
         PhotoError
             If the photo cannot be read.
+        NetError
+            If the net is asked and cannot answer.
         """
         max_pixels = self.inputs.measured.max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
         evidence = Evidence(path_of(photo), width=plane.width, height=plane.height)
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
-        measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set))
-        return replace(measured, outputs=self.net.predict(plane.gray)) if self.net else measured
+        measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set), gray=plane.gray)
+        return self.ask(measured) if isinstance(measured.features, np.ndarray) else measured
+
+    def ask(self, photo: Measurement) -> Measurement:
+        """Ask the net about a measured photo if `asks` says so, and note what makes the photo doubtful.
+
+        Parameters
+        ----------
+        photo : Measurement
+            With its features finished.
+
+        Returns
+        -------
+        Measurement
+            Without its gray: what needs that is done.
+
+        Raises
+        ------
+        NetError
+            If the net is asked and cannot answer.
+        """
+        if photo.gray is None or photo.features is None:
+            return photo
+        row, outputs = photo.features[np.newaxis], np.full(len(NET_OUTPUTS) if self.net else 0, np.nan, np.float32)
+        textured = bool(self.inputs.has_texture(row)[0])
+        asked = textured and bool(self.asks(row)[0])
+        if self.net and asked:
+            outputs = self.net.predict(photo.gray)
+        evidence = photo.evidence
+        if textured and (asked or not self.net):  # the trees of a cascade alone leave no photo to be looked at
+            evidence = replace(evidence, doubts=self._find_doubts(photo.gray, row, outputs))
+        return replace(photo, evidence=evidence, outputs=outputs, gray=None)
+
+    def asks(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Check for which photos the net is asked.
+
+        A net is always asked, but that of a cascade only where the trees are in doubt, or would call the photo blurred.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_photos, n_columns), float32
+            The measured columns; others may follow.
+
+        Returns
+        -------
+        ndarray of shape (n_photos,), bool
+        """
+        if not self.is_cascade:
+            return np.full(len(features), self.net is not None)
+        return self._find_asked(self._predict_one(BLURRED, features), self._predict_one(OWN, features))
 
     def judge(self, photos: Sequence[Measurement]) -> list[Evidence]:
         """Judge measured photos, all at once; `blurgate.judging.verdicts.decide` then decides on each.
@@ -173,18 +242,19 @@ class BlurModel:
         list of Evidence
             In the order of `photos`.
         """
-        rows = [np.concatenate([photo.features, photo.outputs]) for photo in photos if photo.features is not None]
-        if not rows:
+        photos = [self.ask(photo) for photo in photos]
+        measured = [photo for photo in photos if photo.features is not None]
+        if not measured:
             return [photo.evidence for photo in photos]
-        features = np.stack(rows)
-        predictions, judgeable = self.predict_features(features), self.inputs.has_texture(features)
-        row_numbers = iter(range(len(rows)))
-        return [
-            photo.evidence
-            if photo.features is None
-            else _complete(photo.evidence, predictions, judgeable, next(row_numbers))
-            for photo in photos
-        ]
+        rows = np.stack([np.concatenate([photo.features, photo.outputs]) for photo in measured])
+        textured = self.inputs.has_texture(rows)
+        predictions = self.predict_features(rows[textured])
+        row_of = np.cumsum(textured) - 1
+        judged = (
+            _complete(photo.evidence, predictions, row) if judgeable else _leave_out(photo.evidence)
+            for photo, judgeable, row in zip(measured, textured, row_of, strict=True)
+        )
+        return [photo.evidence if photo.features is None else next(judged) for photo in photos]
 
     def predict_features(self, features: NDArray[np.float32]) -> Predictions:
         """Predict probabilities, kinds and strengths from features.
@@ -192,7 +262,7 @@ class BlurModel:
         Parameters
         ----------
         features : ndarray of shape (n_photos, n_features), float32
-            In the order of the card's columns.
+            In the order of the card's columns; the outputs of a net may be NaN where it is not asked.
 
         Returns
         -------
@@ -201,7 +271,7 @@ class BlurModel:
         Raises
         ------
         ValueError
-            If the shape does not match the card.
+            If the shape does not match the card, or a photo lacks the outputs of a net that is asked about it.
         """
         if features.ndim != 2 or features.shape[1] != len(self.card.columns):
             needed = f"(n_photos, {len(self.card.columns)})"
@@ -210,22 +280,41 @@ class BlurModel:
         if KIND in self.boosters:
             kind = np.asarray(self.card.kinds)[self._predict_margins(KIND, features).argmax(axis=1)]
         if STRENGTH in self.boosters:
-            strength = to_strength(self._predict_margins(STRENGTH, features)[:, 0])
-        elif self.net:
+            strength = to_strength(self._predict_one(STRENGTH, features))
+        elif self.net and not self.is_cascade:
             strength = to_strength(self.inputs.net_output(features, "strength").astype(np.float64))
         return Predictions(to_probability(self.log_odds(features)), kind, strength)
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Predict the calibrated log-odds of blurred, of shape (n_photos,)."""
-        odds = np.full(len(features), self.card.intercept)
-        if BLURRED in self.boosters:
-            odds += self.card.slope * self._predict_margins(BLURRED, features)[:, 0]
-        if self.net:
-            odds += self.card.net_slope * self.inputs.net_output(features, "blurred")
-        return odds + self._predict_margins(OWN, features)[:, 0] if OWN in self.boosters else odds
+        """Predict the calibrated log-odds of blurred.
+
+        Parameters
+        ----------
+        features : ndarray of shape (n_photos, n_features), float32
+            See `predict_features`.
+
+        Returns
+        -------
+        ndarray of shape (n_photos,), float64
+
+        Raises
+        ------
+        ValueError
+            If a photo lacks the outputs of a net that is asked about it.
+        """
+        margins, own = self._predict_one(BLURRED, features), self._predict_one(OWN, features)
+        odds = np.full(len(features), float(self.card.intercept))
+        odds += self.card.slope * margins
+        if not self.net:
+            return odds + own
+        outputs, asked = self.inputs.net_output(features, "blurred"), self._find_asked(margins, own)
+        if np.isnan(outputs[asked]).any():
+            raise ValueError("features must hold the outputs of the net for each photo that it is asked about, got NaN")
+        odds += self.card.net_slope * outputs
+        return np.where(asked, odds, self._judge_alone(margins) if self.is_cascade else odds) + own
 
     def with_threshold(self, threshold: float) -> BlurModel:
-        """Copy the model with another threshold, 0 to 1.
+        """Copy the model with another threshold, 0 to 1; a cascade asks its net about photos that might reach it.
 
         Raises
         ------
@@ -255,8 +344,16 @@ class BlurModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of everything but the threshold: two models that share it predict the same for every photo."""
-        card = {name: value for name, value in asdict(self.card).items() if "threshold" not in name}
+        """Hash of all that predictions depend on: two models that share it predict the same for every photo.
+
+        A threshold or a review only decides. But if the threshold of a cascade is so low that its net is asked more
+        often, it is part of the hash.
+        """
+        card = {
+            name: value for name, value in asdict(self.card).items() if "threshold" not in name and name != "review"
+        }
+        if self._asks_by_threshold:
+            card["asks_by_threshold"] = float(self.card.threshold)
         digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
         for name, content in sorted(self.boosters.items()):
             digest.update(name.encode() + content)
@@ -266,7 +363,41 @@ class BlurModel:
 
     @cached_property
     def _trees(self) -> dict[str, Trees]:
-        return {name: read_trees(content) for name, content in self.boosters.items()}
+        return {name: _read_trees(content) for name, content in self.boosters.items()}
+
+    @property
+    def _asks_by_threshold(self) -> bool:
+        """True if the threshold of a cascade can make it ask about a photo below ``ask_from``."""
+        if not self.is_cascade:
+            return False
+        at_bound = self._judge_alone(np.asarray([self.card.ask_from]))
+        return OWN in self.boosters or self.card.threshold <= to_probability(at_bound)[0]
+
+    def _find_asked(self, margins: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Check about which photos the net is asked; see `asks`."""
+        if self.card.ask_from is None:
+            return np.ones(len(margins), bool)
+        reached = to_probability(self._judge_alone(margins) + own) >= self.card.threshold
+        return reached | (margins >= self.card.ask_from)
+
+    def _judge_alone(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn margins of a cascade's trees into log-odds where the net is not asked."""
+        alone = self.card.alone[TREES]
+        return np.asarray(alone["slope"] * margins + alone["intercept"])
+
+    def _find_doubts(self, gray: Gray, row: NDArray[np.float32], outputs: NDArray[np.float32]) -> tuple[str, ...]:
+        """Find what makes one photo doubtful, from its row of features and the outputs of the net."""
+        trees, net = self.card.line_of_one(TREES), self.card.line_of_one(NET)
+        opinions = None
+        if trees and net and self.net and BLURRED in self.boosters:
+            margin = self._predict_one(BLURRED, row)[0]
+            opinions = (trees[0] * margin + trees[1], net[0] * outputs[0] + net[1])
+        texture = float(self.inputs.texture_to_spare(row)[0])
+        return find_doubts(gray, texture_to_spare=texture, grain=self.net is not None, opinions=opinions)
+
+    def _predict_one(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Predict the margins of a booster with one output, of shape (n_photos,); zeros if there is no such booster."""
+        return self._predict_margins(name, features)[:, 0] if name in self.boosters else np.zeros(len(features))
 
     def _predict_margins(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict the margins of a booster, of shape (n_photos, n_outputs)."""
@@ -274,14 +405,14 @@ class BlurModel:
         return trees.predict_margins(features[:, : trees.n_features]).astype(np.float64)
 
 
-def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
+def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
     """Read a model.
 
     Parameters
     ----------
-    path : path or {'trees', 'net', 'both'}
-        A model file, or the name of a shipped model: the trees, the net, or both of them together. A net needs the
-        extra ``net``. A file with such a name is given as ``./net`` or as a `Path`.
+    path : path or {'default', 'trees', 'net', 'both'}
+        A model file, or the name of the shipped model or of a variant of it, see `VARIANTS`. A file with such a name is
+        given as ``./net`` or as a `Path`.
 
     Returns
     -------
@@ -291,19 +422,39 @@ def load_model(path: str | os.PathLike[str] = "trees") -> BlurModel:
     ------
     ModelFileError
         If the file is missing, is not a model, is damaged, or needs feature columns that this version does not compute.
-    MissingExtraError
+    NetError
         If the model has a net and ONNX Runtime is not installed.
     """
-    if path == "both":
-        return _join_shipped(load_model("trees"), load_model("net"))
-    path = SHIPPED[path] if isinstance(path, str) and path in SHIPPED else Path(path)
+    variant = VARIANTS.get(path) if isinstance(path, str) else None
+    path = SHIPPED_FILE if variant else Path(path)
     card, members = _read_file(path)
     onnx = members.pop(_NET_FILE, None)
     boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
     model = BlurModel(read_card(card, path), boosters, None if onnx is None else Net(onnx))
     _check_net(model, path)
     _check_boosters(model, path)
+    model = variant(model) if variant else model
+    if model.net:
+        require_runtime()
     return model
+
+
+def keep_trees(model: BlurModel) -> BlurModel:
+    """Take the trees of a model without its net."""
+    return BlurModel(model.card.of_one(TREES, model.inputs.feature_set), model.boosters)
+
+
+def keep_net(model: BlurModel) -> BlurModel:
+    """Take the net of a model without its trees; it predicts the strength as well."""
+    if not model.net:
+        raise ModelFileError("the shipped model has no net: reinstall blurgate, or name trees")
+    card = model.card.of_one(NET, str(Inputs(NET_FEATURE_SET, model.net.name)))
+    return BlurModel(replace(card, kinds=()), {}, model.net)
+
+
+def ask_always(model: BlurModel) -> BlurModel:
+    """Make the net of a cascade judge every photo together with the trees."""
+    return replace(model, card=replace(model.card, ask_from=None))
 
 
 def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
@@ -314,11 +465,11 @@ def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
         return json.loads(members.pop("card.json")), members
     except FileNotFoundError:
         raise ModelFileError(
-            f"expected a model file, but {path} does not exist: check the path, or name trees, net or both"
+            f"expected a model file, but {path} does not exist: check the path, or name default, trees, net or both"
         ) from None
     except IsADirectoryError:
         raise ModelFileError(
-            f"expected a model file, but {path} is a folder: name a .blurgate file, or trees, net or both"
+            f"expected a model file, but {path} is a folder: name a .blurgate file, or default, trees, net or both"
         ) from None
     except PermissionError:
         raise ModelFileError(f"{path} cannot be opened: you have no permission to read it") from None
@@ -328,23 +479,12 @@ def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
         ) from error
 
 
-def _join_shipped(trees: BlurModel, net: BlurModel) -> BlurModel:
-    """Join the shipped trees and the shipped net, with the weights that the net's card gives."""
-    changes = dict(net.card.with_trees)
-    if changes.pop("trees", None) != trees.fingerprint:
-        raise ModelFileError(
-            "the shipped net was calibrated with other trees than the shipped ones: reinstall blurgate"
-        )
-    assert net.net  # noqa: S101 load_model has checked it
-    inputs = Inputs(trees.card.feature_set, net.net.name)
-    card = replace(trees.card, feature_set=str(inputs), columns=inputs.columns, **changes)
-    return BlurModel(card, trees.boosters, net.net)
+def _leave_out(evidence: Evidence) -> Evidence:
+    return replace(evidence, reason=TOO_LITTLE_TEXTURE)
 
 
-def _complete(evidence: Evidence, predictions: Predictions, judgeable: NDArray[np.bool_], row: int) -> Evidence:
-    """Add the predictions of a row to a photo's evidence, or the reason why it cannot be judged."""
-    if not judgeable[row]:
-        return replace(evidence, reason=TOO_LITTLE_TEXTURE)
+def _complete(evidence: Evidence, predictions: Predictions, row: int) -> Evidence:
+    """Add the predictions of a row to a photo's evidence."""
     kind, strength = predictions.kind, predictions.strength_px
     return replace(
         evidence,
@@ -366,14 +506,14 @@ def to_strength(answer: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _check_boosters(model: BlurModel, path: Path) -> None:
     inputs = model.inputs
-    if BLURRED not in model.boosters and not (model.net and inputs.texture_only):
+    if BLURRED not in model.boosters and (model.is_cascade or not (model.net and inputs.texture_only)):
         raise ModelFileError(f"{path} contains no booster named blurred: train it or copy it again")
     try:
         boosters = model._trees
     except ValueError as error:
         raise ModelFileError(f"{path} contains a damaged booster ({error}): train it or copy it again") from error
     for name, trees in boosters.items():
-        n_columns = len(inputs.columns if name == OWN else inputs.measured.columns)
+        n_columns = model.own_columns if name == OWN else len(inputs.measured.columns)
         if trees.n_features != n_columns:
             raise ModelFileError(
                 f"{path} contains a booster named {name} for {trees.n_features} features, but its card lists "
@@ -391,9 +531,13 @@ def _check_net(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} contains no net, but its card names one: train it or copy it again")
     if model.net and net_name != model.net.name:
         raise ModelFileError(f"{path} contains a net that its card does not name, or a damaged one: copy it again")
-    if model.net is None:
-        return
-    try:
-        model.net.check()
-    except ValueError as error:
-        raise ModelFileError(f"{path} contains a damaged net ({error}): train it or copy it again") from error
+    if model.card.ask_from is not None and not model.net:
+        raise ModelFileError(f"{path} contains no net, but its card says when to ask one: train it or copy it again")
+
+
+VARIANTS: dict[str, Callable[[BlurModel], BlurModel]] = {  # names of what is derived from the shipped file
+    "default": lambda model: model,
+    "trees": keep_trees,
+    "net": keep_net,
+    "both": ask_always,
+}

@@ -5,17 +5,23 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import needs_extra
+from blurgate.errors import NetError
+from blurgate.judging.inputs import NET_OUTPUTS
 from blurgate.measuring.blocks import BLOCK
 from blurgate.photos.images import Gray
 
 TRAINED_SIDE = 192  # pixels; side of the pictures that nets are trained on
 MAX_PIXELS = 2**20  # that a net reads of one photo: bounds the memory, whatever the photo's shape
+
+_INSTALL = "pip install onnxruntime"
+_starting = Lock()  # the first photos ask from several threads, and one session serves them all
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,18 @@ class Net:
 
         Raises
         ------
-        MissingExtraError
-            If ONNX Runtime is not installed.
+        NetError
+            If ONNX Runtime is missing or broken, or the net is damaged or answers with other than two finite numbers.
         ValueError
-            If `gray` is not 2-D, or the net is damaged.
+            If `gray` is not 2-D.
         """
-        return np.asarray(self._run("answers", gray)[0], dtype=np.float32)
+        answers = np.asarray(self._run("answers", gray)[0], dtype=np.float32)
+        if answers.shape != (len(NET_OUTPUTS),) or not np.isfinite(answers).all():
+            raise NetError(
+                f"{self.name} must answer with {len(NET_OUTPUTS)} finite numbers, got {answers.tolist()}: copy the "
+                "model again, or leave the net out with --model trees"
+            )
+        return answers
 
     def predict_map(self, gray: Gray) -> NDArray[np.float32]:
         """Predict the log-odds of blurred at each place of a coarse grid, of shape (rows, columns); see `predict`."""
@@ -74,13 +86,10 @@ class Net:
 
         Raises
         ------
-        MissingExtraError
-            If ONNX Runtime is not installed.
-        ValueError
-            If the net cannot run or returns non-finite numbers.
+        NetError
+            See `predict`.
         """
-        if not np.isfinite(self.predict(np.zeros((TRAINED_SIDE, TRAINED_SIDE), np.uint8))).all():
-            raise ValueError("the net returns non-finite numbers")
+        self.predict(np.zeros((TRAINED_SIDE, TRAINED_SIDE), np.uint8))
 
     def __reduce__(self) -> tuple[type[Net], tuple[bytes]]:
         """Pickle only the file: an ONNX Runtime session cannot be pickled, and is created again when needed."""
@@ -89,20 +98,61 @@ class Net:
     def _run(self, output: str, gray: Gray) -> Any:
         if gray.ndim != 2:
             raise ValueError(f"gray must be 2-D (height, width), got shape {gray.shape}")
-        return self._session.run([output], {"gray": _fit(gray)[np.newaxis, np.newaxis]})[0]
+        with _starting:
+            session = self._session
+        planes = _fit(gray)[np.newaxis, np.newaxis]
+        try:
+            return session.run([output], {"gray": planes})[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise NetError(
+                f"{self.name} must give its {output}, but ONNX Runtime cannot run it ({_first_line(error)}): copy the "
+                "model again, or leave the net out with --model trees"
+            ) from error
 
     @cached_property
     def _session(self) -> Any:
-        with needs_extra("net", "Judging with a net"):
-            import onnxruntime
-
-        onnxruntime.set_default_logger_severity(4)
-        options = onnxruntime.SessionOptions()
+        runtime = _import_runtime()
+        runtime.set_default_logger_severity(4)
+        options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
         try:
-            return onnxruntime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors have no common class
-            raise ValueError(f"the net cannot be read: {str(error).splitlines()[0]}") from error
+            return runtime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise NetError(
+                f"{self.name} cannot be read by ONNX Runtime {runtime.__version__} ({_first_line(error)}): copy the "
+                f"model again, update ONNX Runtime with {_INSTALL} --upgrade, or leave the net out with --model trees"
+            ) from error
+
+
+def require_runtime() -> None:
+    """Check that ONNX Runtime is installed, without importing it: a scan in which no net is asked never does.
+
+    Raises
+    ------
+    NetError
+        If it is not installed.
+    """
+    if find_spec("onnxruntime") is None:
+        raise NetError(
+            "the model has a net, which needs ONNX Runtime, but that is not installed: install it with "
+            f"{_INSTALL}, or leave the net out with --model trees"
+        )
+
+
+def _import_runtime() -> Any:
+    require_runtime()
+    try:
+        import onnxruntime
+    except Exception as error:  # a system library may be missing, or NumPy too old: their errors differ
+        raise NetError(
+            f"the model has a net, which needs ONNX Runtime, but that cannot be loaded ({_first_line(error)}): install "
+            f"it again with {_INSTALL} --force-reinstall, or leave the net out with --model trees"
+        ) from error
+    return onnxruntime
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _fit(gray: Gray) -> NDArray[np.float32]:

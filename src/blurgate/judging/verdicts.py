@@ -32,6 +32,8 @@ class Evidence:
         Size of the photo itself, in pixels; None if it could not be read.
     error : str
         Why the photo could not be read; empty if it could.
+    doubts : tuple of str
+        What makes the photo doubtful, see `blurgate.judging.doubts`; empty if nothing does, or it was not looked for.
     """
 
     path: str = ""
@@ -42,6 +44,7 @@ class Evidence:
     width: int | None = None
     height: int | None = None
     error: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,4 +134,4 @@ def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
         return "blurred", ""
     if evidence.probability < low:
         return "sharp", ""
-    return "undecided", f"to be looked at: from {low:g} to {high:g}"
+    return "undecided", f"to be looked at: {', '.join(evidence.doubts) or f'from {low:g} to {high:g}'}"

@@ -29,6 +29,7 @@ OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_chi
 # prior on the correction to the log-odds: standard deviations of its log-slope and of its shift
 _SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0
 _FOLDS = 5
+_PASSES = 3  # at most, until the threshold of a cascade and the photos that it asks about settle
 
 
 class DecisionsAndLoss(Decisions):
@@ -143,11 +144,15 @@ def calibrate(
         )
     require_compatible(model, table)
     table = table.without_flat()
-    labels, log_odds = table.labels, model.log_odds(table.features)
+    labels, log_odds, before = table.labels, model.log_odds(table.features), model.card.threshold
     _check_photos(labels, log_odds)
-    left_out, refit = _leave_scenes_out(model, table, seed)
     # out-of-fold probabilities choose the threshold and measure its cost, since in-sample ones are optimistic
-    threshold = constrain_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
+    for _ in range(_PASSES):
+        left_out, refit = _leave_scenes_out(model, table, seed)
+        threshold = constrain_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
+        if not model.is_cascade or threshold == model.card.threshold:
+            break
+        model = model.with_threshold(threshold)  # which can make a cascade ask about other photos
     after = _score(labels, left_out, threshold)
     fitted = fit_to_photos(model, table, seed, refit=refit)
     card = replace(
@@ -166,7 +171,7 @@ def calibrate(
         "n_scenes": table.counts["n_scenes"],
         "threshold": threshold,
         "refitted": refit,
-        "before": _score(labels, log_odds, model.card.threshold),
+        "before": _score(labels, log_odds, before),
         "after": after,
     }
     return Calibration(replace(fitted, card=card), numbers)
@@ -190,20 +195,15 @@ def fit_to_photos(model: BlurModel, table: FeatureTable, seed: int, *, refit: bo
     -------
     BlurModel
     """
-    log_odds = model.log_odds(table.features)
-    slope, shift = _fit_correction(table.labels, log_odds)
-    card = replace(
-        model.card,
-        slope=slope * model.card.slope,
-        net_slope=slope * model.card.net_slope,
-        intercept=slope * model.card.intercept + shift,
-    )
+    slope, shift = _fit_correction(table.labels, model.log_odds(table.features))
+    fitted = replace(model, card=model.card.correct_log_odds(slope, shift))
     if not refit:
-        return replace(model, card=card)
-    data = xgboost.QuantileDMatrix(table.features, table.labels, base_margin=slope * log_odds + shift, nthread=1)
+        return fitted
+    columns, log_odds = table.features[:, : model.own_columns], fitted.log_odds(table.features)
+    data = xgboost.QuantileDMatrix(columns, table.labels, base_margin=log_odds, nthread=1)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
-    return replace(model, card=card, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
+    return replace(fitted, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
 
 
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:

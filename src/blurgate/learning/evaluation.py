@@ -34,7 +34,7 @@ from blurgate.learning.metrics import (
     score_strengths,
     trace_curves,
 )
-from blurgate.learning.table import FeatureTable
+from blurgate.learning.table import WITHOUT_NET_OUTPUTS, FeatureTable
 
 CUTOFFS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 N_MISTAKES = 20
@@ -243,7 +243,7 @@ def require_compatible(model: BlurModel, table: FeatureTable) -> None:
         If the feature sets differ, or the model was calibrated on a photo of the table.
     """
     if table.feature_set != model.card.feature_set:
-        remedy = "give the photos themselves" if model.net else f"make it with --feature-set {model.card.feature_set}"
+        remedy = WITHOUT_NET_OUTPUTS if model.net else f"make it with --feature-set {model.card.feature_set}"
         raise DatasetError(
             f"the model needs a table of the feature set {model.card.feature_set}, which it was trained on, "
             f"but this is one of {table.feature_set}: {remedy}"

@@ -37,6 +37,7 @@ from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.images import SkippedPhoto, read_gray
 from blurgate.threads import Track, no_track, run_in_order
 
+WITHOUT_NET_OUTPUTS = "give the photos themselves, or use a model without a net, such as trees"
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "undecided", "variance_of_laplacian")
 _UNDECIDED = "true"  # the only value of that column that is not empty
 
@@ -440,7 +441,7 @@ def _check_feature_set(table: FeatureTable, source: Path, feature_set: str) -> F
     if table.feature_set != feature_set:
         raise DatasetError(
             f"expected a table of the feature set {feature_set}, but {source} is one of {table.feature_set}: "
-            f"{'give the photos themselves' if find_inputs(feature_set).net else 'make it again'}"
+            f"{WITHOUT_NET_OUTPUTS if find_inputs(feature_set).net else 'make it again'}"
         )
     return table
 

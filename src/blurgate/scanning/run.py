@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError
 from blurgate.files import atomic_file, check_outputs, check_writable
-from blurgate.judging.model import SHIPPED, BlurModel, load_model
+from blurgate.judging.model import VARIANTS, BlurModel, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS
@@ -22,7 +22,7 @@ from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.progress import Tally
 from blurgate.scanning.records import delete_records
-from blurgate.scanning.stream import scan
+from blurgate.scanning.stream import Review, scan
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
@@ -41,14 +41,15 @@ class ScanRequest:
     roots : sequence of Path
         Files and folders known in advance: no output may replace one, and filed photos keep their path relative to the
         folder they come from.
-    model : BlurModel, path or {'trees', 'net', 'both'}
-        A model, its file, or the name of a shipped one.
+    model : BlurModel, path or {'default', 'trees', 'net', 'both'}
+        A model, its file, or the name of the shipped one or of a variant of it.
     include, exclude : sequence of str
         Patterns; see `blurgate.photos.finding.walk_photos`.
     threshold : float, optional
         0 to 1; by default the model's.
-    review : (float, float), optional
-        Two probabilities, 0 to 1, the lower one first, that replace the threshold: undecided between them.
+    review : (float, float) or 'auto', optional
+        Two probabilities, 0 to 1, the lower one first, that replace the threshold: undecided between them. ``auto``:
+        those of the model.
     output : Path, optional
         File for the verdicts; by default they go to a stream.
     format : str, optional
@@ -80,11 +81,11 @@ class ScanRequest:
 
     photos: Any
     roots: Sequence[Path] = ()
-    model: BlurModel | AnyPath = "trees"
+    model: BlurModel | AnyPath = "default"
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     threshold: float | None = None
-    review: tuple[float, float] | None = None
+    review: Review | None = None
     output: Path | None = None
     format: str | None = None
     sort: str | None = None
@@ -169,6 +170,8 @@ def run_scan(
         If a path does not exist, or no photo is found.
     ModelFileError
         If the model cannot be loaded.
+    NetError
+        If the net of the model is asked and cannot answer.
     MissingExtraError
         If the request needs an extra that is not installed.
     """
@@ -238,7 +241,7 @@ def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> 
 
 
 def _model_file(model: BlurModel | AnyPath) -> Path | None:
-    return None if isinstance(model, BlurModel) or model in (*SHIPPED, "both") else Path(model)
+    return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
 
 
 def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[Verdict]:

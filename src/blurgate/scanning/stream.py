@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from blurgate.errors import PhotoError
 from blurgate.judging.model import BlurModel, Measurement, load_model
@@ -19,6 +19,8 @@ from blurgate.scanning.items import Item, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
+
+Review: TypeAlias = tuple[float, float] | Literal["auto"]
 
 _BATCH = 16  # photos per evaluation of the trees
 
@@ -32,7 +34,7 @@ def scan(
     leave_out: Sequence[AnyPath] = (),
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
-    review: tuple[float, float] | None = None,
+    review: Review | None = None,
     resume: AnyPath | None = None,
     jobs: int | None = None,
     engine: str = "auto",
@@ -53,16 +55,17 @@ def scan(
         Patterns for files in folders: see `blurgate.photos.finding.walk_photos`.
     leave_out : sequence of path
         Folders that are not searched.
-    model : BlurModel, path or {'trees', 'net', 'both'}, optional
-        A model, its file, or the name of a shipped one, see `load_model`; by default the shipped trees.
+    model : BlurModel, path or {'default', 'trees', 'net', 'both'}, optional
+        A model, its file, or the name of the shipped one or of a variant of it, see `load_model`.
     threshold : float, optional
         Blurred from this probability on, 0 to 1; by default the model's.
-    review : (float, float), optional
+    review : (float, float) or 'auto', optional
         Two probabilities, 0 to 1, that replace the threshold: sharp below the first, blurred from the second on,
-        undecided between them.
+        undecided between them, with what makes the photo doubtful as the reason. ``auto``: those of the model.
     resume : path, optional
         Records file that saves evidence during the scan. A photo found in it is not analysed again if its path, size
-        and modification time and the model are the same.
+        and modification time and the model are the same, and the model asks its net about the same photos: a very low
+        threshold makes a cascade ask more often.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
@@ -89,12 +92,15 @@ def scan(
         If the engine ``compiled`` is requested but cannot be compiled.
     ModelFileError
         If the model cannot be loaded.
+    NetError
+        If the net of the model is asked and cannot answer, which ends the scan.
     OutputError
         If the records cannot be saved.
     TypeError
         If `photos` is None, a mapping, or holds no photos at all.
     ValueError
-        If the engine, device or column is unknown, the threshold or the review is not within 0 to 1, or both are given.
+        If the engine, device or column is unknown, the threshold or the review is not within 0 to 1, both are
+        given, or the review is ``auto`` and the model has no bounds.
 
     Examples
     --------
@@ -105,9 +111,11 @@ def scan(
     """
     if threshold is not None and review:
         raise ValueError("give either threshold or review, not both: review replaces the threshold")
-    loaded = model if isinstance(model, BlurModel) else load_model("trees" if model is None else model)
+    loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
+    bounds = _find_review(loaded, review) if isinstance(review, str) else review
     threshold = loaded.card.threshold if threshold is None else threshold
-    _check_bounds(threshold, review)
+    _check_bounds(threshold, bounds)
+    loaded = loaded.with_threshold(bounds[0] if bounds else threshold)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
@@ -124,7 +132,7 @@ def scan(
     if not resume:
         chosen.prepare()  # with records, only once a photo is not in them
     found = _judge(loaded, chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
-    return (decide(evidence, threshold, review) for evidence in found)
+    return (decide(evidence, threshold, bounds) for evidence in found)
 
 
 def _judge(
@@ -151,7 +159,8 @@ def _judge(
         pending = _find_known(items, records, engine) if records else items
         measured = run_in_order(measure, pending, jobs=jobs, known=look_up)
         while batch := list(islice(measured, _BATCH)):
-            found = model.judge(_finish([measurement for _, measurement in batch], engine, model.inputs.feature_set))
+            finished = _finish([measurement for _, measurement in batch], engine, model.inputs.feature_set)
+            found = model.judge(_ask_later(finished, model, jobs))
             if records:
                 pairs = zip((item.status for item, _ in batch), found, strict=True)
                 records.add((status, evidence) for status, evidence in pairs if status and not evidence.error)
@@ -167,6 +176,13 @@ def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[
     for position, features in zip(positions, finished, strict=True):
         batch[position] = replace(batch[position], features=features)
     return batch
+
+
+def _ask_later(batch: list[Measurement], model: BlurModel, jobs: int | None) -> list[Measurement]:
+    """Ask the net about a batch whose features an engine has finished only now; else it has been asked already."""
+    if all(measurement.gray is None for measurement in batch):
+        return batch
+    return list(run_in_order(model.ask, batch, jobs=jobs))
 
 
 def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
@@ -193,6 +209,17 @@ def _describe_nothing(photos: Any, *, filtered: bool) -> str:
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
     return "found no photos in the given folders: check the path"
+
+
+def _find_review(model: BlurModel, review: str) -> tuple[float, float]:
+    """Look up the bounds of the model."""
+    if review != "auto":
+        raise ValueError(f"review must be two probabilities, the lower one first, or auto, got {review!r}")
+    if model.card.review is None:
+        raise ValueError(
+            "review auto needs a model that has bounds of its own, but this one has none: give two probabilities"
+        )
+    return model.card.review
 
 
 def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
