@@ -114,7 +114,8 @@ def main() -> None:
     parser.add_argument("--same", type=Path, nargs="*", default=[], help="folders on which decisions are compared")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
-    tiles, results = list(find_tiles(options.photos)), {"speed": {}, "decisions": {}, "first verdict": {}}  # type: Any
+    tiles = list(find_tiles(options.photos))
+    results: Numbers = {"speed": {}, "decisions": {}, "first verdict": {}}
     with tempfile.TemporaryDirectory() as name:
         for size, (width, height, count) in SIZES.items():
             print(size, file=sys.stderr, flush=True)

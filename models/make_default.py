@@ -212,11 +212,11 @@ def assemble(card: Card, plan: Plan, training: FeatureTable, shards: Sequence[Pa
     folds = [Split(rows[~left_out], rows[left_out]) for left_out in _fold_rows(plan, training)]
     boosters, kinds, _ = fit_boosters(training, folds, TREES, seed=0)
     inputs = Inputs(DEFAULT_FEATURE_SET, net.name)
-    by_trees = {**training.counts, "sources": training.source_counts}
+    by_trees: Results = {**training.counts, "sources": training.source_counts}
     by_net = count_pictures(shards, plan.sources)
     alone = {
-        "trees": {**card.alone["trees"], "trained_on": by_trees},
-        "net": {**card.alone["net"], "trained_on": by_net},
+        part: {**card.alone[part], "trained_on": counts, "terms": {name: TERMS[name] for name in counts["sources"]}}
+        for part, counts in (("trees", by_trees), ("net", by_net))
     }
     card = replace(
         card,
