@@ -31,7 +31,7 @@ from PIL import Image
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from blurgate import BlurModel, FeatureTable, build_table, calibrate, load_model
+from blurgate import BlurModel, FeatureTable, build_table, calibrate, load_model, scan
 from blurgate.judging.model import to_probability
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.boosters import fit_boosters, predict_left_out
@@ -213,6 +213,34 @@ def evaluate_series(tools: dict[str, Tool], folder: Path) -> Results:
     return results
 
 
+def evaluate_review(model: BlurModel, folder: Path) -> Results | None:
+    """Evaluate the decisions outside the review bounds of a model's card.
+
+    Parameters
+    ----------
+    model : BlurModel
+    folder : Path
+        A labelled folder.
+
+    Returns
+    -------
+    dict or None
+        ``decided``, a share of the photos, and ``right``, a share of those decided; None if the card has no bounds.
+    """
+    if model.card.review is None:
+        return None
+    photos = [photo for photo in list_photos(folder) if photo.label]
+    verdicts = scan([folder / photo.path for photo in photos], model=model, review=model.card.review)
+    pairs = [(verdict.decision, photo.label) for verdict, photo in zip(verdicts, photos, strict=True)]
+    decided = [decision == label for decision, label in pairs if decision != "undecided"]
+    return {
+        "review": model.card.review,
+        "n": len(pairs),
+        "decided": len(decided) / len(pairs),
+        "right": float(np.mean(decided)),
+    }
+
+
 def evaluate_sizes(model: BlurModel, folder: Path) -> Results:
     """Check whether a photo, sharp or blurred, gets the same decision at every size.
 
@@ -329,10 +357,10 @@ def to_markdown(results: Results) -> str:
         for measure in measures:
             cells = [_cell(results[name].get(tool, {}).get(measure)) for tool in tools]
             lines.append(f"| bench/{name} | {measure.replace('_', ' ')} | {' | '.join(cells)} |")
-    for name in ("defocus_maps", "grocery", "microscopy"):
+    for name in ("defocus_maps", "exposures", "grocery", "microscopy"):
         counts = [results[name].get(tool) for tool in tools]
         cells = ["–" if count is None else f"{count['flagged']} of {count['n']}" for count in counts]
-        where = "bench" if name == "defocus_maps" else "probe"
+        where = "bench" if name in ("defocus_maps", "exposures") else "probe"
         lines.append(f"| {where}/{name} | flagged blurred | {' | '.join(cells)} |")
     for series in results["focus_series"][tools[0]]:
         for measure in ("spearman of the score", "spearman of the strength"):
@@ -402,11 +430,14 @@ def main() -> None:
         results[name] = evaluate_labelled(tools, bench / name)
     for name, folder in (
         ("defocus_maps", bench / "defocus_maps" / "images"),
+        ("exposures", bench / "exposures" / "images"),
         ("grocery", probe / "grocery"),
         ("microscopy", probe / "microscopy"),
     ):
         _report(name)
         results[name] = evaluate_unlabelled(tools, folder)
+    _report("review")
+    results["review"] = {name: evaluate_review(models["blurgate"], bench / name) for name in ("phone", "receipts")}
     _report("focus_series")
     results["focus_series"] = evaluate_series(tools, bench / "focus_series")
     if "blurgate" in chosen:
