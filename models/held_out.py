@@ -48,7 +48,7 @@ class Plan:
     sources : tuple of str
         Trained on, in the end.
     folds : mapping of str to tuple of str
-        Name of a training -> the sources that it leaves out and then predicts.
+        Name of a training -> the sources that it leaves out. It predicts those that no fold before it leaves out.
     """
 
     sources: tuple[str, ...]
@@ -60,15 +60,16 @@ class Plan:
 
     def left_out(self, fold: str) -> tuple[str, ...]:
         """Name the tables that the model of a fold predicts."""
-        return tuple(name for name in LEFT_OUT_SOURCES if name.removesuffix("_altered") in self.folds[fold])
+        names = list(self.folds)
+        before = {source for name in names[: names.index(fold)] for source in self.folds[name]}
+        sources = set(self.folds[fold]) - before
+        return tuple(name for name in LEFT_OUT_SOURCES if name.removesuffix("_altered") in sources)
 
 
+NOT_OPEN = tuple(source for source in TEST_SOURCES if source not in OPEN)
 PLANS = {
-    "research": Plan(
-        TEST_SOURCES,
-        {"cuhk": CUHK, "drawn": ("unsplash", "print"), "rest": ("bsds500", "sun_hays80", "brackets")},
-    ),
-    "open": Plan(OPEN, {"open": tuple(source for source in TEST_SOURCES if source not in OPEN)}),
+    "research": Plan(TEST_SOURCES, {"cuhk": CUHK, "open": OPEN, "others": NOT_OPEN}),
+    "open": Plan(OPEN, {"others": NOT_OPEN}),
 }
 MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
 Margins = NDArray[Any]  # floats
