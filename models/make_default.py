@@ -1,7 +1,9 @@
 """Make the shipped model: trees, a net, and when the net is asked; print results on sources left out, as JSON.
 
     pip install torch onnx
-    python models/make_default.py ../shared/data --work work --output src/blurgate/judging/shipped/default.blurgate
+    python models/make_default.py ../shared/data --work work \
+        --output src/blurgate/judging/shipped/default.blurgate > default.json
+    python models/make_default.py --table default.json          # as Markdown, for docs/models.md
 
 The argument is a folder with ``train``, ``bench`` and ``probe``; the last two only test, and choose nothing.
 `models.sources` says what the trees learn from, `models.pictures` what the net does. Both are trained on each fold of a
@@ -105,14 +107,35 @@ class Opinion:
 def main() -> None:
     """Write the model; print the JSON; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path)
     parser.add_argument("--plan", choices=PLANS, default="research")
     parser.add_argument("--kind", default=KIND)
     parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--table", type=Path, nargs="+", help="print the Markdown of these JSON files instead")
     options = parser.parse_args()
+    if options.table:
+        print("\n\n".join(to_markdown(json.loads(path.read_text())) for path in options.table))
+        return
+    if not (options.data and options.output):
+        parser.error("the folder with the photographs and --output are needed")
+    print(json.dumps(make(options), indent=1))
+
+
+def make(options: argparse.Namespace) -> Results:
+    """Write the model; return its results.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        See `main`.
+
+    Returns
+    -------
+    dict
+    """
     plan, train = PLANS[options.plan], options.data / "train"
     shards = draw_pictures(train, options.work, options.shards)
     files = train_folds(plan, options.kind, shards=shards, steps=options.steps, work=options.work)
@@ -127,7 +150,7 @@ def main() -> None:
     model = assemble(card, plan, training, shards, Net(files["all"].read_bytes()))
     model.save(options.output)
     cascade = cascade_log_odds(alone, both, card.ask_from)
-    results: Results = {
+    return {
         "plan": options.plan,
         "pictures": {"trees": len(training), "net": len(shards) * SHARD},
         "steps": options.steps,
@@ -142,7 +165,21 @@ def main() -> None:
         "both": evaluate_margins(both.all_log_odds(), tables),
         "cascade": evaluate_margins(cascade, tables),
     }
-    print(json.dumps(results, indent=1))
+
+
+def to_markdown(results: Results) -> str:
+    """Format the results on the sources left out as Markdown."""
+    models = ("trees", "net", "both", "cascade")
+    lines = [f"| left out | photos | {' | '.join(models)} | variance of Laplacian |", "|---" * 7 + "|"]
+    for name, figures in results["cascade"]["left out"].items():
+        aucs = [results[model]["left out"][name]["roc_auc"] for model in models] + [figures["laplacian"]]
+        lines.append(f"| {name} | {figures['n']} | " + " | ".join(f"{auc:.3f}" for auc in aucs) + " |")
+    for measure in ("mean", "worst", "mean of altered", "darkest quarter of brackets"):
+        cells = " | ".join(f"{results[model][measure]:.3f}" for model in models)
+        lines.append(f"| {measure} | | {cells} | |")
+    eces = [np.mean([one["ece"] for one in results[model]["left out"].values()]) for model in models]
+    lines.append("| mean ECE | | " + " | ".join(f"{ece:.3f}" for ece in eces) + " | |")
+    return "\n".join(lines)
 
 
 def make_card(
