@@ -15,7 +15,7 @@ import argparse
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -334,7 +334,7 @@ def blur_around(rgb: NDArray[np.uint8], radius: float, rng: np.random.Generator)
     return np.asarray(np.rint(inside * rgb + (1 - inside) * blurred), np.uint8)
 
 
-def count_flips(folder: Path, names: list[str]) -> Results:
+def count_flips(folder: Path, names: list[str], chosen: Sequence[str] = MODELS) -> Results:
     """Count the flips of each alteration, for each model.
 
     Parameters
@@ -343,6 +343,8 @@ def count_flips(folder: Path, names: list[str]) -> Results:
         Labelled.
     names : list of str
         Out of `ALTERATIONS`.
+    chosen : sequence of str
+        Models, see `blurgate.load_model`.
 
     Returns
     -------
@@ -350,7 +352,7 @@ def count_flips(folder: Path, names: list[str]) -> Results:
         Model -> alteration -> ``n_blurred``, ``n_sharp``, ``to_sharp``, ``to_blurred``, ``to_undecided``.
     """
     photos = list_photos(folder)
-    models = {name: load_model(name) for name in MODELS}
+    models = {name: load_model(name) for name in chosen}
     results: Results = {name: {} for name in models}
     originals: dict[str, list[str]] = {}
     for alteration in ("none", *names):
@@ -380,13 +382,15 @@ def _compare(before: list[str], after: list[str]) -> Results:
     }
 
 
-def count_discs(folder: Path) -> Results:
+def count_discs(folder: Path, names: Sequence[str] = MODELS) -> Results:
     """Count the sharp photos that are called blurred when only a disc of them is left sharp.
 
     Parameters
     ----------
     folder : Path
         Labelled.
+    names : sequence of str
+        Models, see `blurgate.load_model`.
 
     Returns
     -------
@@ -395,7 +399,7 @@ def count_discs(folder: Path) -> Results:
     """
     sharp = [photo for photo in list_photos(folder) if photo.label == "sharp" and photo.tier != "hard_exposure"]
     chosen = sharp[:: max(1, len(sharp) // DISC_PHOTOS)][:DISC_PHOTOS]
-    models = {name: load_model(name) for name in MODELS}
+    models = {name: load_model(name) for name in names}
     results: Results = {name: {} for name in models}
     for radius in DISC_RADII:
         pictures = [
@@ -413,7 +417,7 @@ def to_markdown(results: Results) -> str:
     flips: Mapping[str, Any] = results["flips"]
     lines = ["| alteration | " + " | ".join(f"{name}: to sharp | to blurred" for name in flips) + " |"]
     lines.append("|---" * (1 + 2 * len(flips)) + "|")
-    for alteration in flips["trees"]:
+    for alteration in next(iter(flips.values())):
         cells = [
             f"{row[way] / max(1, row[of]):.1%}".replace("%", " %")
             for row in (flips[name][alteration] for name in flips)
@@ -421,7 +425,7 @@ def to_markdown(results: Results) -> str:
         ]
         lines.append(f"| {alteration} | " + " | ".join(cells) + " |")
     lines += ["", "| sharp disc, of the side | " + " | ".join(flips) + " |", "|---" * (1 + len(flips)) + "|"]
-    for radius in results["discs"]["trees"]:
+    for radius in next(iter(results["discs"].values())):
         found = [results["discs"][name][radius] for name in flips]
         lines.append(f"| {radius} | " + " | ".join(f"{one['called_blurred']} of {one['n']}" for one in found) + " |")
     return "\n".join(lines)
@@ -485,13 +489,15 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="+", choices=ALTERATIONS, metavar="NAME", help="these alterations instead of all"
     )
+    parser.add_argument("--models", nargs="+", default=MODELS, help="shipped models or model files")
     parser.add_argument("--table", type=Path, help="print the Markdown of this JSON instead")
     options = parser.parse_args()
     if options.table:
         print(to_markdown(json.loads(options.table.read_text())))
         return
     names = options.only or [name for name in ALTERATIONS if name != "none"]
-    print(json.dumps({"flips": count_flips(options.folder, names), "discs": count_discs(options.folder)}, indent=1))
+    flips = count_flips(options.folder, names, options.models)
+    print(json.dumps({"flips": flips, "discs": count_discs(options.folder, options.models)}, indent=1))
 
 
 if __name__ == "__main__":
