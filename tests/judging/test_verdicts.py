@@ -1,4 +1,4 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,12 @@ def test_a_review_leaves_the_middle_undecided():
     assert reviewed.reason == "to be looked at: from 0.5 to 0.6"
 
 
+def test_the_reason_for_a_review_is_what_makes_the_photo_doubtful():
+    doubtful = replace(KNOWN, doubts=("dark", "trees and net disagree"))
+    assert decide(doubtful, 0.9, (0.5, 0.6)).reason == "to be looked at: dark, trees and net disagree"
+    assert decide(doubtful, 0.5, (0.2, 0.4)).reason == decide(doubtful, 0.5).reason == ""
+
+
 @pytest.mark.parametrize(
     ("evidence", "decision"),
     [(Evidence("a", reason="too small"), "undecided"), (Evidence("a", error="a does not exist"), "")],
@@ -36,7 +42,7 @@ def test_a_verdict_keeps_the_evidence(probability, threshold, review):
     evidence = Evidence("a", probability, "defocus", 2.0, width=9, height=8)
     for bounds in (None, tuple(review)):
         verdict = decide(evidence, threshold, bounds)
-        kept = {field.name for field in fields(Evidence)} - {"kind", "reason"}
+        kept = {field.name for field in fields(Evidence)} - {"kind", "reason", "doubts"}
         assert all(getattr(verdict, name) == getattr(evidence, name) for name in kept)
         assert verdict.kind == ("defocus" if verdict.decision == "blurred" else "")
         assert bool(verdict.reason) == (verdict.decision == "undecided")
