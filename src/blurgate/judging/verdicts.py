@@ -32,6 +32,9 @@ class Evidence:
         Size of the photo itself, in pixels; None if it could not be read.
     error : str
         Why the photo could not be read; empty if it could.
+    part : (int, int, int, int) or None
+        The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
+        of the photo itself, right and bottom outside it; None for the whole.
     """
 
     path: str = ""
@@ -42,6 +45,7 @@ class Evidence:
     width: int | None = None
     height: int | None = None
     error: str = ""
+    part: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ class Verdict:
         Size of the photo itself, in pixels; None if it could not be read.
     error : str
         Why the photo could not be read; empty if it could.
+    part : (int, int, int, int) or None
+        The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
+        of the photo itself, right and bottom outside it; None for the whole.
     """
 
     path: str = ""
@@ -77,6 +84,7 @@ class Verdict:
     width: int | None = None
     height: int | None = None
     error: str = ""
+    part: tuple[int, int, int, int] | None = None
 
 
 def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
@@ -113,6 +121,7 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
         width=evidence.width,
         height=evidence.height,
         error=evidence.error,
+        part=evidence.part,
     )
 
 

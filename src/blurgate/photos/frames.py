@@ -36,7 +36,7 @@ ARC_WIDTH = 4  # pixels: the strip just inside an arc
 MIN_DIAGONAL = 2  # pixels of a corner's colour along its diagonal
 ROUNDS = 32  # frames in frames, at most
 
-_SAMPLES = 128  # pixels per line that the first look takes
+_SAMPLES = 64  # pixels per line that the first look takes
 _LINES = 2 * REACH + 1  # per side that the first look takes
 _CHUNK = 64  # lines that are compared with a colour at a time
 _DIAGONAL = 1 - np.sqrt(0.5)  # of the radius: from the corner of a square to the circle in it, along each side
@@ -92,7 +92,8 @@ def _look_around(gray: Gray, min_side: int) -> tuple[Box, bool]:
     """Find the lines to cut from each side, and whether an edge was cut, so that there may be more behind it."""
     sides = (gray.T, gray, gray.T[::-1], gray[::-1])  # left, top, right, bottom: the outermost line first
     first = np.stack([side[:_LINES, _spread(side.shape[1])] for side in sides])
-    bars = [_measure_bar(side, lines[0]) for side, lines in zip(sides, first, strict=True)]
+    uniform = _have_one_colour(first[:, 0])
+    bars = [_measure_bar(side) if one else (0, False) for side, one in zip(sides, uniform, strict=True)]
     corner = _find_corner(_trim(gray, _fit([lines for lines, _ in bars], [0] * 4, gray.shape, min_side)))
     if corner:
         across, down = corner
@@ -112,16 +113,16 @@ def _spread(length: int) -> NDArray[np.intp]:
     return np.concatenate([first, length - 1 - first[::-1]])
 
 
-def _has_one_colour(line: Gray) -> bool:
-    ordered = np.sort(line)
-    rest = round(len(line) * (1 - BAR_SHARE) / 2)
-    return int(ordered[-1 - rest]) - int(ordered[rest]) <= 2 * TOLERANCE
+def _have_one_colour(lines: Gray) -> NDArray[np.bool_]:
+    """Check each line, one per row."""
+    ordered = np.sort(lines, axis=1)
+    rest = round(lines.shape[1] * (1 - BAR_SHARE) / 2)
+    one: NDArray[np.bool_] = ordered[:, -1 - rest] - ordered[:, rest] <= 2 * TOLERANCE
+    return one
 
 
-def _measure_bar(side: Gray, outermost: Gray) -> tuple[int, bool]:
+def _measure_bar(side: Gray) -> tuple[int, bool]:
     """Count the lines that have the colour of the outermost one; also return whether they end at an edge."""
-    if not _has_one_colour(outermost):
-        return 0, False
     colour = _median(side[0])
     bar = _count_lines(side, colour, BAR_SHARE)
     beside, further = (_share_of_others(side, bar + lines, colour) for lines in (REACH, 3 * REACH))
@@ -161,13 +162,15 @@ def _is_near(codes: Gray, colour: int, tolerance: int) -> NDArray[np.bool_]:
 
 def _find_edges(first: Gray, share: float) -> list[int]:
     """Count the lines outside the innermost edge that stands out, of each side; 0 if none does."""
-    steps = np.abs(np.diff(first.astype(np.int16), axis=1))
+    steps = np.maximum(first[:, 1:], first[:, :-1]) - np.minimum(first[:, 1:], first[:, :-1])
     inner = steps[:, 2:]  # the step beside an edge may be a part of it
     largest = np.maximum(inner[:, :-1], inner[:, 1:])
     largest = np.maximum(largest[:, :-2], largest[:, 2:])
     largest = np.maximum(largest[:, :REACH], largest[:, 3 : 3 + REACH])
-    stands_out = steps[:, :REACH] > EDGE_RATIO * largest + EDGE_STEP
-    found = stands_out.mean(axis=2) >= share
+    stands_out = steps[:, :REACH] > EDGE_RATIO * largest.astype(np.int16) + EDGE_STEP
+    found = np.count_nonzero(stands_out, axis=2) >= share * first.shape[2]
+    if not found.any():
+        return [0] * len(first)
     return [int(np.flatnonzero(side)[-1]) + 1 if side.any() else 0 for side in found]
 
 
