@@ -10,6 +10,7 @@ from PIL import Image
 
 from blurgate.errors import ModelFileError, PhotoError
 from blurgate.judging.model import load_model, to_probability
+from blurgate.learning.table import build_table
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import FEATURE_SETS
 
@@ -30,6 +31,23 @@ def card_with(**values):
         members["card.json"] = json.dumps(json.loads(members["card.json"]) | values)
 
     return change
+
+
+@pytest.mark.parametrize("px", [1, 2, 7, 30])
+def test_a_frame_changes_no_verdict(model, astronaut, px, tmp_path):
+    blurred = BLURS["defocus"].apply(astronaut, {"radius_px": 6.0})
+    for photo in (astronaut, blurred):
+        framed = np.pad(photo, ((px, px), (px, px), (0, 0)))
+        verdict = model.predict(framed)
+        left, top, right, bottom = verdict.part
+        assert verdict.decision == model.predict(photo).decision
+        assert replace(verdict, part=None, width=0, height=0) == replace(
+            model.predict(framed[top:bottom, left:right]), width=0, height=0
+        )
+        (tmp_path / "sharp").mkdir(exist_ok=True)
+        Image.fromarray(framed).save(tmp_path / "sharp" / "framed.png")
+        features = build_table(tmp_path).features
+        assert verdict.probability == pytest.approx(model.predict_features(features).probability[0], abs=1e-6)
 
 
 def test_a_saved_model_predicts_the_same(model, model_file, table):

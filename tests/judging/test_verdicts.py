@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 
-KNOWN = Evidence("a", 0.5, "motion", 3.0, width=640, height=480)
+KNOWN = Evidence("a", 0.5, "motion", 3.0, width=640, height=480, part=(1, 2, 639, 478))
 
 
 def test_a_photo_is_blurred_from_the_threshold_on():
-    assert decide(KNOWN, 0.5) == Verdict("a", "blurred", 0.5, "motion", 3.0, "", 640, 480)
+    assert decide(KNOWN, 0.5) == Verdict("a", "blurred", 0.5, "motion", 3.0, "", 640, 480, part=KNOWN.part)
     assert decide(KNOWN, 0.51) == Verdict("a", "sharp", 0.5, "", 3.0, "", 640, 480)
 
 

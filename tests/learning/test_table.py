@@ -10,7 +10,7 @@ from blurgate.errors import DatasetError, MissingExtraError
 from blurgate.learning.labels import is_labelled
 from blurgate.learning.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 from blurgate.measuring.features import FEATURE_SETS, extract_features
-from blurgate.photos.images import read_gray
+from blurgate.photos.images import read_plane
 
 
 def write_labels(folder, text):
@@ -34,7 +34,7 @@ def test_a_made_dataset_has_labels_features_and_provenance(table, made_folder):
     assert set(table.column("kind")) == {"", "defocus", "motion", "gaussian"}
     assert np.isfinite(table.column("strength_px")).all()
     photo = table.photos[7]
-    np.testing.assert_array_equal(table.features[7], extract_features(read_gray(made_folder / photo.path)))
+    np.testing.assert_array_equal(table.features[7], extract_features(read_plane(made_folder / photo.path).gray))
     assert table.picture(7) == made_folder / photo.path
 
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import PhotoError, SmallPhotoError
-from blurgate.photos.images import encode_jpeg, read_gray, read_rgb, thumbnail
+from blurgate.photos.images import encode_jpeg, read_gray, read_plane, read_rgb, thumbnail
 
 
 def encode(picture, format, **options):
@@ -46,6 +46,23 @@ def test_orientation_is_applied(astronaut):
     turned = read_gray(encode(Image.fromarray(wide), "JPEG", exif=exif, quality=95))
     assert turned.shape == (256, 128)
     assert np.abs(turned.astype(int) - np.rot90(read_gray(wide), -1)).mean() < 3
+
+
+def test_what_is_measured_is_without_the_frame_and_its_part_is_in_pixels_of_the_upright_photo(astronaut):
+    framed = np.pad(astronaut, ((0, 0), (160, 0), (0, 0)))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90 degrees: what was left is above
+    for halved, max_pixels in ((1, None), (2, 2**17), (4, 2**15)):
+        plane = read_plane(encode(Image.fromarray(framed), "JPEG", exif=exif, quality=95), max_pixels=max_pixels)
+        assert (plane.width, plane.height) == (512, 672)
+        left, top, right, bottom = plane.part
+        assert (left, right, bottom) == (0, 512, 672)
+        assert 160 < top <= 160 + 10 * halved
+        assert plane.gray.shape == ((bottom - top) // halved, 512 // halved)
+    whole = read_plane(astronaut)
+    assert whole.part is None
+    np.testing.assert_array_equal(whole.gray, read_gray(astronaut))
+    assert read_gray(framed).shape == (512, 672)
 
 
 def test_transparent_picture_is_composited_on_its_mean():

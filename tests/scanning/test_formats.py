@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from blurgate.scanning.formats import COLUMNS, WRITERS, find_format, sort_verdic
 
 VERDICTS = [
     Verdict("a, b.jpg", "blurred", 0.93, "motion", 4.2, width=640, height=480),
-    Verdict("[bold]c[/].jpg", "sharp", 0.04, strength_px=0.3, width=64, height=64),
+    Verdict("[bold]c[/].jpg", "sharp", 0.04, strength_px=0.3, width=640, height=480, part=(12, 8, 500, 380)),
     Verdict("d.jpg", "undecided", reason="too small", width=30, height=20),
     Verdict("e" * 300 + ".jpg", error="it is torn"),
     Verdict("new\nline\x1b[31m.jpg", "sharp", 0.1),
@@ -25,21 +26,24 @@ def write_as(name):
 
 def test_csv_has_the_documented_columns_and_every_verdict():
     rows = list(csv.DictReader(io.StringIO(write_as("csv"))))
-    documented = "path decision probability kind strength_px reason width height error"
+    documented = "path decision probability kind strength_px reason width height error part"
     assert set(documented.split()) == set(rows[0]) == set(COLUMNS)
     assert [row["path"] for row in rows] == [verdict.path for verdict in VERDICTS]
     assert (rows[0]["probability"], rows[2]["probability"], rows[3]["error"]) == ("0.93", "", "it is torn")
+    assert [row["part"] for row in rows] == ["", "12,8,500,380", "", "", ""]
 
 
 def test_json_lines_round_trip():
-    assert [Verdict(**json.loads(line)) for line in write_as("jsonl").splitlines()] == VERDICTS
+    rows = [json.loads(line) for line in write_as("jsonl").splitlines()]
+    assert [row["part"] for row in rows] == [None, [12, 8, 500, 380], None, None, None]
+    assert [Verdict(**row | {"part": row["part"] and tuple(row["part"])}) for row in rows] == VERDICTS
 
 
 def test_the_table_has_one_line_per_photo_and_does_not_interpret_names():
     lines = write_as("table").splitlines()
     assert len(lines) == 1 + len(VERDICTS)
     assert lines[1].split(maxsplit=5) == ["blurred", "0.930", "4.2", "px", "640x480", "a, b.jpg  motion"]
-    assert lines[2].endswith("[bold]c[/].jpg")
+    assert lines[2].endswith("[bold]c[/].jpg  part 12,8,500,380")
     assert lines[3].endswith("d.jpg  too small")
     assert lines[4].split(maxsplit=2) == ["error", "e" * 300 + ".jpg", "it is torn"]
     assert lines[5].endswith(r"new\nline\x1b[31m.jpg")
@@ -78,7 +82,8 @@ def test_parquet_round_trips():
     odd = Verdict("\udcff.jpg", error="\udcff.jpg is torn")
     find_format("parquet", Path("v.parquet")).write(iter([*VERDICTS, odd]), stream)
     rows = [Verdict(**row) for row in parquet.read_table(stream).to_pylist()]
-    assert rows[:-1] == VERDICTS
+    assert rows[1].part == "12,8,500,380"
+    assert [replace(row, part=verdict.part) for row, verdict in zip(rows, VERDICTS, strict=False)] == VERDICTS
     assert rows[-1].path == r"\udcff.jpg"
 
 

@@ -9,7 +9,7 @@ from blurgate.errors import OutputError
 from blurgate.judging.verdicts import Evidence
 from blurgate.scanning.records import delete_records, open_records
 
-EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480)
+EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480, part=(12, 8, 500, 380))
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ class BlurModel:
         """
         max_pixels = self.inputs.measured.max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
-        evidence = Evidence(path_of(photo), width=plane.width, height=plane.height)
+        evidence = Evidence(path_of(photo), width=plane.width, height=plane.height, part=plane.part)
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
         measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set), gray=plane.gray)

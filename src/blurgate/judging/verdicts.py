@@ -34,6 +34,9 @@ class Evidence:
         Why the photo could not be read; empty if it could.
     doubts : tuple of str
         What makes the photo doubtful, see `blurgate.judging.doubts`; empty if nothing does, or it was not looked for.
+    part : (int, int, int, int) or None
+        The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
+        of the photo itself, right and bottom outside it; None for the whole.
     """
 
     path: str = ""
@@ -45,6 +48,7 @@ class Evidence:
     height: int | None = None
     error: str = ""
     doubts: tuple[str, ...] = ()
+    part: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class Verdict:
         Size of the photo itself, in pixels; None if it could not be read.
     error : str
         Why the photo could not be read; empty if it could.
+    part : (int, int, int, int) or None
+        The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
+        of the photo itself, right and bottom outside it; None for the whole.
     """
 
     path: str = ""
@@ -80,6 +87,7 @@ class Verdict:
     width: int | None = None
     height: int | None = None
     error: str = ""
+    part: tuple[int, int, int, int] | None = None
 
 
 def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
@@ -116,6 +124,7 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
         width=evidence.width,
         height=evidence.height,
         error=evidence.error,
+        part=evidence.part,
     )
 
 

@@ -34,7 +34,7 @@ from blurgate.learning.labels import (
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS, extract_features
 from blurgate.measuring.laplacian import variance_of_laplacian
-from blurgate.photos.images import SkippedPhoto, read_gray
+from blurgate.photos.images import SkippedPhoto, read_plane
 from blurgate.threads import Track, no_track, run_in_order
 
 WITHOUT_NET_OUTPUTS = "give the photos themselves, or use a model without a net, such as trees"
@@ -421,7 +421,7 @@ def _measure_photo(
 ) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
     """Measure a photo's inputs and variance of the Laplacian, or skip it if it cannot be read or is too small."""
     try:
-        gray = read_gray(folder / photo.path, max_pixels=inputs.measured.max_pixels)
+        gray = read_plane(folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
     except PhotoError as error:
         return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
     features = extract_features(gray, inputs.feature_set)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, extract_features, find_feature_set
-from blurgate.photos.images import Photo, read_gray
+from blurgate.photos.images import Photo, read_plane
 from blurgate.threads import run_in_order
 
 with needs_extra("train", "The scikit-learn transformer"):
@@ -67,7 +67,7 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Parameters
         ----------
         X : iterable of photos
-            Paths, bytes, arrays or PIL images; see `blurgate.photos.images.read_gray`.
+            Paths, bytes, arrays or PIL images; see `blurgate.photos.images.read_plane`.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         chosen = find_feature_set(self.feature_set)
 
         def extract(photo: Photo) -> NDArray[np.float32]:
-            gray = read_gray(photo, max_pixels=chosen.max_pixels)
+            gray = read_plane(photo, max_pixels=chosen.max_pixels).gray
             return np.asarray(extract_features(gray, self.feature_set))
 
         return np.asarray(list(run_in_order(extract, X, jobs=self.jobs)), np.float32).reshape(-1, len(chosen.columns))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
 
 from blurgate.errors import PhotoError, SmallPhotoError
+from blurgate.photos.frames import Box, find_part
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
@@ -50,19 +51,22 @@ _ROWS = 256  # converted at a time: as float, wide samples take eight times the 
 
 @dataclass(frozen=True)
 class Plane:
-    """A photo's luma at its analysed size, and the size of the photo itself.
+    """What is measured of a photo: its luma at its analysed size, without what is around the photo.
 
     Parameters
     ----------
     gray : ndarray of shape (height, width), uint8
         BT.601 luma, 0 to 255.
     width, height : int
-        Size of the photo itself, in pixels; `gray` may be half as wide and high, a quarter, and so on.
+        Size of the whole picture, upright, in pixels; `gray` may be half as wide and high, a quarter, and so on.
+    part : Box or None
+        The part of the whole picture that `gray` shows, in pixels at its own size; None if it shows all of it.
     """
 
     gray: Gray
     width: int
     height: int
+    part: Box | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ def read_gray(
     max_pixels: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Gray:
-    """Read a photo's luma.
+    """Read a photo's luma, all of it; `read_plane` leaves out what is around the photo, as every verdict does.
 
     A JPEG is decoded straight to its Y plane, without a conversion to RGB. The EXIF orientation is applied, and a
     picture with an alpha channel is composited on its own mean colour. Samples of more than 8 bits are scaled by the
@@ -130,7 +134,7 @@ def read_gray(
     >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
     (64, 96)
     """
-    return read_plane(photo, min_side=min_side, max_pixels=max_pixels, max_megapixels=max_megapixels).gray
+    return np.asarray(_read(photo, "L", min_side, max_pixels, max_megapixels)[0])
 
 
 def read_plane(
@@ -140,7 +144,7 @@ def read_plane(
     max_pixels: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Plane:
-    """Read a photo's luma and the size of the photo itself.
+    """Read what is measured of a photo: its luma without frames, bars, page margins and rounded corners around it.
 
     Parameters
     ----------
@@ -160,7 +164,19 @@ def read_plane(
         As in `read_gray`.
     """
     picture, (width, height) = _read(photo, "L", min_side, max_pixels, max_megapixels)
-    return Plane(np.asarray(picture), width, height)
+    gray = np.asarray(picture)
+    box = find_part(gray, min_side=MIN_SIDE)
+    if box == (0, 0, gray.shape[1], gray.shape[0]):
+        return Plane(gray, width, height)
+    part = np.ascontiguousarray(gray[box.top : box.bottom, box.left : box.right])
+    return Plane(part, width, height, _enlarge(box, gray.shape, width, height))
+
+
+def _enlarge(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:
+    """Turn pixels of a halved picture into those of the picture itself."""
+    factor = round(width / shape[1])
+    left, top, right, bottom = (side * factor for side in box)
+    return Box(left, top, min(right, width), min(bottom, height))
 
 
 def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -53,7 +53,8 @@ def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
         probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
         strength = "" if verdict.strength_px is None else f"{verdict.strength_px:.1f} px"
         size = "" if verdict.width is None else f"{verdict.width}x{verdict.height}"
-        rest = (escape_unprintable(verdict.path), verdict.kind, verdict.reason, escape_unprintable(verdict.error))
+        rest = [escape_unprintable(verdict.path), verdict.kind, verdict.reason, escape_unprintable(verdict.error)]
+        rest += [f"part {_join(verdict.part)}"] if verdict.part else []
         show(f"{decision:9}  {probability:>5}  {strength:>8}  {size:>11}  {'  '.join(filter(None, rest))}", decision)
 
 
@@ -68,7 +69,7 @@ def write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
     for verdict in verdicts:
-        writer.writerow("" if value is None else value for value in astuple(verdict))
+        writer.writerow("" if value is None else value for value in _to_row(verdict).values())
 
 
 def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:
@@ -104,7 +105,7 @@ def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes]) -> None:
     schema = pa.schema([(name, numbers.get(name, pa.string())) for name in COLUMNS])
     remaining = iter(verdicts)
     with parquet.ParquetWriter(stream, schema) as writer:
-        while rows := [asdict(verdict) for verdict in islice(remaining, _ROWS)]:
+        while rows := [_to_row(verdict) for verdict in islice(remaining, _ROWS)]:
             for row in rows:
                 for name in ("path", "error"):
                     row[name] = row[name].encode("utf-8", "backslashreplace").decode()
@@ -168,6 +169,15 @@ def sort_verdicts(verdicts: Iterable[Verdict], order: str) -> list[Verdict]:
     if order not in ORDERS:
         raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
     return sorted(verdicts, key=ORDERS[order])
+
+
+def _to_row(verdict: Verdict) -> dict[str, Any]:
+    """Cells by their column; a part is text, such as ``12,8,500,380``."""
+    return {**asdict(verdict), "part": _join(verdict.part) if verdict.part else None}
+
+
+def _join(part: tuple[int, ...]) -> str:
+    return ",".join(map(str, part))
 
 
 def _colour_lines(stream: TextIO) -> Callable[[str, str], object]:

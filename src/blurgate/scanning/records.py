@@ -56,7 +56,8 @@ class Records:
             return None
         fields = json.loads(row[0])
         fields.pop("decision", None)  # version 0.1.0 saved verdicts, decided at threshold 0, instead of evidence
-        return Evidence(path=path, **{**fields, "doubts": tuple(fields.get("doubts", ()))})
+        part, doubts = fields.pop("part", None), fields.pop("doubts", ())
+        return Evidence(path=path, **fields, part=part and tuple(part), doubts=tuple(doubts))
 
     def add(self, judged: Iterable[tuple[os.stat_result, Evidence]]) -> None:
         """Save evidence, each with the status that its file had before it was read, in one transaction."""
