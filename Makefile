@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format docs model model-net clean
+.PHONY: help demo test format docs model clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,14 +24,12 @@ format: .venv/test  ## format the code and fix what lint can fix
 docs: .venv/test  ## regenerate docs/commands.md from --help
 	$(BIN)/python docs/write_commands.py
 
-DATA ?= ../shared/data/train
+DATA ?= ../shared/data
 WORK ?= work
+PLAN ?= research
 
-model: .venv/test  ## make the shipped trees again from the photos in DATA (half an hour on two cores)
-	$(BIN)/python models/make_trees.py $(DATA) --output src/blurgate/judging/shipped/trees.blurgate
-
-model-net: .venv/net  ## make the shipped net again from the photos in DATA (under three hours on two cores)
-	$(BIN)/python models/make_net.py $(dir $(DATA:/=)) --work $(WORK) --output src/blurgate/judging/shipped/net.blurgate
+model: .venv/net  ## make the shipped model again from the photos in DATA (about three hours on two cores)
+	$(BIN)/python models/make_default.py $(DATA) --work $(WORK) --plan $(PLAN) --output src/blurgate/judging/shipped/default.blurgate
 
 clean:  ## remove .venv and all that was made in it
 	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

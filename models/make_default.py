@@ -56,7 +56,7 @@ from models.pictures import SHARD, SOURCES, draw_pictures
 from models.sources import LIMITS, TERMS, build_tables
 
 KIND = "partial"  # of net, out of `models.net_kinds.KINDS`
-SHARDS, STEPS = 30, 3000
+SHARDS, STEPS = 30, 4500
 TREES = {  # found by `blurgate train` with leave-source-out and 8 trials, for the trees of release 0.1
     "n_estimators": 500,
     "learning_rate": 0.05,

@@ -1,6 +1,6 @@
 """Train a net on drawn pictures, from scratch, on the CPU or a GPU; resume from a checkpoint; write ONNX.
 
-Used by ``nets.py``, which compares kinds, and by ``make_net.py``, which makes the shipped net.
+Used by ``nets.py``, which compares kinds, and by ``make_default.py``, which makes the shipped model.
 """
 
 import math
