@@ -25,7 +25,7 @@ from blurgate.photos.images import read_gray, read_rgb
 from models.alterations import alter, draw_zoom
 from models.print_scenes import draw_scenes
 
-CAMERAS = {"bsds500": 3, "sun_hays80": 4, "unsplash": 3, "brackets": 2, "print": 3}  # per sharp photo of a source
+CAMERAS = {"bsds500": 3, "sun_hays80": 2, "unsplash": 2, "brackets": 2, "print": 2}  # per sharp photo of a source
 MADE_FROM = tuple(CAMERAS)
 REAL = ("defocus_patches", "defocus_maps")
 PRINT_SCENES = 400
