@@ -68,7 +68,7 @@ class Plan:
 
 NOT_OPEN = tuple(source for source in TEST_SOURCES if source not in OPEN)
 PLANS = {
-    "research": Plan(TEST_SOURCES, {"cuhk": CUHK, "open": OPEN, "others": NOT_OPEN}),
+    "research": Plan(TEST_SOURCES, {"open": OPEN, "others": NOT_OPEN}),
     "open": Plan(OPEN, {"others": NOT_OPEN}),
 }
 MAX_PIXELS = FEATURE_SETS[DEFAULT_FEATURE_SET].max_pixels
