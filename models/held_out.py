@@ -245,7 +245,11 @@ def _predicted_by(plan: Plan, fold: str, tables: Mapping[str, FeatureTable]) -> 
 
 
 def predict_trees(
-    plan: Plan, training: FeatureTable, tables: Mapping[str, FeatureTable], parameters: Mapping[str, Any]
+    plan: Plan,
+    training: FeatureTable,
+    tables: Mapping[str, FeatureTable],
+    parameters: Mapping[str, Any],
+    folds: Sequence[str] = (),
 ) -> dict[str, Margins]:
     """Predict each source with trees of the fold that leaves it out, and ``bench`` and ``probe`` with those of all.
 
@@ -257,23 +261,25 @@ def predict_trees(
     tables : mapping of str to FeatureTable
     parameters : mapping of str to object
         XGBoost parameters, including ``n_estimators``.
+    folds : sequence of str, optional
+        By default all of the plan, and ``all``.
 
     Returns
     -------
     dict of str to ndarray of shape (n_photos,), float64
-        Margins.
+        Margins of the tables that these folds predict.
     """
     table = join_tables([training, *tables.values()])
     ends = np.cumsum([len(training), *map(len, tables.values())])
     rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(tables)}
-    folds = [
+    splits = [
         Split(
             np.flatnonzero(np.isin(training.sources, plan.trained_on(fold))),
             np.concatenate([rows[name] for name in _predicted_by(plan, fold, tables)]),
         )
-        for fold in (*plan.folds, "all")
+        for fold in folds or (*plan.folds, "all")
     ]
-    margins = predict_left_out(table, folds, parameters, seed=0)
+    margins = predict_left_out(table, splits, parameters, seed=0)
     return {name: margins[rows[name]] for name in rows if np.isfinite(margins[rows[name]]).all()}
 
 
