@@ -445,7 +445,13 @@ def keep_trees(model: BlurModel) -> BlurModel:
 
 
 def keep_net(model: BlurModel) -> BlurModel:
-    """Take the net of a model without its trees; it predicts the strength as well."""
+    """Take the net of a model without its trees; it predicts the strength as well.
+
+    Raises
+    ------
+    ModelFileError
+        If the model has no net.
+    """
     if not model.net:
         raise ModelFileError("the shipped model has no net: reinstall blurgate, or name trees")
     card = model.card.of_one(NET, str(Inputs(NET_FEATURE_SET, model.net.name)))
