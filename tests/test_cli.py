@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -71,7 +72,10 @@ def test_the_shipped_model_is_the_default(run, sharp_folder, made_folder):
 
 def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path):
     write_table(table, tmp_path / "mine.csv")
-    code, out, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--output", "mine.blurgate")
+    code, _, err = run("calibrate", "mine.csv")
+    assert (code, "or use a model without a net, such as trees" in err) == (1, True)
+    trees = ("--model", "trees")
+    code, out, err = run("calibrate", "mine.csv", *trees, "--max-false-alarms", 0.1, "--output", "mine.blurgate")
     assert (code, "wrote mine.blurgate" in err) == (0, True)
     assert "accuracy   0." in out
     code, _, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--min-recall", 0.9)
@@ -83,8 +87,8 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
     assert run("scan", made_folder / "sharp", "--model", "mine.blurgate")[0] == 0
     few = np.random.default_rng(0).permutation(len(table))[:30]
     write_table(table.take(few), tmp_path / "few.csv")
-    assert "the probabilities are worse than before: label more photos" in run("calibrate", "few.csv")[1]
-    code, _, err = run("calibrate", "mine.csv", "--output", "net")
+    assert "the probabilities are worse than before: label more photos" in run("calibrate", "few.csv", *trees)[1]
+    code, _, err = run("calibrate", "mine.csv", *trees, "--output", "net")
     assert (code, "for this file, use --model ./net" in err) == (0, True)
     code, _, err = run("evaluate", made_folder, "--model", "folder.blurgate")
     assert code == 1
@@ -206,6 +210,9 @@ def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file
         ["scan", "FOLDER", "--sort", "size"],
         ["scan", "FOLDER", "--fail-on", "sharp"],
         ["scan", "FOLDER", "--review", "0.7", "0.3"],
+        ["scan", "FOLDER", "--review", "0.7,0.3"],
+        ["scan", "FOLDER", "--review", "0.3,0.7", "--threshold", "0.5"],
+        ["scan", "FOLDER", "--model", "MODEL", "--review", "auto"],
         ["scan", "FOLDER", "--dry-run"],
         ["scan", "FOLDER", "--copy-to", "a", "--link-to", "b"],
         ["scan", "FOLDER", "--move-to", "a", "--output", "v.csv", "--resume"],
@@ -261,6 +268,41 @@ def test_scan_filters_sorts_and_reviews(run, mixed):
     assert found == sorted(found, reverse=True)
     code, out, _ = run("scan", mixed, "--review", 0, 1, "--sort", "path")
     assert (code, out.count("to be looked at: ")) == (0, 6)
+
+
+def test_the_bounds_of_a_review_are_one_word_or_two_or_the_models(run, mixed, model, tmp_path):
+    scanned = {}
+    for words in (["0.2", "0.8"], ["0.2,0.8"]):
+        code, scanned[len(words)], _ = run("scan", mixed, "--review", *words, "--format", "csv")
+        assert code == 0
+    assert scanned[1] == scanned[2]
+    replace(model, card=replace(model.card, review=(0.0, 1.0))).save(tmp_path / "bounded.blurgate")
+    code, out, _ = run("scan", mixed, "--review", "auto", "--model", "bounded.blurgate")
+    assert (code, out.count("to be looked at: ")) == (0, 6)
+    for wrong in ("often", "0.2", "0.2,0.3,0.4", "0.2,high", "nan,0.5"):
+        code, _, err = run("scan", mixed, "--review", wrong)
+        assert (code, len(err.splitlines())) == (2, 1)
+
+
+def test_info_tells_what_a_model_is(run, model_file, tmp_path):
+    code, out, _ = run("info")
+    assert code == 0
+    for words in ("the trees judge every photo; from P(blurred) =", "threshold", "terms", "limits", "net-"):
+        assert words in out
+    described = json.loads(run("info", model_file, "--json")[1])
+    assert described["asks"] == "the trees judge every photo"
+    assert json.loads(run("info", "net", "--json")[1])["boosters"] == []
+    code, _, err = run("info", tmp_path / "no.blurgate")
+    assert (code, "no.blurgate does not exist: check the path, or name default" in err) == (1, True)
+
+
+def test_a_name_in_a_card_cannot_colour_the_terminal(run, model, tmp_path):
+    strange = replace(model.card, terms={"[red]x": "\x1b[31mred"}, made_by="[bold]me")
+    replace(model, card=strange).save(tmp_path / "s.blurgate")
+    out = run("info", "s.blurgate")[1]
+    assert "\x1b" not in out
+    assert "[red]x: \\x1b[31mred" in out
+    assert "[bold]me" in out
 
 
 def test_scan_fails_on_request(run, mixed):

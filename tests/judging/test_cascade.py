@@ -82,6 +82,16 @@ def test_no_photo_is_called_blurred_by_the_trees_alone(cascade, pictures, asked_
     assert not any(verdict.decision == "blurred" for verdict, alone in zip(verdicts, unasked, strict=True) if alone)
 
 
+def test_a_probability_that_is_rounded_up_to_the_threshold_makes_it_ask(cascade, model, asked_table):
+    rows = asked_table.features[~cascade.asks(asked_table.features)]
+    alone = to_probability(model.log_odds(rows[:, :-2]))
+    rounded = np.asarray([round(float(probability), 6) for probability in alone])
+    raised = np.flatnonzero(rounded > alone)
+    assert raised.size
+    for row in raised:
+        assert cascade.with_threshold(rounded[row]).asks(rows)[row]
+
+
 @pytest.mark.parametrize("threshold", [None, 0.05, 0.0])
 @pytest.mark.parametrize("jobs", [1, 4])
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])

@@ -290,6 +290,12 @@ def test_it_is_filtered_and_searched(browser, page):
     fill(browser, "#search", "DEEP/photo")
     assert shown(browser) == ["1", "5"]
     assert counts(browser)["All"] == 3
+    fill(browser, "#search", "")
+    click(browser, "#filters [value=doubtful]")
+    assert shown(browser) == ["3"]
+    fill(browser, "#number", "0.2")
+    assert shown(browser) == ["3"]  # whatever the threshold on the page decides
+    fill(browser, "#search", "DEEP/photo")
     click(browser, "#filters [value=unread]")
     assert shown(browser) == []
     assert find(browser, "#nothing").is_displayed()

@@ -57,6 +57,13 @@ def test_records_that_hold_verdicts_are_accepted(tmp_path, photo):
     assert look_up(tmp_path / "r", photo) == Evidence(str(photo), 0.7, "defocus", 2.5, width=640, height=480)
 
 
+def test_doubts_are_found_again(tmp_path, photo):
+    evidence = replace(EVIDENCE, path=str(photo), doubts=("dark", "coarse grain"))
+    with open_records(tmp_path / "r", "model") as records:
+        records.add([(photo.stat(), evidence)])
+    assert look_up(tmp_path / "r", photo) == evidence
+
+
 def test_names_may_hold_any_bytes(tmp_path):
     photo = tmp_path / os.fsdecode(b"\xff\n.jpg")
     photo.touch()

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -185,6 +186,19 @@ def test_a_review_leaves_the_middle_undecided(sharp_folder, model):
     for wrong in ((0.7, 0.3), (-0.1, 0.5), 0.5, (0.5,)):
         with pytest.raises(ValueError, match="review must be two probabilities, the lower one first"):
             scan(sharp_folder, model=model, review=wrong)
+
+
+def test_the_bounds_of_a_review_can_be_the_models(sharp_folder, model):
+    bounded = replace(model, card=replace(model.card, review=(0.05, 0.6)))
+    assert list(scan(sharp_folder, model=bounded, review="auto")) == list(
+        scan(sharp_folder, model=model, review=(0.05, 0.6))
+    )
+    with pytest.raises(ValueError, match="review auto needs a model that has bounds of its own, but this one has none"):
+        scan(sharp_folder, model=model, review="auto")
+    with pytest.raises(ValueError, match="review must be two probabilities, the lower one first, or auto, got 'ab'"):
+        scan(sharp_folder, model=model, review="ab")
+    with pytest.raises(ValueError, match="give either threshold or review, not both"):
+        scan(sharp_folder, model=bounded, threshold=0.5, review="auto")
 
 
 def test_an_interrupted_scan_resumes(sharp_folder, model, tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from blurgate.judging.inputs import find_inputs
 FILE_FORMAT = 1
 TREES, NET = "trees", "net"  # who can judge alone
 
+_DAMAGED = "{path} has a damaged card ({why}): train it or copy it again"
 _WEIGHTS = ("slope", "net_slope", "intercept")
 _LISTED = ("columns", "kinds", "limits", "review")  # tuples that JSON stores as lists
 _MAPPED = ("parameters", "trained_on", "results", "at_threshold", "calibrated_on", "terms")
@@ -111,7 +112,19 @@ class Card:
         return None if slope is None or "intercept" not in entries else (slope, entries["intercept"])
 
     def correct_log_odds(self, slope: float, shift: float) -> Card:
-        """Multiply and shift the log-odds that the card gives, together and alone."""
+        """Multiply and shift the log-odds that the card gives, together and alone.
+
+        Parameters
+        ----------
+        slope : float
+            Factor of the log-odds.
+        shift : float
+            Added to their product.
+
+        Returns
+        -------
+        Card
+        """
         joint = {name: getattr(self, name) for name in _WEIGHTS}
         alone = {part: _correct(entries, slope, shift) for part, entries in self.alone.items()}
         return replace(self, alone=alone, **_correct(joint, slope, shift))
@@ -146,7 +159,7 @@ def read_card(content: Any, path: Path) -> Card:
         card = Card(**_to_tuples(content))
         parts = _list_parts(card)
     except (TypeError, KeyError, ValueError) as error:
-        raise _damaged(path, error) from error
+        raise ModelFileError(_DAMAGED.format(path=path, why=error)) from error
     for each in (card, *parts):
         _check_values(each, path)
     _check_cascade(card, path)
@@ -189,10 +202,6 @@ def _list_parts(card: Card) -> list[Card]:
     return [replace(card, alone={}, **_to_tuples(entries)) for entries in card.alone.values()]
 
 
-def _damaged(path: Path, why: object) -> ModelFileError:
-    return ModelFileError(f"{path} has a damaged card ({why}): train it or copy it again")
-
-
 def _is_number(value: object) -> bool:
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type] # NaN is not
 
@@ -207,11 +216,17 @@ def _check_values(card: Card, path: Path) -> None:
         or not all(isinstance(name, str) for name in names)
         or not all(isinstance(mapping, dict) for mapping in mappings)
     ):
-        raise _damaged(path, "a number is not finite, or a value has the wrong type")
+        raise ModelFileError(_DAMAGED.format(path=path, why="a number is not finite, or a value has the wrong type"))
     if not 0 <= card.threshold <= 1:
-        raise _damaged(path, f"its threshold must be between 0 and 1, got {card.threshold}")
+        raise ModelFileError(
+            _DAMAGED.format(path=path, why=f"its threshold must be between 0 and 1, got {card.threshold}")
+        )
     if card.review is not None and not (len(card.review) == 2 and 0 <= card.review[0] <= card.review[1] <= 1):
-        raise _damaged(path, f"its review must be two probabilities, the lower one first, got {list(card.review)}")
+        raise ModelFileError(
+            _DAMAGED.format(
+                path=path, why=f"its review must be two probabilities, the lower one first, got {list(card.review)}"
+            )
+        )
 
 
 def _check_cascade(card: Card, path: Path) -> None:
@@ -220,7 +235,9 @@ def _check_cascade(card: Card, path: Path) -> None:
         return
     line = card.line_of_one(TREES)
     if line is None or line[0] <= 0:
-        raise _damaged(path, "it has ask_from, but no slope above 0 and intercept for the trees alone")
+        raise ModelFileError(
+            _DAMAGED.format(path=path, why="it has ask_from, but no slope above 0 and intercept for the trees alone")
+        )
 
 
 def _check_columns(card: Card, path: Path) -> None:

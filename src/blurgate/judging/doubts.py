@@ -61,7 +61,17 @@ def has_coarse_grain(gray: Gray) -> bool:
 
 
 def disagree(trees: float, net: float) -> bool:
-    """Return True if one of two log-odds says blurred, and the other sharp."""
+    """Check whether one opinion is blurred and the other sharp.
+
+    Parameters
+    ----------
+    trees, net : float
+        Log-odds of the trees alone and of the net alone.
+
+    Returns
+    -------
+    bool
+    """
     return (trees > 0) != (net > 0)
 
 

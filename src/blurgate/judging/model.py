@@ -37,6 +37,7 @@ SHIPPED_FILE = Path(__file__).parent / "shipped" / "default.blurgate"
 _NET_FILE = "net.onnx"
 
 BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
+_DIGITS = 6  # of a probability in evidence
 STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
 
 _read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for another threshold, share its trees
@@ -371,14 +372,19 @@ class BlurModel:
         if not self.is_cascade:
             return False
         at_bound = self._judge_alone(np.asarray([self.card.ask_from]))
-        return OWN in self.boosters or self.card.threshold <= to_probability(at_bound)[0]
+        return OWN in self.boosters or self._least_reached <= to_probability(at_bound)[0]
 
     def _find_asked(self, margins: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Check about which photos the net is asked; see `asks`."""
         if self.card.ask_from is None:
             return np.ones(len(margins), bool)
-        reached = to_probability(self._judge_alone(margins) + own) >= self.card.threshold
+        reached = to_probability(self._judge_alone(margins) + own) >= self._least_reached
         return reached | (margins >= self.card.ask_from)
+
+    @property
+    def _least_reached(self) -> float:
+        """The least probability that can reach the threshold of a cascade once it is rounded."""
+        return float(self.card.threshold) - 10.0**-_DIGITS
 
     def _judge_alone(self, margins: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turn margins of a cascade's trees into log-odds where the net is not asked."""
@@ -445,7 +451,13 @@ def keep_trees(model: BlurModel) -> BlurModel:
 
 
 def keep_net(model: BlurModel) -> BlurModel:
-    """Take the net of a model without its trees; it predicts the strength as well."""
+    """Take the net of a model without its trees; it predicts the strength as well.
+
+    Raises
+    ------
+    ModelFileError
+        If the model has no net.
+    """
     if not model.net:
         raise ModelFileError("the shipped model has no net: reinstall blurgate, or name trees")
     card = model.card.of_one(NET, str(Inputs(NET_FEATURE_SET, model.net.name)))
@@ -488,7 +500,7 @@ def _complete(evidence: Evidence, predictions: Predictions, row: int) -> Evidenc
     kind, strength = predictions.kind, predictions.strength_px
     return replace(
         evidence,
-        probability=round(float(predictions.probability[row]), 6),
+        probability=round(float(predictions.probability[row]), _DIGITS),
         kind="" if kind is None else str(kind[row]),
         strength_px=None if strength is None else round(float(strength[row]), 3),
     )

@@ -335,6 +335,11 @@ def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.b
 def texture_to_spare(features: NDArray[np.float32], feature_set: str) -> NDArray[np.float32]:
     """Measure by how much the texture of each photo exceeds the least that can be judged; see `has_texture`.
 
+    Parameters
+    ----------
+    features : ndarray of shape (n_photos, n_columns), float32
+    feature_set : str
+
     Returns
     -------
     ndarray of shape (n_photos,), float32
