@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from blurgate import BlurModel, FeatureTable, __version__
 from blurgate.judging.cards import Card
@@ -33,7 +32,6 @@ from blurgate.judging.nets import Net
 from blurgate.learning.boosters import fit_boosters
 from blurgate.learning.calibration import choose_threshold
 from blurgate.learning.metrics import error_rates, score_calibration, score_decisions, score_ranking
-from blurgate.learning.splits import Split
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
 from models.held_out import (
@@ -245,9 +243,7 @@ def assemble(card: Card, plan: Plan, training: FeatureTable, shards: Sequence[Pa
     -------
     BlurModel
     """
-    rows = np.arange(len(training))
-    folds = [Split(rows[~left_out], rows[left_out]) for left_out in _fold_rows(plan, training)]
-    boosters, kinds, _ = fit_boosters(training, folds, TREES, seed=0)
+    boosters, kinds, _ = fit_boosters(training, (), TREES, seed=0)  # without folds there are no trees for kinds
     inputs = Inputs(DEFAULT_FEATURE_SET, net.name)
     by_trees: Results = {**training.counts, "sources": training.source_counts}
     by_net = count_pictures(shards, plan.sources)
@@ -267,15 +263,6 @@ def assemble(card: Card, plan: Plan, training: FeatureTable, shards: Sequence[Pa
         made_by=f"blurgate {__version__}",
     )
     return BlurModel(card, boosters, net)
-
-
-def _fold_rows(plan: Plan, training: FeatureTable) -> list[NDArray[np.bool_]]:
-    """Mark the rows that each fold leaves out; without such rows, every fifth scene."""
-    marked = [np.isin(training.sources, sources) for sources in plan.folds.values()]
-    if any(rows.any() for rows in marked):
-        return marked
-    scenes = {scene: number % 5 for number, scene in enumerate(sorted(set(training.scenes)))}
-    return [np.asarray([scenes[scene] == fold for scene in training.scenes]) for fold in range(5)]
 
 
 def count_pictures(shards: Sequence[Path], sources: Sequence[str]) -> dict[str, Any]:
