@@ -21,7 +21,7 @@ from blurgate.learning.metrics import score_calibration
 from blurgate.learning.splits import Split
 from blurgate.learning.table import join_tables
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
-from blurgate.photos.images import read_gray
+from blurgate.photos.images import read_gray, read_plane
 from blurgate.threads import run_in_order
 from models.pictures import SOURCES
 from models.sources import build_tables, find_crops, find_exposed, find_made
@@ -164,7 +164,7 @@ def predict_net(onnx: Path, tables: Mapping[str, FeatureTable], names: Sequence[
             table = tables[name]
             photos = [table.picture(row) for row in range(len(table))]
             outputs[name] = np.stack(
-                list(run_in_order(lambda path: net.predict(read_gray(path, max_pixels=MAX_PIXELS)), photos))
+                list(run_in_order(lambda path: net.predict(read_plane(path, max_pixels=MAX_PIXELS).gray), photos))
             )
         np.savez(saved, **outputs)
     with np.load(saved) as content:
