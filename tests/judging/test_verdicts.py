@@ -11,7 +11,7 @@ KNOWN = Evidence("a", 0.5, "motion", 3.0, width=640, height=480, part=(1, 2, 639
 
 def test_a_photo_is_blurred_from_the_threshold_on():
     assert decide(KNOWN, 0.5) == Verdict("a", "blurred", 0.5, "motion", 3.0, "", 640, 480, part=KNOWN.part)
-    assert decide(KNOWN, 0.51) == Verdict("a", "sharp", 0.5, "", 3.0, "", 640, 480)
+    assert decide(KNOWN, 0.51) == Verdict("a", "sharp", 0.5, "", 3.0, "", 640, 480, part=KNOWN.part)
 
 
 def test_a_review_leaves_the_middle_undecided():

@@ -20,25 +20,29 @@ Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 TOLERANCE = 6  # codes from the colour of a line: dithering, a little noise
 BAR_SHARE = 0.95  # of the pixels of a line that have its colour, if it is one of a bar
 CLEAN_SHARE = 0.995  # the same where things in the photo, not an edge, end the colour: they stay whole
-STEP_SHARE = 0.15  # of the pixels beside a bar that have another colour: then it ends at an edge
+STEP_SHARE = 0.5  # of the pixels beside a bar that have another colour, if it ends at an edge; of text it is less
 STRAIGHT = 0.8  # of the pixels further inside that have another colour: beside an edge there are nearly as many
 EDGE_SHARE = 0.5  # of the pixels along an edge that stand out
-BAR_EDGE_SHARE = 0.2  # the same beside a line of one colour
+WEAK_SHARE = 0.2  # the same beside a line of one colour, or if two other sides have an edge
 EDGE_RATIO = 2  # a step stands out if it is so many times the largest of the steps further inside
 EDGE_STEP = 6  # codes more than that
 REACH = 8  # lines: a JPEG's block, which an edge damages as a whole
-SMEAR = 2  # lines: an edge that was resized
+MARGIN = REACH + 2  # lines: a damaged edge, resized too
+CRISP = 0.75  # of what the second line beside a bar differs from it, the first does too if nothing damaged the edge
 CORNER_TOLERANCE = 20  # codes: blocks with an arc in them are damaged
 CORNER_SHARE = 0.9  # of the pixels outside an arc that have the colour of the corner
 ARC_SHARE = 0.6  # of the pixels just inside an arc that have another colour
 ARC_BLUR = 1.5  # pixels on both sides of an arc that belong to neither
 ARC_WIDTH = 4  # pixels: the strip just inside an arc
+ARC_MARGIN = 2  # pixels: only the corners of what remains touch the arcs
 MIN_DIAGONAL = 2  # pixels of a corner's colour along its diagonal
 ROUNDS = 32  # frames in frames, at most
 
 _SAMPLES = 64  # pixels per line that the first look takes
 _LINES = 2 * REACH + 1  # per side that the first look takes
 _CHUNK = 64  # lines that are compared with a colour at a time
+Bar: TypeAlias = tuple[int, int | None]  # lines of a bar; lines of its margin, None if it does not end at an edge
+
 _DIAGONAL = 1 - np.sqrt(0.5)  # of the radius: from the corner of a square to the circle in it, along each side
 
 
@@ -74,11 +78,11 @@ def find_part(gray: Gray, *, min_side: int) -> Box:
     >>> find_part(photo, min_side=64)
     Box(left=0, top=0, right=120, bottom=100)
     >>> find_part(np.pad(photo, ((0, 0), (40, 0))), min_side=64)
-    Box(left=50, top=0, right=160, bottom=100)
+    Box(left=40, top=0, right=160, bottom=100)
     """
     box = Box(0, 0, gray.shape[1], gray.shape[0])
     for _ in range(ROUNDS):
-        if min(gray.shape) <= max(min_side, 2 * _LINES):
+        if max(gray.shape) <= min_side or min(gray.shape) < _LINES:
             break
         cut, again = _look_around(gray, min_side)
         box = Box(box.left + cut.left, box.top + cut.top, box.right - cut.right, box.bottom - cut.bottom)
@@ -93,17 +97,30 @@ def _look_around(gray: Gray, min_side: int) -> tuple[Box, bool]:
     sides = (gray.T, gray, gray.T[::-1], gray[::-1])  # left, top, right, bottom: the outermost line first
     first = np.stack([side[:_LINES, _spread(side.shape[1])] for side in sides])
     uniform = _have_one_colour(first[:, 0])
-    bars = [_measure_bar(side) if one else (0, False) for side, one in zip(sides, uniform, strict=True)]
+    bars = [_measure_bar(side) if one else (0, None) for side, one in zip(sides, uniform, strict=True)]
     corner = _find_corner(_trim(gray, _fit([lines for lines, _ in bars], [0] * 4, gray.shape, min_side)))
     if corner:
         across, down = corner
         lines = [bar + reach for (bar, _), reach in zip(bars, (across, down) * 2, strict=True)]
-        return Box(*_fit(lines, [REACH] * 4, gray.shape, min_side)), True
-    found = [
-        bar if bar[0] else (edge, edge > 0) for bar, edge in zip(bars, _find_edges(first, EDGE_SHARE), strict=True)
-    ]
-    margins = [(REACH + SMEAR) * is_edge for _, is_edge in found]
-    return Box(*_fit([lines for lines, _ in found], margins, gray.shape, min_side)), any(margins)
+        return Box(*_fit(lines, [ARC_MARGIN] * 4, gray.shape, min_side)), True
+    found = _find_frame(bars, first)
+    cut = _fit([lines for lines, _ in found], [margin or 0 for _, margin in found], gray.shape, min_side)
+    return Box(*cut), any(margin is not None for _, margin in found)
+
+
+def _find_frame(bars: Sequence[Bar], first: Gray) -> list[Bar]:
+    """Add edges to sides without a bar, and to bars that do not end at one; a frame has an edge at most sides."""
+    found = _add_edges(bars, _find_edges(first, EDGE_SHARE))
+    n_edges = sum(margin is not None for _, margin in found)
+    if n_edges >= 2:
+        found = _add_edges(found, _find_edges(first, WEAK_SHARE))
+    if n_edges:
+        found = [(lines, MARGIN if lines and margin is None else margin) for lines, margin in found]
+    return found
+
+
+def _add_edges(bars: Sequence[Bar], edges: Sequence[int]) -> list[Bar]:
+    return [bar if bar[0] or not edge else (edge, MARGIN) for bar, edge in zip(bars, edges, strict=True)]
 
 
 @lru_cache
@@ -121,19 +138,31 @@ def _have_one_colour(lines: Gray) -> NDArray[np.bool_]:
     return one
 
 
-def _measure_bar(side: Gray) -> tuple[int, bool]:
-    """Count the lines that have the colour of the outermost one; also return whether they end at an edge."""
+def _measure_bar(side: Gray) -> Bar:
+    """Count the lines that have the colour of the outermost one, and the lines that the edge behind them damages."""
     colour = _median(side[0])
     bar = _count_lines(side, colour, BAR_SHARE)
+    if bar == len(side):
+        return bar, None
     beside, further = (_share_of_others(side, bar + lines, colour) for lines in (REACH, 3 * REACH))
     if beside >= max(STEP_SHARE, STRAIGHT * further):
-        return bar, True
-    first = side[max(bar - 1, 0) :][:_LINES, _spread(side.shape[1])]
-    edge = _find_edges(first[np.newaxis], BAR_EDGE_SHARE)[0] if len(first) == _LINES else 0
+        return bar, _measure_margin(side, bar, colour)
+    start = max(bar - 1, 0)
+    first = side[start : start + _LINES, _spread(side.shape[1])]
+    edge = _find_edges(first[np.newaxis], WEAK_SHARE)[0] if len(first) == _LINES else 0
     if edge:
-        return bar - 1 + edge, True
+        return start + edge, _measure_margin(side, start + edge, colour)
     bar = _count_lines(side, colour, CLEAN_SHARE)
-    return (bar if bar >= REACH else 0), False
+    return (bar if bar >= REACH else 0), None
+
+
+def _measure_margin(side: Gray, bar: int, colour: int) -> int:
+    """Count the lines that an edge damages: none if it is as it was drawn, neither compressed nor resized."""
+    if not bar or np.mean(_is_near(side[bar - 1], colour, 1)) < CLEAN_SHARE:
+        return MARGIN
+    beside = np.abs(side[bar : bar + REACH].astype(np.int16) - colour).mean(axis=1)
+    crisp = len(beside) > 1 and beside[0] >= CRISP * beside[1] and beside[0] >= beside.max() / 2
+    return 0 if crisp else MARGIN
 
 
 def _count_lines(side: Gray, colour: int, share: float) -> int:
