@@ -135,7 +135,7 @@ def make(options: argparse.Namespace) -> Results:
     dict
     """
     plan, train = PLANS[options.plan], options.data / "train"
-    shards = draw_pictures(train, options.work, options.shards, sources=plan.sources)
+    shards = draw_pictures(train, options.work, options.shards)
     files = train_folds(plan, options.kind, shards=shards, steps=options.steps, work=options.work)
     tables = build_test_tables(options.data, options.work)
     training = build_tables(train, options.work).without_flat()
@@ -360,12 +360,13 @@ def count_asked(trees: MarginsByTable, ask_from: float, tables: Mapping[str, Fea
     """Count for which share of each table's sharp and blurred pictures the net is asked."""
     asked: Results = {}
     for name, margins in trees.items():
-        doubtful = margins >= ask_from
-        if name not in LEFT_OUT_SOURCES:
-            asked[name] = {"all": float(doubtful.mean())}
-            continue
-        labels = tables[name].labels
-        asked[name] = {word: float(doubtful[labels == label].mean()) for label, word in enumerate(("sharp", "blurred"))}
+        doubtful, labels = margins >= ask_from, tables[name].labels
+        shares = {
+            word: float(doubtful[labels == label].mean())
+            for word, label in (("sharp", 0), ("blurred", 1))
+            if (labels == label).any()
+        }
+        asked[name] = shares or {"all": float(doubtful.mean())}
     return asked
 
 

@@ -163,7 +163,7 @@ def _gain(codes: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
     return to_rgb(to_linear(codes) * np.float32(gain))
 
 
-def draw_shard(data: Path, work: Path, sources: Sequence[str], number: int, seed: int) -> None:
+def draw_shard(data: Path, work: Path, number: int, seed: int) -> None:
     """Write one shard, unless it exists.
 
     Parameters
@@ -171,28 +171,25 @@ def draw_shard(data: Path, work: Path, sources: Sequence[str], number: int, seed
     data : Path
         Folder with the sources.
     work : Path
-        Folder for the shards, see `find_shard`, and for the sources that are drawn.
-    sources : sequence of str
-        Names out of `SOURCES`, each with its share of `SHARES`.
+        Folder with ``pictures``, for the shards, and with the sources that are drawn.
     number : int
         Names the shard and, with `seed`, seeds its pictures.
     seed : int
     """
-    path = find_shard(work, sources, number)
+    path = _shard(work, number)
     if path.exists():
         return
-    shares = np.asarray([SHARES[source] for source in sources])
-    drawn_from, scenes, pictures = [], [], []
+    sources, scenes, pictures = [], [], []
     for place in range(SHARD):
         rng = np.random.default_rng([seed, number, place])
-        source = str(rng.choice(sources, p=shares / shares.sum()))
+        source = str(rng.choice(SOURCES, p=list(SHARES.values())))
         photos = _photos(data, work, source)
         scene = int(rng.integers(len(photos)))
         rgb = _read(photos[scene])
         pictures.append(
             draw_made(rgb, rng) if source != "defocus_maps" else draw_real(rgb, _read_mask(photos[scene]), rng)
         )
-        drawn_from.append(SOURCES.index(source))
+        sources.append(SOURCES.index(source))
         scenes.append(scene)
     with atomic_file(path) as partial, partial.open("wb") as stream:
         np.savez(
@@ -201,7 +198,7 @@ def draw_shard(data: Path, work: Path, sources: Sequence[str], number: int, seed
             label=np.asarray([picture.label for picture in pictures], np.int8),
             strength_px=np.asarray([picture.strength_px for picture in pictures], np.float32),
             blurred=np.stack([picture.blurred for picture in pictures]),
-            source=np.asarray(drawn_from, np.uint8),
+            source=np.asarray(sources, np.uint8),
             scene=np.asarray(scenes, np.uint16),
         )
 
@@ -239,9 +236,7 @@ def _cells(share: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(100 * cells), np.uint8)
 
 
-def draw_pictures(
-    data: Path, work: Path, shards: int, *, sources: Sequence[str] = SOURCES, seed: int = 0
-) -> list[Path]:
+def draw_pictures(data: Path, work: Path, shards: int, *, seed: int = 0) -> list[Path]:
     """Write the missing ones of a number of shards, on all cores.
 
     Parameters
@@ -249,11 +244,9 @@ def draw_pictures(
     data : Path
         Folder with the sources.
     work : Path
-        Folder for the shards.
+        Folder for the shards, in ``pictures``.
     shards : int
         How many.
-    sources : sequence of str
-        Those to draw from; names that are not in `SOURCES` are ignored.
     seed : int
         Of all pictures.
 
@@ -262,21 +255,19 @@ def draw_pictures(
     list of Path
         Files of all shards, in order.
     """
-    chosen = tuple(source for source in SOURCES if source in sources)
-    files = [find_shard(work, chosen, number) for number in range(shards)]
+    files = [_shard(work, number) for number in range(shards)]
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    for source in chosen:
+    for source in SOURCES:
         find_sharp(data, work, source)  # before the workers, which would all draw the same
     with open_workers() as pool:
-        for done in [pool.submit(draw_shard, data, work, chosen, number, seed) for number in range(shards)]:
+        for done in [pool.submit(draw_shard, data, work, number, seed) for number in range(shards)]:
             done.result()
             print(".", end="", file=sys.stderr, flush=True)
     return files
 
 
-def find_shard(work: Path, sources: Sequence[str], number: int) -> Path:
-    """Name the file of a shard: in a folder named after its sources."""
-    return work / f"pictures-{'-'.join(sources)}" / f"{number:05}.npz"
+def _shard(work: Path, number: int) -> Path:
+    return work / "pictures" / f"{number:05}.npz"
 
 
 def main() -> None:
@@ -285,10 +276,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--shards", type=int, default=24)
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=SOURCES)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    draw_pictures(options.data, options.work, options.shards, sources=options.sources, seed=options.seed)
+    draw_pictures(options.data, options.work, options.shards, seed=options.seed)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from PIL import Image
 
 from blurgate.measuring.laplacian import variance_of_laplacian
 from models import pictures
-from models.pictures import CELL, SIDE, SOURCES, _brighten_bracket, draw_made, draw_real, draw_shard, find_shard
+from models.pictures import CELL, SIDE, _brighten_bracket, draw_made, draw_real, draw_shard
 
 
 @pytest.fixture
@@ -60,8 +60,7 @@ def test_a_dark_bracket_is_often_brightened_and_a_bright_one_never(gray):
 
 
 def test_an_existing_shard_is_not_drawn_again(tmp_path):
-    shard = find_shard(tmp_path, SOURCES, 0)
-    shard.parent.mkdir()
-    shard.touch()
-    draw_shard(tmp_path / "nowhere", tmp_path, SOURCES, 0, seed=0)
-    assert shard.stat().st_size == 0
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "00000.npz").touch()
+    draw_shard(tmp_path / "nowhere", tmp_path, 0, seed=0)
+    assert (tmp_path / "pictures" / "00000.npz").stat().st_size == 0
