@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -131,14 +131,14 @@ def train_kind(
     Path
         The ONNX file.
     """
-    import torch
-
-    from models.net_training import Shard, export_net, train_net
-
-    torch.set_num_threads(1)
     stem = work / f"{kind}-{name}-{seed}"
     onnx, spent = stem.with_suffix(".onnx"), stem.with_suffix(".json")
     if not (onnx.exists() and spent.exists()):
+        import torch
+
+        from models.net_training import Shard, export_net, train_net
+
+        torch.set_num_threads(1)
         chosen = [source for source in SOURCES if source in sources]
         read = lru_cache(maxsize=2)(lambda number: Shard.read(shards[number], chosen))
         net, cost = train_net(
@@ -269,7 +269,7 @@ def predict_trees(
     dict of str to ndarray of shape (n_photos,), float64
         Margins of the tables that these folds predict.
     """
-    table = join_tables([training, *tables.values()])
+    table = join_tables([training, *map(_label_all, tables.values())])
     ends = np.cumsum([len(training), *map(len, tables.values())])
     rows = {name: np.arange(*ends[place : place + 2]) for place, name in enumerate(tables)}
     splits = [
@@ -281,6 +281,11 @@ def predict_trees(
     ]
     margins = predict_left_out(table, splits, parameters, seed=0)
     return {name: margins[rows[name]] for name in rows if np.isfinite(margins[rows[name]]).all()}
+
+
+def _label_all(table: FeatureTable) -> FeatureTable:
+    """Label the photos without a label, whose predictions need none, as sharp."""
+    return replace(table, photos=tuple(replace(photo, label=photo.label or "sharp") for photo in table.photos))
 
 
 def calibrated_on(*margins: MarginsByTable) -> list[str]:

@@ -360,13 +360,12 @@ def count_asked(trees: MarginsByTable, ask_from: float, tables: Mapping[str, Fea
     """Count for which share of each table's sharp and blurred pictures the net is asked."""
     asked: Results = {}
     for name, margins in trees.items():
-        doubtful, labels = margins >= ask_from, tables[name].labels
-        shares = {
-            word: float(doubtful[labels == label].mean())
-            for word, label in (("sharp", 0), ("blurred", 1))
-            if (labels == label).any()
-        }
-        asked[name] = shares or {"all": float(doubtful.mean())}
+        doubtful = margins >= ask_from
+        if name not in LEFT_OUT_SOURCES:
+            asked[name] = {"all": float(doubtful.mean())}
+            continue
+        labels = tables[name].labels
+        asked[name] = {word: float(doubtful[labels == label].mean()) for label, word in enumerate(("sharp", "blurred"))}
     return asked
 
 
