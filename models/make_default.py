@@ -41,6 +41,7 @@ from models.held_out import (
     MarginsByTable,
     Plan,
     Results,
+    add_turned,
     build_test_tables,
     calibrated_on,
     evaluate_margins,
@@ -243,7 +244,9 @@ def assemble(card: Card, plan: Plan, training: FeatureTable, shards: Sequence[Pa
     -------
     BlurModel
     """
-    boosters, kinds, _ = fit_boosters(training, (), TREES, seed=0)  # without folds there are no trees for kinds
+    boosters, kinds, _ = fit_boosters(
+        add_turned(training), (), TREES, seed=0
+    )  # without folds there are no trees for kinds
     inputs = Inputs(DEFAULT_FEATURE_SET, net.name)
     by_trees: Results = {**training.counts, "sources": training.source_counts}
     by_net = count_pictures(shards, plan.sources)

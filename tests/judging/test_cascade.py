@@ -20,7 +20,7 @@ from blurgate.learning.calibration import fit_to_photos
 from blurgate.measuring import engines
 from blurgate.measuring.engines import Steps
 from blurgate.measuring.features import extract_features
-from blurgate.photos.images import read_gray
+from blurgate.photos.images import read_gray, read_plane
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_scan_and_a_table_agree_to_the_bit(cascade, pictures, asked_table, mon
         pytest.importorskip("numba", reason="needs the extra fast")
         from blurgate.measuring import kernel
 
-        measured = [kernel.extract_features(read_gray(path), "block99") for path in pictures]
+        measured = [kernel.extract_features(read_plane(path).gray, "block99") for path in pictures]
         table = replace(asked_table, features=np.c_[np.stack(measured), asked_table.features[:, -2:]])
     else:
         table = asked_table

@@ -47,7 +47,7 @@ def test_a_blurred_copy_has_higher_log_odds(net, astronaut):
 def test_a_small_photo_is_extended_by_its_mirror_image(net, astronaut):
     gray = read_gray(astronaut)[:100, :150]
     mirrored = np.pad(gray, ((0, TRAINED_SIDE - 100), (0, TRAINED_SIDE - 150)), mode="symmetric")
-    np.testing.assert_array_equal(net.predict(gray), net.predict(mirrored))
+    np.testing.assert_array_equal(net.predict_map(gray), net.predict_map(mirrored))
 
 
 @pytest.mark.parametrize("shape", [(70, 200_000), (200_000, 70), (10_000, 10_000)])
@@ -60,10 +60,15 @@ def test_a_large_photo_is_cropped_to_bound_the_memory(net, shape, monkeypatch):
         type("", (), {"run": lambda _, names, given: seen.append(given) or session.run(names, given)})(),
     )
     net.predict(np.zeros(shape, np.uint8))
-    (planes,) = seen
     most = max(MAX_PIXELS, 3 * TRAINED_SIDE * max(shape) if min(shape) >= TRAINED_SIDE else MAX_PIXELS)
-    assert planes["gray"].size <= most
-    assert min(planes["gray"].shape[2:]) >= TRAINED_SIDE
+    for planes in seen:
+        assert planes["gray"].size <= most
+        assert min(planes["gray"].shape[2:]) >= TRAINED_SIDE
+
+
+def test_a_photo_mirrored_about_its_other_diagonal_gets_the_same_outputs(net, astronaut):
+    gray = read_gray(astronaut)[:200, :312]
+    np.testing.assert_array_equal(net.predict(gray), net.predict(gray[::-1, ::-1].T))
 
 
 def test_a_net_is_named_by_its_content(net):

@@ -48,7 +48,10 @@ class Net:
         return f"net-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
 
     def predict(self, gray: Gray) -> NDArray[np.float32]:
-        """Predict the log-odds of blurred and the strength of a photo.
+        """Predict the log-odds of blurred and the strength of a photo: the means of two looks at it.
+
+        The second look is at the photo mirrored about its other diagonal: rows become columns, and what lay at the end
+        of a side, where an incomplete block is dropped, lies at its start. Two looks rank real blur better than one.
 
         A side shorter than `TRAINED_SIDE` is extended by its mirror image. A photo of more than `MAX_PIXELS` is cropped
         to its middle.
@@ -69,7 +72,8 @@ class Net:
         ValueError
             If `gray` is not 2-D.
         """
-        answers = np.asarray(self._run("answers", gray)[0], dtype=np.float32)
+        looks = [self._run("answers", plane)[0] for plane in (gray, gray[::-1, ::-1].T)]
+        answers = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
         if answers.shape != (len(NET_OUTPUTS),) or not np.isfinite(answers).all():
             raise NetError(
                 f"{self.name} must answer with {len(NET_OUTPUTS)} finite numbers, got {answers.tolist()}: copy the "
