@@ -1,13 +1,16 @@
 """What a cascade needs is chosen on sources left out: its bound, and the bounds of a review."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from blurgate import FeatureTable
+from blurgate.judging.inputs import find_inputs
 from blurgate.judging.model import to_probability
 from blurgate.learning.labels import LabelledPhoto
 from models import make_default
-from models.held_out import LEFT_OUT_SOURCES, MADE, OPEN, PLANS
+from models.held_out import LEFT_OUT_SOURCES, MADE, OPEN, PLANS, add_turned
 from models.make_default import Opinion, cascade_log_odds, choose_bound, choose_review, count_asked, describe
 
 COUNT = 400
@@ -99,3 +102,20 @@ def test_a_review_of_a_model_that_is_never_wrong_leaves_nothing_undecided(tables
     perfect = {name: 20.0 * (table.labels - 0.5) for name, table in tables.items()}
     low, high = choose_review(perfect, tables)
     assert low == high
+
+
+def test_a_turned_picture_has_its_columns_swapped():
+    names = ("1__horizontal__rise__w50", "1__vertical__rise__w50", "1__low__log_energy__p50")
+    table = build_table_of("block99")
+    turned = add_turned(table)
+    assert len(turned) == 2 * len(table)
+    for first, second in (names[:2], names[1::-1], names[2:] * 2):
+        before = table.features[:, table.columns.index(first)]
+        np.testing.assert_array_equal(turned.features[len(table) :, table.columns.index(second)], before)
+
+
+def build_table_of(feature_set):
+    table = make_table("unsplash")
+    columns = find_inputs(feature_set).columns
+    features = np.random.default_rng(0).random((COUNT, len(columns))).astype(np.float32)
+    return replace(table, features=features, feature_set=feature_set)
