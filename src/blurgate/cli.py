@@ -86,7 +86,7 @@ Report = Annotated[
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
 Model = Annotated[  # text, since ./net is a file and net is not
-    str, typer.Option(help="default, trees, net, both, or a file such as ./own.blurgate.", metavar="MODEL")
+    str, typer.Option(help="default, trees, net, both, open, or a file such as ./own.blurgate.", metavar="MODEL")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run made.")]
@@ -298,7 +298,7 @@ def train(
 @app.command()
 def info(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="default, trees, net, both, or a file such as ./own.blurgate.")
+        str, typer.Argument(metavar="MODEL", help="default, trees, net, both, open, or a file such as ./own.blurgate.")
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> None:

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from blurgate import build_table, calibrate, evaluate, scan
-from blurgate.judging.model import SHIPPED_FILE, load_model
+from blurgate.judging.model import OPEN_FILE, SHIPPED_FILE, load_model
 from blurgate.making.blurs import BLURS, KernelBlur
 
-MODELS = ("default", "trees", "net", "both")
+MODELS = ("default", "trees", "net", "both", "open")
 NAMES = ("astronaut", "chelsea", "china", "coffee", "motorcycle_left")
 
 
@@ -18,7 +18,13 @@ def shipped(request):
 
 
 def test_the_file_is_small():
-    assert SHIPPED_FILE.stat().st_size < 4_000_000
+    assert all(path.stat().st_size < 4_000_000 for path in (SHIPPED_FILE, OPEN_FILE))
+
+
+def test_the_open_model_learnt_from_nothing_under_research_terms():
+    card = load_model("open").card
+    assert set(card.terms) == {"print", "unsplash"}
+    assert {*card.trained_on["trees"]["sources"], *card.trained_on["net"]["sources"]} == {"print", "unsplash"}
 
 
 @pytest.mark.parametrize("name", ["trees", "net"])

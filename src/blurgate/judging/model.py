@@ -33,7 +33,8 @@ from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, V
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
-SHIPPED_FILE = Path(__file__).parent / "shipped" / "default.blurgate"
+_SHIPPED = Path(__file__).parent / "shipped"
+SHIPPED_FILE, OPEN_FILE = _SHIPPED / "default.blurgate", _SHIPPED / "open.blurgate"
 _NET_FILE = "net.onnx"
 
 BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
@@ -416,8 +417,8 @@ def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
 
     Parameters
     ----------
-    path : path or {'default', 'trees', 'net', 'both'}
-        A model file, or the name of the shipped model or of a variant of it, see `VARIANTS`. A file with such a name is
+    path : path or {'default', 'trees', 'net', 'both', 'open'}
+        A model file, or the name of a shipped model or of a variant of it, see `VARIANTS`. A file with such a name is
         given as ``./net`` or as a `Path`.
 
     Returns
@@ -432,7 +433,7 @@ def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
         If the model has a net and ONNX Runtime is not installed.
     """
     variant = VARIANTS.get(path) if isinstance(path, str) else None
-    path = SHIPPED_FILE if variant else Path(path)
+    path = (OPEN_FILE if path == "open" else SHIPPED_FILE) if variant else Path(path)
     card, members = _read_file(path)
     onnx = members.pop(_NET_FILE, None)
     boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
@@ -477,11 +478,13 @@ def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
         return json.loads(members.pop("card.json")), members
     except FileNotFoundError:
         raise ModelFileError(
-            f"expected a model file, but {path} does not exist: check the path, or name default, trees, net or both"
+            f"expected a model file, but {path} does not exist: check the path, or name a shipped model: default, trees, net, "
+            "both or open"
         ) from None
     except IsADirectoryError:
         raise ModelFileError(
-            f"expected a model file, but {path} is a folder: name a .blurgate file, or default, trees, net or both"
+            f"expected a model file, but {path} is a folder: name a .blurgate file, or a shipped model: default, "
+            "trees, net, both or open"
         ) from None
     except PermissionError:
         raise ModelFileError(f"{path} cannot be opened: you have no permission to read it") from None
@@ -547,8 +550,9 @@ def _check_net(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} contains no net, but its card says when to ask one: train it or copy it again")
 
 
-VARIANTS: dict[str, Callable[[BlurModel], BlurModel]] = {  # names of what is derived from the shipped file
+VARIANTS: dict[str, Callable[[BlurModel], BlurModel]] = {  # names -> what is made of a shipped file
     "default": lambda model: model,
+    "open": lambda model: model,
     "trees": keep_trees,
     "net": keep_net,
     "both": ask_always,

@@ -41,7 +41,7 @@ class ScanRequest:
     roots : sequence of Path
         Files and folders known in advance: no output may replace one, and filed photos keep their path relative to the
         folder they come from.
-    model : BlurModel, path or {'default', 'trees', 'net', 'both'}
+    model : BlurModel, path or {'default', 'trees', 'net', 'both', 'open'}
         A model, its file, or the name of the shipped one or of a variant of it.
     include, exclude : sequence of str
         Patterns; see `blurgate.photos.finding.walk_photos`.

@@ -55,7 +55,7 @@ def scan(
         Patterns for files in folders: see `blurgate.photos.finding.walk_photos`.
     leave_out : sequence of path
         Folders that are not searched.
-    model : BlurModel, path or {'default', 'trees', 'net', 'both'}, optional
+    model : BlurModel, path or {'default', 'trees', 'net', 'both', 'open'}, optional
         A model, its file, or the name of the shipped one or of a variant of it, see `load_model`.
     threshold : float, optional
         Blurred from this probability on, 0 to 1; by default the model's.
