@@ -228,7 +228,7 @@ def test_a_file_named_like_a_shipped_model_is_loaded_by_its_path(model, tmp_path
     model.save(Path("both"))
     assert load_model("./both").fingerprint == load_model(Path("both")).fingerprint == model.fingerprint
     with pytest.raises(
-        ModelFileError, match="BOTH does not exist: check the path, or name default, trees, net or both"
+        ModelFileError, match="BOTH does not exist: check the path, or name a shipped model: default, trees"
     ):
         load_model("BOTH")
 

@@ -478,8 +478,8 @@ def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
         return json.loads(members.pop("card.json")), members
     except FileNotFoundError:
         raise ModelFileError(
-            f"expected a model file, but {path} does not exist: check the path, or name a shipped model: default, trees, net, "
-            "both or open"
+            f"expected a model file, but {path} does not exist: check the path, or name a shipped model: default, "
+            "trees, net, both or open"
         ) from None
     except IsADirectoryError:
         raise ModelFileError(
