@@ -138,7 +138,7 @@ def test_a_truncated_file_is_refused(model_file, tmp_path_factory, data):
 def test_files_that_are_not_models(tmp_path):
     with pytest.raises(ModelFileError, match=r"expected a model file, but .*no.blurgate does not exist"):
         load_model(tmp_path / "no.blurgate")
-    with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or a shipped model: default, trees, net, both or open"):
+    with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or a shipped model: default"):
         load_model(tmp_path)
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8 a photo")
     with pytest.raises(ModelFileError, match="expected a .blurgate model, but .*photo.jpg is not one or is damaged"):
