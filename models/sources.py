@@ -46,8 +46,9 @@ TERMS = {
 }
 LIMITS = (
     "blur weaker than about 1.5 px at the size looked at (at most 1,048,576 pixels) is not what it was trained to find",
-    "a photo with one small thing in focus may be called blurred, and one with a sharp frame or print over it sharp",
-    "motion blur was learnt from made pictures only, defocus from made and from real ones",
+    "a photo with one small thing in focus may be called blurred, and one printed all over, as by an interface, sharp",
+    "of sharp phone photos that are dark or over-exposed about one in four is called blurred",
+    "motion blur was learnt from made pictures only",
 )
 
 

@@ -196,6 +196,7 @@ def test_a_fingerprint_has_the_threshold_only_where_it_makes_a_difference(cascad
 
 @pytest.mark.parametrize("refit", [False, True])
 def test_a_calibrated_cascade_corrects_both_branches(cascade, asked_table, pictures, tmp_path, refit):
+    cascade = replace(cascade, card=replace(cascade.card, review=(0.1, 0.9)))
     fitted = fit_to_photos(cascade, asked_table, 0, refit=refit)
     slope = fitted.card.slope / cascade.card.slope
     shift = fitted.card.intercept - slope * cascade.card.intercept
@@ -205,6 +206,8 @@ def test_a_calibrated_cascade_corrects_both_branches(cascade, asked_table, pictu
     assert fitted.card.alone["trees"]["slope"] == pytest.approx(slope * cascade.card.alone["trees"]["slope"])
     assert fitted.card.alone["net"]["net_slope"] == pytest.approx(slope * cascade.card.alone["net"]["net_slope"])
     assert fitted.card.alone["trees"]["threshold"] == 0.6
+    for old, new in zip(cascade.card.review, fitted.card.review, strict=True):
+        assert np.log(new / (1 - new)) == pytest.approx(slope * np.log(old / (1 - old)) + shift)
     rows = asked_table.features
     if not refit:
         same = cascade.asks(rows) == fitted.asks(rows)
@@ -249,6 +252,8 @@ def test_a_saved_cascade_is_the_same_and_can_be_pickled(cascade, tmp_path, pictu
         (card_with(ask_from=float("nan")), "a number is not finite, or a value has the wrong type"),
         (card_with(ask_from=10**400), "a number is not finite, or a value has the wrong type"),
         (card_with(ask_from=True), "a number is not finite, or a value has the wrong type"),
+        (card_with(slope=0), "it has ask_from, but slope and net_slope are not both above 0"),
+        (card_with(net_slope=-0.4), "it has ask_from, but slope and net_slope are not both above 0"),
         (card_with(alone={}), "it has ask_from, but no slope above 0 and intercept for the trees alone"),
         (card_with(alone=None), "alone must map trees and net to entries of a card"),
         (card_with(alone=[1]), "alone must map trees and net to entries of a card"),
@@ -353,6 +358,15 @@ def test_a_broken_onnx_runtime_ends_the_scan_with_one_sentence(pictures, tmp_pat
         "blurgate: the model has a net, which needs ONNX Runtime, but that cannot be loaded (libfoo.so: cannot open): "
         "install it again with pip install onnxruntime --force-reinstall, or leave the net out with --model trees"
     )
+
+
+def test_what_is_left_of_an_onnx_runtime_ends_the_scan_with_one_sentence(pictures, tmp_path):
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime" / "__init__.py").touch()
+    done = run_cli(["scan", *pictures], f"sys.path.insert(0, {str(tmp_path)!r})")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("blurgate:")]
+    assert "needs ONNX Runtime, but that cannot be loaded (module 'onnxruntime' has no attribute" in line
 
 
 def test_onnx_runtime_is_imported_when_the_first_photo_asks(cascade, pictures, asked_table, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -112,7 +113,7 @@ class Card:
         return None if slope is None or "intercept" not in entries else (slope, entries["intercept"])
 
     def correct_log_odds(self, slope: float, shift: float) -> Card:
-        """Multiply and shift the log-odds that the card gives, together and alone.
+        """Multiply and shift the log-odds that the card gives, together and alone, and the bounds of a review.
 
         Parameters
         ----------
@@ -127,7 +128,11 @@ class Card:
         """
         joint = {name: getattr(self, name) for name in _WEIGHTS}
         alone = {part: _correct(entries, slope, shift) for part, entries in self.alone.items()}
-        return replace(self, alone=alone, **_correct(joint, slope, shift))
+        review = self.review and (
+            _correct_probability(self.review[0], slope, shift),
+            _correct_probability(self.review[1], slope, shift),
+        )
+        return replace(self, alone=alone, review=review, **_correct(joint, slope, shift))
 
 
 def read_card(content: Any, path: Path) -> Card:
@@ -174,6 +179,13 @@ def _to_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
         name: tuple(value) if name in _LISTED and (name, value) != no_review else value
         for name, value in entries.items()
     }
+
+
+def _correct_probability(probability: float, slope: float, shift: float) -> float:
+    if not 0 < probability < 1:
+        return probability
+    odds = slope * math.log(probability / (1 - probability)) + shift
+    return 0.5 * (1 + math.tanh(0.5 * odds))
 
 
 def _correct(entries: Mapping[str, Any], slope: float, shift: float) -> dict[str, Any]:
@@ -237,6 +249,10 @@ def _check_cascade(card: Card, path: Path) -> None:
     if line is None or line[0] <= 0:
         raise ModelFileError(
             _DAMAGED.format(path=path, why="it has ask_from, but no slope above 0 and intercept for the trees alone")
+        )
+    if min(card.slope, card.net_slope) <= 0:  # it would leave one of them out, or turn what it says round
+        raise ModelFileError(
+            _DAMAGED.format(path=path, why="it has ask_from, but slope and net_slope are not both above 0")
         )
 
 

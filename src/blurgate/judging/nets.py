@@ -116,7 +116,6 @@ class Net:
     @cached_property
     def _session(self) -> Any:
         runtime = _import_runtime()
-        runtime.set_default_logger_severity(4)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
         try:
@@ -147,6 +146,8 @@ def _import_runtime() -> Any:
     require_runtime()
     try:
         import onnxruntime
+
+        onnxruntime.set_default_logger_severity(4)  # what is left of a half removed package has no such function
     except Exception as error:  # a system library may be missing, or NumPy too old: their errors differ
         raise NetError(
             f"the model has a net, which needs ONNX Runtime, but that cannot be loaded ({_first_line(error)}): install "
