@@ -304,8 +304,9 @@ def info(
 ) -> None:
     """Tell what a model is: its bounds, figures, limits, training data and their terms."""
     from blurgate.judging.description import describe_model
+    from blurgate.judging.model import read_model
 
-    described = describe_model(blurgate.load_model(model))
+    described = describe_model(read_model(model))
     if as_json:
         print(json.dumps(described, allow_nan=False))
     else:

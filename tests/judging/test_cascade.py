@@ -347,6 +347,7 @@ def test_without_onnx_runtime_a_model_with_a_net_is_refused_and_trees_work(pictu
         "pip install onnxruntime, or leave the net out with --model trees\n"
     )
     assert run_cli(["scan", *pictures[:3], "--model", "trees"], missing).returncode == 0
+    assert "asks" in run_cli(["info"], missing).stdout
 
 
 def test_a_broken_onnx_runtime_ends_the_scan_with_one_sentence(pictures, tmp_path):

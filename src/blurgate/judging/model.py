@@ -432,6 +432,28 @@ def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
     NetError
         If the model has a net and ONNX Runtime is not installed.
     """
+    model = read_model(path)
+    if model.net:
+        require_runtime()
+    return model
+
+
+def read_model(path: str | os.PathLike[str]) -> BlurModel:
+    """Read a model to look at it: as `load_model`, but ONNX Runtime need not be installed.
+
+    Parameters
+    ----------
+    path : path or name of a shipped model
+
+    Returns
+    -------
+    BlurModel
+
+    Raises
+    ------
+    ModelFileError
+        As in `load_model`.
+    """
     variant = VARIANTS.get(path) if isinstance(path, str) else None
     path = (OPEN_FILE if path == "open" else SHIPPED_FILE) if variant else Path(path)
     card, members = _read_file(path)
@@ -440,10 +462,7 @@ def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
     model = BlurModel(read_card(card, path), boosters, None if onnx is None else Net(onnx))
     _check_net(model, path)
     _check_boosters(model, path)
-    model = variant(model) if variant else model
-    if model.net:
-        require_runtime()
-    return model
+    return variant(model) if variant else model
 
 
 def keep_trees(model: BlurModel) -> BlurModel:
