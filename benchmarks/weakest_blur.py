@@ -87,7 +87,15 @@ def to_markdown(results: dict[str, Any]) -> str:
 
 
 def draw_figure(results: dict[str, Any], path: Path) -> None:
-    """Draw the median probability of the default model against the strength, a line per source."""
+    """Draw the median probability of the default model against the strength, a line per source.
+
+    Parameters
+    ----------
+    results : dict
+        As `main` prints them.
+    path : Path
+        An SVG or PNG.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")

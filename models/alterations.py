@@ -81,7 +81,18 @@ class Zoom:
         return math.ceil(side / self.down), math.ceil(side / self.across)
 
     def apply(self, gray: Gray, size: tuple[int, int]) -> Gray:
-        """Enlarge a picture to a height and width in pixels."""
+        """Enlarge a picture.
+
+        Parameters
+        ----------
+        gray : ndarray of shape (height, width), uint8
+        size : tuple of int
+            New height and width, in pixels.
+
+        Returns
+        -------
+        ndarray of shape `size`, uint8
+        """
         if gray.shape == size:
             return gray
         return np.asarray(Image.fromarray(gray).resize(size[::-1], self.resample))
@@ -162,18 +173,49 @@ class Layer:
     rng: np.random.Generator
 
     def draw(self, shape: str, place: object, code: int, opacity: int = 255, **options: float) -> None:
-        """Call a method of `PIL.ImageDraw` for the ink and for the mask."""
+        """Call a method of `PIL.ImageDraw` for the ink and for the mask.
+
+        Parameters
+        ----------
+        shape : str
+            Name of the method.
+        place : object
+            Its first argument.
+        code, opacity : int
+            0 to 255.
+        **options : float
+            Its other arguments.
+        """
         getattr(ImageDraw.Draw(self.ink), shape)(place, fill=code, **options)
         getattr(ImageDraw.Draw(self.mask), shape)(place, fill=opacity, **options)
 
     def write(self, place: tuple[float, float], words: str, height: float, code: int, opacity: int = 255) -> None:
-        """Write a line; its height is in pixels."""
+        """Write a line.
+
+        Parameters
+        ----------
+        place : tuple of float
+            Left and top, in pixels.
+        words : str
+        height : float
+            In pixels.
+        code, opacity : int
+            0 to 255.
+        """
         font = _font(max(8, round(height)))
         for plane, fill in ((self.ink, code), (self.mask, opacity)):
             ImageDraw.Draw(plane).text(place, words, fill=fill, font=font)
 
     def cover(self, box: tuple[int, int, int, int], texture: NDArray[np.uint8]) -> None:
-        """Cover a box (left, top, right, bottom) with a texture of its size."""
+        """Cover a box with a texture.
+
+        Parameters
+        ----------
+        box : tuple of int
+            Left, top, right and bottom, in pixels.
+        texture : ndarray of shape (height, width), uint8
+            Of the size of the box.
+        """
         self.ink.paste(Image.fromarray(texture), box[:2])
         self.mask.paste(255, box)
 

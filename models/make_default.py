@@ -89,7 +89,18 @@ class Opinion:
 
     @classmethod
     def weigh(cls, margins: Sequence[MarginsByTable], tables: Mapping[str, FeatureTable]) -> "Opinion":
-        """Weigh margins on the sources left out; see `models.held_out.weigh`."""
+        """Weigh margins on the sources left out; see `models.held_out.weigh`.
+
+        Parameters
+        ----------
+        margins : sequence of mapping of str to ndarray of shape (n_photos,)
+            One mapping per model.
+        tables : mapping of str to FeatureTable
+
+        Returns
+        -------
+        Opinion
+        """
         slopes, intercept = weigh(margins, tables)
         return cls(tuple(slopes), intercept, tuple(margins))
 
@@ -360,7 +371,21 @@ def choose_review(log_odds: MarginsByTable, tables: Mapping[str, FeatureTable]) 
 
 
 def count_asked(trees: MarginsByTable, ask_from: float, tables: Mapping[str, FeatureTable]) -> Results:
-    """Count for which share of each table's sharp and blurred pictures the net is asked."""
+    """Count for which share of each table's sharp and blurred pictures the net is asked.
+
+    Parameters
+    ----------
+    trees : mapping of str to ndarray of shape (n_photos,)
+        Margins.
+    ask_from : float
+        The margin from which the net is asked.
+    tables : mapping of str to FeatureTable
+
+    Returns
+    -------
+    dict
+        Table -> ``sharp`` and ``blurred``, 0 to 1; ``all`` if its photos are not labelled.
+    """
     asked: Results = {}
     for name, margins in trees.items():
         doubtful = margins >= ask_from
