@@ -107,7 +107,7 @@ def draw_figure(results: dict[str, Any], path: Path) -> None:
             results["strengths_px"], quartiles[:, 0], quartiles[:, 2], color=line.get_color(), alpha=0.12, linewidth=0
         )
     axes.set(xlabel="strength of the gaussian, px", ylabel="probability of blurred", ylim=(0, 1), xlim=(0, None))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="lower right")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
 

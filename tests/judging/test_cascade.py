@@ -282,7 +282,7 @@ def test_damaged_cascades(cascade, tmp_path, change, message):
 
 def test_trees_with_a_bound_but_no_net_are_refused(model, tmp_path):
     alone = {"trees": {"slope": 1.0, "intercept": 0.0}}
-    replace(model, card=replace(model.card, ask_from=0.0, alone=alone)).save(tmp_path / "t.blurgate")
+    replace(model, card=replace(model.card, ask_from=0.0, net_slope=1.0, alone=alone)).save(tmp_path / "t.blurgate")
     with pytest.raises(ModelFileError, match="contains no net, but its card says when to ask one"):
         load_model(tmp_path / "t.blurgate")
 
