@@ -73,7 +73,7 @@ def test_the_shipped_model_is_the_default(run, sharp_folder, made_folder):
 def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path):
     write_table(table, tmp_path / "mine.csv")
     code, _, err = run("calibrate", "mine.csv")
-    assert (code, "or use a model without a net, such as trees" in err) == (1, True)
+    assert (code, "or a table that `features --model` made for this model" in err) == (1, True)
     trees = ("--model", "trees")
     code, out, err = run("calibrate", "mine.csv", *trees, "--max-false-alarms", 0.1, "--output", "mine.blurgate")
     assert (code, "wrote mine.blurgate" in err) == (0, True)
@@ -444,3 +444,16 @@ def test_an_interrupted_scan_resumes_to_the_same_output(sharp_folder, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{name}.{suffix}{end}" for name in ("v", "whole") for end in ("", ".resume")
     ]
+
+
+def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, made_folder):
+    assert run("features", made_folder, "--model", "default", "--output", "t.csv")[0] == 0
+    code, out, _ = run("evaluate", "t.csv", "--json")
+    assert code == 0
+    code, again, _ = run("evaluate", made_folder, "--json")
+    measured, photographed = json.loads(out), json.loads(again)
+    assert (measured["n"], measured["roc_auc"]) == (photographed["n"], photographed["roc_auc"])
+    assert run("calibrate", "t.csv", "--output", "mine.blurgate")[0] == 0
+    code, _, err = run("features", made_folder, "--output", "plain.csv")
+    code, _, err = run("evaluate", "plain.csv")
+    assert (code, "or a table that `features --model` made for this model" in err) == (1, True)

@@ -359,6 +359,10 @@ def features(
         Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
     ],
     feature_set: FeatureSetName = "block99",
+    model: Annotated[
+        str | None,
+        typer.Option(help="Measure what this model reads, the outputs of its net included.", metavar="MODEL"),
+    ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
@@ -367,7 +371,9 @@ def features(
 
     check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
     find_table_writer(output)
-    table = blurgate.build_table(source, feature_set=feature_set, jobs=jobs, track=_track)
+    reader = blurgate.load_model(model) if model else None
+    chosen, net = (reader.card.feature_set, reader.net) if reader else (feature_set, None)
+    table = blurgate.build_table(source, feature_set=chosen, net=net, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")
     _list_skipped((photo.path, photo.error) for photo in table.skipped)

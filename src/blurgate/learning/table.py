@@ -37,7 +37,7 @@ from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.images import SkippedPhoto, read_plane
 from blurgate.threads import Track, no_track, run_in_order
 
-WITHOUT_NET_OUTPUTS = "give the photos themselves, or use a model without a net, such as trees"
+WITHOUT_NET_OUTPUTS = "give the photos themselves, or a table that `features --model` made for this model"
 ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "undecided", "variance_of_laplacian")
 _UNDECIDED = "true"  # the only value of that column that is not empty
 
