@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from blurgate.files import atomic_file
 from blurgate.judging.model import STRENGTH_OFFSET
+from models.alterations import SMEARING, USUAL_CONTRAST
 from models.net_kinds import KINDS, MAPPED, PRECISE, Net
 from models.pictures import SOURCES
 
@@ -26,9 +27,7 @@ RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.1
 STRENGTH_WEIGHT, MAP_WEIGHT = 0.1, 0.5  # of their losses, relative to that of the label
 EVERY = 200  # steps between checkpoints
 SMEARED_SHARE, GRAINY_SHARE = 0.3, 0.3  # of the pictures
-SMEARING = (3.0, 20.0)  # codes: texture of this standard deviation is smoothed by half
 SMEARING_WINDOW = 7  # pixels
-USUAL_CONTRAST = 50.0  # codes: standard deviation of a picture; flatter ones are smeared less
 GRAIN, GRAIN_PX = (2.0, 16.0), (0.8, 4.0)  # codes: standard deviation of the grain; pixels: distance between grains
 
 

@@ -1,16 +1,17 @@
 """The photographs that the models learn from, source by source: blurred, cropped, exposed again, and measured.
 
-Sharp photos are blurred by the recipe camera, each as four cameras would take it. The photos of ``defocus_maps`` are
+Sharp photos are blurred by the recipe camera, each as several cameras would take it. The photos of ``defocus_maps`` are
 used whole, as sharp ones, and in crops that are entirely out of focus or entirely in focus. Real photos, blurred or
-sharp, are used as they are and as two other cameras would have exposed them. All pictures stay in a work folder;
-missing ones are made again.
+sharp, are used as they are and as two other cameras would have exposed them. All of them are also used altered, see
+`models.alterations`. All pictures stay in a work folder; missing ones are made again.
 """
 
 import csv
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -190,11 +191,7 @@ def find_altered(labelled: Path, work: Path) -> Path:
     Path
         A labelled folder.
     """
-    altered = work / f"{labelled.name}_altered"
-    if not (altered / "labels.csv").exists():
-        print(altered.name, file=sys.stderr)
-        alter_again(labelled, altered)
-    return altered
+    return _make_once(work / f"{labelled.name}_altered", partial(alter_again, labelled))
 
 
 def find_made(source: str, data: Path, work: Path, seed: int) -> Path:
@@ -238,9 +235,7 @@ def find_crops(data: Path, work: Path) -> Path:
     Path
         A labelled folder.
     """
-    if not (work / "defocus_maps" / "labels.csv").exists():
-        cut_maps(data / "defocus_maps", work / "defocus_maps")
-    return work / "defocus_maps"
+    return _make_once(work / "defocus_maps", partial(cut_maps, data / "defocus_maps"))
 
 
 def find_exposed(real: Path, work: Path) -> Path:
@@ -258,11 +253,7 @@ def find_exposed(real: Path, work: Path) -> Path:
     Path
         A labelled folder.
     """
-    exposed = work / f"{real.name}_exposed"
-    if not (exposed / "labels.csv").exists():
-        print(exposed.name, file=sys.stderr)
-        expose_again(real, exposed)
-    return exposed
+    return _make_once(work / f"{real.name}_exposed", partial(expose_again, real))
 
 
 def make_table(
@@ -292,6 +283,14 @@ def make_table(
         made = find_made(source, data, work, seed)
         tables += [build_table(folder, feature_set=feature_set) for folder in (made, find_altered(made, work))]
     return join_tables([replace(table, sources=np.full(len(table), source)) for table in tables])
+
+
+def _make_once(folder: Path, make: Callable[[Path], None]) -> Path:
+    """Make a labelled folder, unless its list of labels, which is written last, exists."""
+    if not (folder / "labels.csv").exists():
+        print(folder.name, file=sys.stderr)
+        make(folder)
+    return folder
 
 
 def _write_labels(folder: Path, rows: Sequence[tuple[object, ...]], more: tuple[str, ...] = ()) -> None:

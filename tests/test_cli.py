@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from blurgate import cli
+from blurgate.judging.model import VARIANTS
 from blurgate.learning.table import write_table
 from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
@@ -454,6 +455,16 @@ def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, made_fo
     measured, photographed = json.loads(out), json.loads(again)
     assert (measured["n"], measured["roc_auc"]) == (photographed["n"], photographed["roc_auc"])
     assert run("calibrate", "t.csv", "--output", "mine.blurgate")[0] == 0
+    code, _, err = run("features", made_folder, "--model", "default", "--feature-set", "dct18", "--output", "d.csv")
+    assert (code, "give either --model or --feature-set, not both" in err) == (2, True)
     code, _, err = run("features", made_folder, "--output", "plain.csv")
     code, _, err = run("evaluate", "plain.csv")
     assert (code, "or a table that `features --model` made for this model" in err) == (1, True)
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_a_model_file_named_as_a_shipped_model_is_pointed_out(run, made_folder, name):
+    assert run("features", made_folder, "--output", "t.csv")[0] == 0
+    code, _, err = run("calibrate", "t.csv", "--model", "trees", "--output", name)
+    assert code == 0
+    assert f"--model {name} names a shipped model: for this file, use --model ./{name}" in err

@@ -36,6 +36,7 @@ _SHIPPED = {
     "trees": "The shipped trees",
     "net": "The shipped net",
     "both": "The shipped trees and net",
+    "open": "The shipped open model",
 }
 
 
@@ -371,6 +372,8 @@ def features(
 
     check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
     find_table_writer(output)
+    if model and feature_set != "block99":
+        raise ValueError("give either --model or --feature-set, not both: a model has a feature set of its own")
     reader = blurgate.load_model(model) if model else None
     chosen, net = (reader.card.feature_set, reader.net) if reader else (feature_set, None)
     table = blurgate.build_table(source, feature_set=chosen, net=net, jobs=jobs, track=_track)

@@ -416,7 +416,7 @@ def test_a_file_without_its_net_is_refused_by_every_variant(tmp_path, monkeypatc
         with zipfile.ZipFile("src/blurgate/judging/shipped/default.blurgate") as shipped:
             for name in set(shipped.namelist()) - {"net.onnx"}:
                 archive.writestr(name, shipped.read(name))
-    monkeypatch.setattr("blurgate.judging.model.SHIPPED_FILE", tmp_path / "default.blurgate")
+    monkeypatch.setattr("blurgate.judging.model.SHIPPED", tmp_path)
     for name in ("default", "trees", "net", "both"):
         with pytest.raises(ModelFileError, match="contains no net, but its card names one"):
             load_model(name)

@@ -33,8 +33,7 @@ from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, V
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
-_SHIPPED = Path(__file__).parent / "shipped"
-SHIPPED_FILE, OPEN_FILE = _SHIPPED / "default.blurgate", _SHIPPED / "open.blurgate"
+SHIPPED = Path(__file__).parent / "shipped"
 _NET_FILE = "net.onnx"
 
 BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
@@ -454,8 +453,8 @@ def read_model(path: str | os.PathLike[str]) -> BlurModel:
     ModelFileError
         As in `load_model`.
     """
-    variant = VARIANTS.get(path) if isinstance(path, str) else None
-    path = (OPEN_FILE if path == "open" else SHIPPED_FILE) if variant else Path(path)
+    stem, variant = VARIANTS.get(path, (None, None)) if isinstance(path, str) else (None, None)
+    path = SHIPPED / f"{stem}.blurgate" if stem else Path(path)
     card, members = _read_file(path)
     onnx = members.pop(_NET_FILE, None)
     boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
@@ -569,10 +568,10 @@ def _check_net(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} contains no net, but its card says when to ask one: train it or copy it again")
 
 
-VARIANTS: dict[str, Callable[[BlurModel], BlurModel]] = {  # names -> what is made of a shipped file
-    "default": lambda model: model,
-    "open": lambda model: model,
-    "trees": keep_trees,
-    "net": keep_net,
-    "both": ask_always,
+VARIANTS: dict[str, tuple[str, Callable[[BlurModel], BlurModel] | None]] = {  # name -> shipped file, what is made of it
+    "default": ("default", None),
+    "trees": ("default", keep_trees),
+    "net": ("default", keep_net),
+    "both": ("default", ask_always),
+    "open": ("open", None),
 }
