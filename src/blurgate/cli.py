@@ -303,7 +303,7 @@ def info(
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> None:
-    """Tell what a model is: its bounds, figures, limits, training data and their terms."""
+    """Describe a model: its bounds, figures, limits, training data and their terms."""
     from blurgate.judging.description import describe_model
     from blurgate.judging.model import read_model
 

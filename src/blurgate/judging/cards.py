@@ -250,7 +250,7 @@ def _check_cascade(card: Card, path: Path) -> None:
         raise ModelFileError(
             _DAMAGED.format(path=path, why="it has ask_from, but no slope above 0 and intercept for the trees alone")
         )
-    if min(card.slope, card.net_slope) <= 0:  # it would leave one of them out, or turn what it says round
+    if min(card.slope, card.net_slope) <= 0:  # one of them would not count, or count in reverse
         raise ModelFileError(
             _DAMAGED.format(path=path, why="it has ask_from, but slope and net_slope are not both above 0")
         )
