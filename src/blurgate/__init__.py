@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from blurgate.errors import (
         BlurgateError,
         DatasetError,
+        MachineError,
         MissingExtraError,
         ModelFileError,
         NetError,
@@ -46,6 +47,7 @@ _HOMES = {  # module -> its public names
     "errors": (
         "BlurgateError",
         "DatasetError",
+        "MachineError",
         "MissingExtraError",
         "ModelFileError",
         "NetError",
@@ -98,6 +100,7 @@ __all__ = [
     "NetError",
     "OutputError",
     "StudyFileError",
+    "MachineError",
     "MissingExtraError",
     "__version__",
 ]

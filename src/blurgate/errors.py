@@ -10,6 +10,7 @@
     ├── OutputError        an output cannot be written
     ├── StudyFileError     a study file is damaged, or belongs to another search
     ├── NetError           a net cannot be run, or does not answer with finite numbers
+    ├── MachineError       the machine cannot go on, whatever the photo: too many open files, a disk that is gone
     └── MissingExtraError  an optional dependency is missing
 
 A caller's mistake (a wrong type, a parameter out of range) raises a plain ``TypeError`` or ``ValueError``.
@@ -17,9 +18,12 @@ A caller's mistake (a wrong type, a parameter out of range) raises a plain ``Typ
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 
 class BlurgateError(Exception):
@@ -52,6 +56,26 @@ class StudyFileError(BlurgateError):
 
 class NetError(BlurgateError):
     """A net cannot be run, or does not answer with finite numbers."""
+
+
+class MachineError(BlurgateError):
+    """The machine cannot go on, whatever the photo: too many open files, no memory, a disk that is gone.
+
+    Parameters
+    ----------
+    message : str
+    number : int
+        Number of the system's error, as in `errno`; also an attribute.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+    @property
+    def certain(self) -> bool:
+        """False if a single photo may be to blame: one too large for the memory, or on a bad spot of the disk."""
+        return self.number in (errno.EMFILE, errno.ENFILE)
 
 
 class MissingExtraError(BlurgateError):
@@ -95,14 +119,15 @@ def needs_extra(extra: str, purpose: str) -> Iterator[None]:
     ...     import no_such_module
     Traceback (most recent call last):
     ...
-    blurgate.errors.MissingExtraError: Writing Parquet needs the extra 'parquet' (No module named 'no_such_module'): \
-install it with pip install 'blurgate[parquet]'
+    blurgate.errors.MissingExtraError: Writing Parquet needs the extra 'parquet' (No module named ...): install it ...
     """
     try:
         yield
     except ModuleNotFoundError as error:
+        from blurgate.installation import write_install_command  # slow to import, and rarely needed
+
         raise MissingExtraError(
-            f"{purpose} needs the extra '{extra}' ({error}): install it with pip install 'blurgate[{extra}]'",
+            f"{purpose} needs the extra '{extra}' ({error}): install it with {write_install_command(extra)}",
             extra,
         ) from error
     except ImportError as error:  # installed, but a system library is missing, such as OpenCV's libGL on a bare server
@@ -133,6 +158,44 @@ def require_extra(extra: str, purpose: str) -> None:
             import_module(module)
 
 
+def find_machine_error(error: BaseException | None) -> MachineError | None:
+    """Find what is wrong with the machine, rather than with one photo, among the causes of an error.
+
+    Parameters
+    ----------
+    error : BaseException or None
+
+    Returns
+    -------
+    MachineError or None
+        None if nothing is. A single photo may be to blame after all unless it is ``certain``.
+    """
+    while error is not None:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno if isinstance(error, OSError) else None
+        if number in _MACHINE_ERRORS:
+            return MachineError(f"the machine cannot go on ({os.strerror(number)}): {_MACHINE_ERRORS[number]}", number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def raise_machine_error(error: BaseException) -> None:
+    """Raise what is certainly wrong with the machine, so that it is not counted as the error of each photo.
+
+    Parameters
+    ----------
+    error : BaseException
+        What a photo or a folder has raised.
+
+    Raises
+    ------
+    MachineError
+        If too many files are open.
+    """
+    problem = find_machine_error(error)
+    if problem and problem.certain:
+        raise problem from error
+
+
 def name_first(names: Sequence[str]) -> str:
     """Name the first four and count the others: a table may lack a hundred columns.
 
@@ -155,9 +218,41 @@ def escape_unprintable(text: str) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
+def require_several(name: str, value: Any) -> None:
+    """Refuse one text or path where several are expected: Python would take its letters one by one.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter.
+    value : object
+
+    Raises
+    ------
+    TypeError
+        If `value` is a str, bytes or path.
+    """
+    if isinstance(value, str | bytes | os.PathLike):
+        raise TypeError(f"{name} must be a list, got {value!r}: write [{value!r}]")
+
+
 EXTRAS = {  # extra -> modules that it installs
     "train": ("sklearn", "scipy", "xgboost", "optuna"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "matplotlib", "jinja2"),
+}
+
+_OPEN_FILES = "raise the limit of open files (ulimit -n), or lower --jobs; blurgate holds one open per job"
+_DISK = "check that the disk or share of the photos is connected and whole"
+_MACHINE_ERRORS = {  # number of the system's error -> what to do
+    errno.EMFILE: _OPEN_FILES,
+    errno.ENFILE: "close other programs, or lower --jobs",
+    errno.ENOMEM: "free memory, or lower --jobs or --max-megapixels",
+    errno.EIO: _DISK,
+    errno.ESTALE: _DISK,
+    errno.ENODEV: _DISK,
+    errno.ENOTCONN: _DISK,
+    errno.EHOSTDOWN: _DISK,
+    errno.ETIMEDOUT: _DISK,
 }
