@@ -1,6 +1,7 @@
 import csv
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from blurgate.errors import DatasetError, MissingExtraError
 from blurgate.learning.labels import is_labelled
 from blurgate.learning.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 from blurgate.measuring.features import FEATURE_SETS, extract_features
-from blurgate.photos.images import read_plane
+from blurgate.photos.images import SkippedPhoto, read_plane
 
 
 def write_labels(folder, text):
@@ -210,3 +211,22 @@ def test_errors_of_writing(table, tmp_path, monkeypatch):
 def test_different_feature_sets_are_not_joined(table):
     with pytest.raises(DatasetError, match="expected tables of one feature set, got block99, other"):
         join_tables([table, replace(table, feature_set="other")])
+
+
+def test_a_table_of_photos_named_like_formulas_round_trips(table, tmp_path):
+    names = ["=1+1.jpg", "+2.jpg", "-3.jpg", "@4.jpg", "a\rb.jpg"]
+    photos = tuple(replace(photo, path=name, scene=name) for photo, name in zip(table.photos, names, strict=False))
+    few = replace(table.take(np.arange(len(names))), photos=photos, skipped=(SkippedPhoto("=5.jpg", "=5.jpg is torn"),))
+    write_table(few, tmp_path / "t.csv")
+    with (tmp_path / "t.csv").open(newline="") as handle:
+        assert not any(cell.startswith(("=", "+", "@")) for row in csv.reader(handle) for cell in row)
+    read = read_table(tmp_path / "t.csv")
+    assert [photo.scene for photo in read.photos] == names
+    assert [Path(photo.path) for photo in read.photos] == [Path(name) for name in names]
+    assert read.skipped == (SkippedPhoto("./=5.jpg", "=5.jpg is torn"),)
+    np.testing.assert_array_equal(read.features, few.features)
+
+
+def test_no_tables_cannot_be_joined():
+    with pytest.raises(DatasetError, match="expected at least one table to join, got none"):
+        join_tables([])

@@ -180,6 +180,14 @@ def test_blurred_photos_are_not_taken_for_sharp_ones(few, tmp_path, name):
         make_dataset(few, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["unblurred", "Not blurry", "no-blur", "deblurred", "non_blurred"])
+def test_a_folder_of_sharp_photos_may_say_that_they_are_not_blurred(few, tmp_path, name):
+    few.rename(tmp_path / "photos")
+    (tmp_path / "photos" / name).mkdir()
+    shutil.copy(min((tmp_path / "photos").glob("*.png")), tmp_path / "photos" / name)
+    assert make_dataset(tmp_path / "photos", tmp_path / "out", per_photo=1).rows
+
+
 def test_names_of_any_bytes(few, tmp_path):
     photo = min(few.iterdir())
     photo.rename(os.fsdecode(os.fsencode(few) + b"/latin\xff.png"))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blurgate.cells import restore_row
 from blurgate.errors import DatasetError
 from blurgate.judging.verdicts import LABELS
 from blurgate.photos.finding import find_photos
@@ -227,7 +228,7 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     columns = list(reader.fieldnames or [])
     if len(columns) == 1 and ";" in columns[0]:
         raise DatasetError(f"{path} is separated by semicolons: save it as CSV with commas")
-    return columns, rows
+    return columns, [restore_row(row) for row in rows]
 
 
 def _require_text(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 import os
@@ -16,7 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, name_first, needs_extra, require_extra
+from blurgate.cells import write_rows
+from blurgate.errors import (
+    DatasetError,
+    PhotoError,
+    SmallPhotoError,
+    name_first,
+    needs_extra,
+    raise_machine_error,
+    require_extra,
+)
 from blurgate.files import atomic_file
 from blurgate.judging.inputs import Inputs, find_inputs, find_net_name
 from blurgate.judging.nets import Net
@@ -287,8 +295,10 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
     Raises
     ------
     DatasetError
-        If the tables have different feature sets.
+        If there is no table, or the tables have different feature sets.
     """
+    if not tables:
+        raise DatasetError("expected at least one table to join, got none")
     sets = {table.feature_set for table in tables}
     if len(sets) > 1:
         raise DatasetError(
@@ -423,6 +433,7 @@ def _measure_photo(
     try:
         gray = read_plane(folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
     except PhotoError as error:
+        raise_machine_error(error)
         return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
     features = extract_features(gray, inputs.feature_set)
     return np.concatenate([features, net.predict(gray)]) if net else features, variance_of_laplacian(gray)
@@ -492,13 +503,11 @@ def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:
 
 
 def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
-    features = [[str(value) for value in vector] for vector in table.features]
-    blank = [""] * len(table.columns)
+    blank = [None] * len(table.columns)
+    features = [*table.features, *[blank] * len(table.skipped)]
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow((*ROW_COLUMNS, *table.columns))
-        for index, row in enumerate(rows):
-            writer.writerow(row + (features[index] if index < len(features) else blank))
+        cells = ((*row, *vector) for row, vector in zip(rows, features, strict=True))
+        write_rows(handle, (*ROW_COLUMNS, *table.columns), cells)
 
 
 def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -6,9 +6,9 @@ could not be used, ``skipped.csv`` with the columns of `SKIPPED_COLUMNS`.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from blurgate.errors import DatasetError, PhotoError, SmallPhotoError
+from blurgate.cells import write_rows
+from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, raise_machine_error
 from blurgate.files import atomic_folder, check_writable
 from blurgate.making.recipes import RECIPES, MadePicture
 from blurgate.photos.finding import find_photos
@@ -143,6 +144,7 @@ def make_dataset(
             try:
                 return _write_pictures(partial, name, scene, RECIPES[recipe](read_rgb(photo), seeds), seeds)
             except PhotoError as error:
+                raise_machine_error(error)
                 path = photo.relative_to(sharp).as_posix()
                 return SkippedPhoto(path, str(error), isinstance(error, SmallPhotoError))
 
@@ -198,7 +200,7 @@ def _find_sharp(sharp: Path) -> list[Path]:
     if not photos:
         raise DatasetError(f"expected a folder of sharp photos, but {sharp} contains no photos: check the path")
     folders = {folder.name for photo in photos for folder in photo.relative_to(sharp).parents}
-    blurred = sorted(name for name in folders if "blur" in name.casefold())
+    blurred = sorted(name for name in folders if "blur" in _SHARP.sub("", name.casefold()))
     if blurred:
         raise DatasetError(
             f"expected only sharp photos, but {sharp} contains a folder named {blurred[0]}: move it elsewhere or, if "
@@ -264,10 +266,9 @@ def _write_tables(folder: Path, rows: Iterable[ManifestRow], skipped: Sequence[S
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        write_rows(handle, columns, rows)
 
 
+_SHARP = re.compile(r"(un|non|not|no|de)[ _-]*blur")  # in the name of a folder
 MANIFEST_COLUMNS = tuple(field.name for field in fields(ManifestRow))
 SKIPPED_COLUMNS = ("path", "error", "undecided")
