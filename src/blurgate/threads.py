@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_QUEUED = 4  # items in flight per thread: enough to keep all threads busy, few enough to hold in memory
+PAUSE: Any = object()  # among the items of `run_in_order`: there are none for now
+
+_PATIENCE = 0.5  # seconds that an interrupt waits for work in progress: a photo may take ten to decode
+_QUEUED = 2  # items in flight per thread: enough to keep all threads busy, few enough to hold in memory
 
 
 class Track(Protocol):
@@ -48,19 +51,45 @@ def no_track(items: Iterable[T], /, *, total: int, doing: str) -> Iterable[T]:  
     return items
 
 
+@contextmanager
+def track_step(track: Track, doing: str) -> Iterator[None]:
+    """Show one long step as progress.
+
+    Parameters
+    ----------
+    track : Track
+    doing : str
+        Describes the work.
+
+    Yields
+    ------
+    None
+    """
+    steps = iter(track(range(1), total=1, doing=doing))
+    next(steps)
+    try:
+        yield
+    finally:  # what shows the progress has to end before an error is printed
+        for _ in steps:
+            pass
+
+
 def run_in_order(
     work: Callable[[T], R], items: Iterable[T], *, jobs: int | None = None, known: Callable[[T], R | None] | None = None
 ) -> Iterator[R]:
     """Do the work on several threads and yield the results in the order of the items.
 
-    An exception from `work`, `known` or `items` ends the run and cancels work that has not started.
+    An exception from `work`, `known` or `items` ends the run, cancels work that has not started, and waits for what is
+    in progress. After an interrupt, or if the caller takes no more results, that wait ends after half a second, and
+    nobody gets the results of what is still in progress.
 
     Parameters
     ----------
     work : callable
         Item -> result.
     items : iterable
-        Consumed as needed; only a few items are held at a time.
+        Consumed as needed; at most two for each thread are held at a time. `PAUSE` among them says that the next may
+        take long: what is in flight is then yielded first, and `PAUSE` itself after it.
     jobs : int, optional
         Number of threads; by default one per core.
     known : callable, optional
@@ -85,22 +114,39 @@ def run_in_order(
     jobs = (os.cpu_count() or 1) if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    waiting = iter(items)
     # the threads already use all cores: more threads, started by BLAS under each, would only get in the way
     with threadpool_limits(limits=1, user_api="blas"):
         pool = ThreadPoolExecutor(jobs)
-        try:
+        in_flight: deque[Future[R] | _Known[R]] = deque()
+        left = False
 
-            def start(item: T) -> Future[R] | _Known[R]:
-                result = known(item) if known else None
-                return pool.submit(work, item) if result is None else _Known(result)
+        def start(item: T) -> Future[R] | _Known[R]:
+            result = known(item) if known else None
+            return pool.submit(work, item) if result is None else _Known(result)
 
-            in_flight = deque(map(start, islice(waiting, jobs * _QUEUED)))
-            while in_flight:
+        def take(down_to: int) -> Iterator[R]:
+            while len(in_flight) > down_to:
+                in_flight[0].result()  # an interrupt while it waits finds what is in progress still listed
                 yield in_flight.popleft().result()
-                in_flight.extend(map(start, islice(waiting, 1)))
-        finally:  # after an error or an interrupt, cancel the items that have not started
-            pool.shutdown(cancel_futures=True)
+
+        try:
+            for item in items:
+                if item is PAUSE:
+                    yield from take(0)
+                    yield cast(R, PAUSE)
+                    continue
+                in_flight.append(start(item))
+                del item  # it may be a whole picture
+                yield from take(jobs * _QUEUED - 1)
+            yield from take(0)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            left = True
+            raise
+        finally:
+            pool.shutdown(wait=not left, cancel_futures=True)
+            if left:  # so that what is written is written, and may be removed
+                running = [each for each in in_flight if isinstance(each, Future) and each.running()]
+                wait(running, timeout=_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)

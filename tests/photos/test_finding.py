@@ -1,9 +1,10 @@
+import errno
 import os
 
 import pytest
 from PIL import Image
 
-from blurgate.errors import PhotoError
+from blurgate.errors import MachineError, PhotoError
 from blurgate.photos.finding import find_photos, walk_photos
 
 
@@ -91,3 +92,24 @@ def test_photos_are_found_lazily(make, tmp_path):
     next(walk)
     make("4/b.jpg")
     assert len(list(walk)) == 5
+
+
+def test_one_text_in_place_of_several_is_refused(tmp_path):
+    for name in ("include", "exclude", "leave_out"):
+        with pytest.raises(TypeError, match=f"{name} must be a list, got 'a'"):
+            list(walk_photos([tmp_path], **{name: "a"}))
+    for find in (find_photos, lambda paths: list(walk_photos(paths))):
+        with pytest.raises(TypeError, match="paths must be a list, got "):
+            find(tmp_path)
+
+
+@pytest.mark.parametrize("function", ["scandir", "open"])
+def test_too_many_open_files_are_not_an_empty_folder(tmp_path, monkeypatch, function):
+    (tmp_path / "photo").write_bytes(b"no suffix: it is opened to see what it is")
+
+    def fail(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(*(("os.scandir", fail) if function == "scandir" else ("builtins.open", fail)))
+    with pytest.raises(MachineError):
+        list(walk_photos([tmp_path]))

@@ -1,14 +1,19 @@
+import errno
 import shutil
+import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from blurgate.errors import PhotoError
+from blurgate.errors import MachineError, NetError, PhotoError
 from blurgate.judging.model import load_model
 from blurgate.measuring import engines
 from blurgate.measuring.engines import load_torch
+from blurgate.photos import images
+from blurgate.scanning.items import poll
 from blurgate.scanning.stream import scan
 
 
@@ -21,7 +26,7 @@ def test_verdicts_keep_the_order_of_the_photos_and_bad_files_do_not_stop_the_sca
     assert [verdict.path for verdict in verdicts] == sorted(map(str, folder.iterdir()))
     by_name = {verdict.path.rsplit("/", 1)[1]: verdict for verdict in verdicts}
     assert by_name["astronaut_0_9.jpg"].error.endswith("it is not a picture in any known format")
-    assert by_name["astronaut_0_9.jpg"].decision == ""
+    assert by_name["astronaut_0_9.jpg"].decision == "error"
     assert by_name["small.png"].decision == "undecided"
     assert sum(verdict.decision in ("sharp", "blurred") for verdict in verdicts) == 48
 
@@ -62,7 +67,7 @@ def test_missing_paths_and_empty_folders_are_refused(model, tmp_path):
         list(scan([tmp_path], model=model))
     with pytest.raises(PhotoError, match="found no photos: the list is empty, or names only folders without photos"):
         list(scan(iter([]), model=model))
-    with pytest.raises(PhotoError, match="no photo that include and exclude let through: check the patterns"):
+    with pytest.raises(PhotoError, match="no photo matches include and exclude: check the patterns"):
         list(scan([tmp_path], model=model, include=["*.gif"]))
 
 
@@ -197,7 +202,7 @@ def test_the_bounds_of_a_review_can_be_the_models(sharp_folder, model):
         scan(sharp_folder, model=model, review="auto")
     with pytest.raises(ValueError, match="review must be two probabilities, the lower one first, or auto, got 'ab'"):
         scan(sharp_folder, model=model, review="ab")
-    with pytest.raises(ValueError, match="give either threshold or review, not both"):
+    with pytest.raises(ValueError, match="use threshold or review, not both"):
         scan(sharp_folder, model=bounded, threshold=0.5, review="auto")
 
 
@@ -246,3 +251,111 @@ def test_a_photo_deleted_during_the_scan_gets_an_error(sharp_folder, model, tmp_
     last.unlink()
     *_, verdict = verdicts
     assert verdict.error == f"{last} does not exist: check the path"
+
+
+@pytest.mark.parametrize("name", ["include", "exclude", "leave_out"])
+def test_one_text_in_place_of_several_is_refused(sharp_folder, model, name):
+    with pytest.raises(TypeError, match=rf"{name} must be a list, got '\*.png': write \['\*.png'\]"):
+        scan(sharp_folder, model=model, **{name: "*.png"})
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_a_stream_of_pictures_holds_two_per_job(model, jobs):
+    alive, most = [], []
+
+    def stream():
+        for number in range(60):
+            picture = np.random.default_rng(number).integers(0, 256, (96, 96), np.uint8)
+            alive.append(weakref.ref(picture))
+            most.append(sum(each() is not None for each in alive))
+            yield picture
+            del picture
+
+    assert len(list(scan(stream(), model=model, jobs=jobs))) == 60
+    assert max(most) <= 2 * jobs + 1  # and the one that is being replaced
+
+
+def test_a_list_is_judged_as_it_comes(sharp_folder, model):
+    paths = sorted(sharp_folder.iterdir())[:3]
+    seen = threading.Semaphore(0)
+
+    def arrive():
+        for path in paths:
+            yield path
+            assert seen.acquire(timeout=60)  # the next comes once this one has its verdict
+
+    found = []
+    for verdict in scan(poll(arrive()), model=model):
+        found.append(verdict)
+        seen.release()
+    assert found == list(scan(paths, model=model))
+
+
+def test_an_error_of_a_list_reaches_the_scan(sharp_folder, model):
+    def fail():
+        yield min(sharp_folder.iterdir())
+        raise OSError("the pipe broke")
+
+    with pytest.raises(OSError, match="the pipe broke"):
+        list(scan(poll(fail()), model=model))
+
+
+def test_a_stream_is_compiled_once_it_is_long(sharp_folder, model, monkeypatch):
+    for module in ("measuring.engines", "scanning.stream"):
+        monkeypatch.setattr(f"blurgate.{module}.MANY", 10)
+    loaded = []
+
+    def load(feature_set):
+        loaded.append(feature_set)
+        return engines.Steps(engines.extract_features)
+
+    monkeypatch.setattr(engines, "_load_compiled", load)
+    path = min(sharp_folder.iterdir())
+    assert len(list(scan(iter([path] * 10), model=model))) == 10
+    assert loaded == []
+    assert len(list(scan(iter([path] * 11), model=model))) == 11
+    assert len(list(scan([path] * 10, model=model))) == 10
+    assert loaded == ["block99"] * 2
+    list(scan(iter([path] * 11), model=model, engine="numpy"))
+    assert len(loaded) == 2
+
+
+def break_disk(monkeypatch, number, paths):
+    """Make opening some files fail."""
+    opening = images._open_file
+
+    def open_file(path):
+        if str(path) in paths:
+            raise OSError(number, "the system's words", str(path))
+        return opening(path)
+
+    monkeypatch.setattr(images, "_open_file", open_file)
+
+
+def test_too_many_open_files_end_a_scan(sharp_folder, model, monkeypatch, tmp_path):
+    photos = sorted(map(str, sharp_folder.iterdir()))
+    break_disk(monkeypatch, errno.EMFILE, photos[20:21])
+    with pytest.raises(MachineError, match="Too many open files"):
+        list(scan(photos, model=model, resume=tmp_path / "r", jobs=1))
+    monkeypatch.undo()
+    assert len(list(scan(photos, model=model, resume=tmp_path / "r"))) == 48
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENOMEM])
+def test_a_disk_that_fails_several_times_in_a_row_ends_a_scan(sharp_folder, model, monkeypatch, number):
+    photos = sorted(map(str, sharp_folder.iterdir()))
+    break_disk(monkeypatch, number, photos[3:7])
+    assert [bool(verdict.error) for verdict in scan(photos, model=model)] == [False] * 3 + [True] * 4 + [False] * 41
+    monkeypatch.undo()
+    break_disk(monkeypatch, number, photos[3:8])
+    with pytest.raises(MachineError, match="the machine cannot go on"):
+        list(scan(photos, model=model))
+
+
+def test_a_net_that_cannot_be_loaded_for_lack_of_files_is_the_machines_error(sharp_folder, model, monkeypatch):
+    def fail(*_, **__):
+        raise NetError("it cannot be loaded") from OSError(errno.EMFILE, "too many")
+
+    monkeypatch.setattr(type(model), "measure", fail)
+    with pytest.raises(MachineError):
+        list(scan(sharp_folder, model=model))

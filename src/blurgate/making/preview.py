@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from blurgate.errors import MissingExtraError, needs_extra
+from blurgate.errors import MissingExtraError, needs_extra, require_several
 from blurgate.files import atomic_file
 from blurgate.making.blurs import BLURS, KernelBlur, LibraryBlur, Parameters, find_blur
 from blurgate.photos.images import RGB, Photo, read_rgb
@@ -50,6 +50,7 @@ def draw_preview(photo: Photo, *, kinds: Sequence[str] = tuple(BLURS)) -> Image.
     ValueError
         If there is no such kind.
     """
+    require_several("kinds", kinds)
     rgb = read_rgb(photo)
     side = min(_TILE, *rgb.shape[:2])
     rgb, window = _most_detailed(rgb, side)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.errors import needs_extra
+from blurgate.errors import needs_extra, require_several
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, extract_features, find_feature_set
 from blurgate.photos.images import Photo, read_plane
 from blurgate.threads import run_in_order
@@ -79,7 +79,10 @@ class BlurFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             If a photo cannot be read or is too small.
         ValueError
             If the feature set is unknown.
+        TypeError
+            If `X` is one path or the bytes of one photo.
         """
+        require_several("X", X)
         chosen = find_feature_set(self.feature_set)
 
         def extract(photo: Photo) -> NDArray[np.float32]:

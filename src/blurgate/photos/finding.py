@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
-from blurgate.errors import PhotoError
+from blurgate.errors import PhotoError, raise_machine_error, require_several
 from blurgate.photos.images import is_picture
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
@@ -73,6 +73,8 @@ def walk_photos(
         In the order of `paths`, sorted by name within each folder. A folder that cannot be listed yields one `Found`
         with its `problem`.
     """
+    for name, value in (("paths", paths), ("include", include), ("exclude", exclude), ("leave_out", leave_out)):
+        require_several(name, value)
     patterns = _Patterns(include, exclude, frozenset(os.path.realpath(path) for path in leave_out))
     for path in map(os.fsdecode, paths):
         if not os.path.isdir(path):
@@ -90,6 +92,7 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
     PhotoError
         If one of the paths does not exist, or a folder cannot be listed.
     """
+    require_several("paths", paths)
     paths = list(paths)
     require_paths(paths)
     photos = []
@@ -142,6 +145,7 @@ def _walk(folder: str, below: str, patterns: _Patterns) -> Iterator[Found]:
                 (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not _is_hidden(entry.name)
             )
     except OSError as error:
+        raise_machine_error(error)
         yield Found(folder, f"cannot be searched for photos: {error.strerror or error}")
         return
     for name, is_folder in listed:
@@ -179,5 +183,6 @@ def _is_photo(path: str) -> bool:
             return False
         with open(path, "rb") as stream:
             return is_picture(stream.read(32))
-    except OSError:  # unreadable, with nothing in its name to suggest a photo
+    except OSError as error:  # unreadable, with nothing in its name to suggest a photo
+        raise_machine_error(error)
         return False

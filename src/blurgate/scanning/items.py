@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from blurgate.judging.verdicts import Evidence
 from blurgate.photos.finding import AnyPath, Found, require_paths
+from blurgate.threads import PAUSE
+
+T = TypeVar("T")
 
 _EMPTY = ("NAType", "NaTType")  # types of pandas' empty cells
 _COLUMNS = ("path", "file", "image", "photo", "bytes")  # names of a table's photo column, by priority
+_AHEAD = 1000  # paths that are read from a slow source before they are needed
+_PATIENCE = 0.05  # seconds without a path that make a pause
+_END = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +40,15 @@ class Item:
         Status of its file, taken before it is read; None without records.
     path : str
         Path of a photo given as bytes; empty if unknown.
+    known : bool
+        True if the evidence is from records of an earlier scan.
     """
 
     photo: Any = None
     evidence: Evidence | None = None
     status: os.stat_result | None = None
     path: str = ""
+    known: bool = False
 
 
 def list_items(
@@ -85,7 +96,7 @@ def list_items(
     def find() -> Iterator[Item]:
         for photo in photos:
             if not isinstance(photo, str | os.PathLike):
-                yield Item(photo)
+                yield photo if photo is PAUSE else Item(photo)
                 continue
             for found in walk([photo]):
                 evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
@@ -96,14 +107,13 @@ def list_items(
 
 
 def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
-    """Count items up to a limit.
+    """Count items up to a limit, and hold them.
 
     Parameters
     ----------
     items : iterator of Item
     most : int
-        The limit, at least 1. A stream that starts with a photo in memory counts as `most`: looking ahead would hold
-        many of them.
+        The limit, at least 1.
 
     Returns
     -------
@@ -112,11 +122,48 @@ def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
     count : int
         0 to `most`.
     """
-    first = list(islice(items, 1))
-    if first and not isinstance(first[0].photo, str | None):
-        return chain(first, items), most
-    first.extend(islice(items, most - 1))
+    first = list(islice((item for item in items if item is not PAUSE), most))
     return chain(first, items), len(first)
+
+
+def poll(photos: Iterable[T]) -> Iterator[T]:
+    """Take photos from a slow source, such as a pipe, and say so while it has none.
+
+    The source is read on a thread of its own, a few photos ahead.
+
+    Parameters
+    ----------
+    photos : iterable
+        Paths or photos.
+
+    Yields
+    ------
+    object
+        Each photo, and `blurgate.threads.PAUSE` where the next is not there yet.
+    """
+    arrived: queue.Queue[Any] = queue.Queue(_AHEAD)
+    problems: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for photo in photos:
+                arrived.put(photo)
+        except BaseException as error:  # raised below, on the thread of the caller
+            problems.append(error)
+        arrived.put(_END)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            photo = arrived.get(timeout=_PATIENCE)
+        except queue.Empty:
+            yield PAUSE
+            continue
+        if photo is _END:
+            break
+        yield photo
+    for problem in problems:
+        raise problem
 
 
 def _take_column(table: Any, column: str | None) -> Iterable[Any]:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from itertools import islice
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from blurgate.errors import PhotoError
-from blurgate.judging.model import BlurModel, Measurement, load_model
+from blurgate.errors import (
+    MachineError,
+    NetError,
+    PhotoError,
+    find_machine_error,
+    raise_machine_error,
+    require_several,
+)
+from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS, path_of
 from blurgate.scanning.items import Item, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
-from blurgate.threads import run_in_order
+from blurgate.threads import PAUSE, run_in_order
 from blurgate.version import __version__
 
-Review: TypeAlias = tuple[float, float] | Literal["auto"]
-
 _BATCH = 16  # photos per evaluation of the trees
+_IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
 def scan(
@@ -71,7 +76,8 @@ def scan(
     engine : {'auto', 'numpy', 'compiled'}
         What measures the photos on the CPU. Engines give the same decisions, but their probabilities may differ by
         rounding. ``compiled`` needs the extra ``fast`` and takes about ten seconds to compile the first time. ``auto``
-        is ``compiled`` from `MANY` photos on if it is installed and works, else ``numpy``.
+        is ``compiled`` from `MANY` photos on if it is installed and works, else ``numpy``; in an iterator, after its
+        first `MANY`.
     device : {'cpu', 'cuda'}
         ``cuda`` measures photos in batches on a GPU with torch, from the extra ``gpu``.
     max_megapixels : float
@@ -94,10 +100,12 @@ def scan(
         If the model cannot be loaded.
     NetError
         If the net of the model is asked and cannot answer, which ends the scan.
+    MachineError
+        If the machine, and not a photo, is why photos cannot be read, such as too many open files. Ends the scan.
     OutputError
         If the records cannot be saved.
     TypeError
-        If `photos` is None, a mapping, or holds no photos at all.
+        If `photos` is None, a mapping, or holds no photos at all, or one text is given in place of several.
     ValueError
         If the engine, device or column is unknown, the threshold or the review is not within 0 to 1, both are
         given, or the review is ``auto`` and the model has no bounds.
@@ -107,71 +115,189 @@ def scan(
     >>> import numpy as np
     >>> gray = np.full((64, 64), 9, np.uint8)
     >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
-    ['undecided', '']
+    ['undecided', 'error']
     """
-    if threshold is not None and review:
-        raise ValueError("give either threshold or review, not both: review replaces the threshold")
+    judged = scan_items(
+        photos,
+        column=column,
+        include=include,
+        exclude=exclude,
+        leave_out=leave_out,
+        model=model,
+        threshold=threshold,
+        review=review,
+        resume=resume,
+        jobs=jobs,
+        engine=engine,
+        device=device,
+        max_megapixels=max_megapixels,
+    )
+    return (verdict for _, verdict in judged)
+
+
+def scan_items(
+    photos: Any,
+    *,
+    column: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    leave_out: Sequence[AnyPath] = (),
+    model: BlurModel | AnyPath | None = None,
+    threshold: float | None = None,
+    review: Review | None = None,
+    resume: AnyPath | None = None,
+    jobs: int | None = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Iterator[tuple[Item, Verdict]]:
+    """Scan photos as `scan` does, for a caller that needs to know where each verdict comes from.
+
+    Parameters
+    ----------
+    photos, column, include, exclude, leave_out, model, threshold, review, resume, jobs, engine, device, max_megapixels
+        See `scan`. `blurgate.threads.PAUSE` among the photos says that there are none for now.
+
+    Returns
+    -------
+    iterator of (Item, Verdict)
+        Each item without its photo.
+    """
+    for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
+        require_several(name, value)
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
-    bounds = _find_review(loaded, review) if isinstance(review, str) else review
-    threshold = loaded.card.threshold if threshold is None else threshold
-    _check_bounds(threshold, bounds)
-    loaded = loaded.with_threshold(bounds[0] if bounds else threshold)  # nothing is called blurred by trees alone
+    low, high = find_bounds(loaded, threshold, review)
+    loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
         return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out)
 
     items, count = list_items(photos, column, walk)
+    streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
-        items, count = look_ahead(items, MANY)
+        items, count = look_ahead(items, 1 if streamed else MANY)
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
         raise PhotoError(_describe_nothing(photos, filtered=bool(include or exclude)))
-    chosen = Engine(engine, device, count=count, feature_set=loaded.inputs.feature_set)
+    engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
-        chosen.prepare()  # with records, only once a photo is not in them
-    found = _judge(loaded, chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
-    return (decide(evidence, threshold, bounds) for evidence in found)
+        engines.choose().prepare()  # with records, only once a photo is not in them
+    found = _judge(loaded, engines, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
+    return ((item, decide(evidence, high, (low, high))) for item, evidence in found)
+
+
+class _Engines:
+    """The engine for each photo in turn.
+
+    Parameters
+    ----------
+    name, device : str
+    count : int or None
+        Number of photos, as far as it is known; None for a stream, whose end nobody knows: where the engine is
+        ``auto``, its first `MANY` photos are measured by ``numpy``, all others as those of a large folder.
+    feature_set : str
+    """
+
+    def __init__(self, name: str, device: str, count: int | None, feature_set: str) -> None:
+        self._many = Engine(name, device, count=MANY if count is None else count, feature_set=feature_set)
+        self._first = self._many
+        if count is None and (name, device) == ("auto", "cpu"):
+            self._first = Engine("numpy", device, count=MANY, feature_set=feature_set)
+        self._left = MANY
+
+    def choose(self) -> Engine:
+        """Choose the engine for the next photo."""
+        return self._first if self._left else self._many
+
+    def take(self) -> Engine:
+        """Choose the engine for the next photo, and count it."""
+        engine = self.choose()
+        self._left = max(0, self._left - 1)
+        engine.prepare()  # here, on the main thread, Ctrl-C can interrupt compiling
+        return engine
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """A measured photo; its item no longer holds the photo itself, which may be large."""
+
+    item: Item
+    measurement: Measurement
+    engine: Engine | None = None
+    problem: MachineError | None = None
 
 
 def _judge(
     model: BlurModel,
-    engine: Engine,
+    engines: _Engines,
     items: Iterator[Item],
     *,
     resume: AnyPath | None,
     jobs: int | None,
     max_megapixels: float,
-) -> Iterator[Evidence]:
-    def look_up(item: Item) -> tuple[Item, Measurement] | None:
-        return (item, Measurement(item.evidence)) if item.evidence else None
+) -> Iterator[tuple[Item, Evidence]]:
+    def look_up(task: tuple[Item, Engine | None]) -> _Measured | None:
+        item, _ = task
+        return _Measured(item, Measurement(item.evidence)) if item.evidence else None
 
-    def measure(item: Item) -> tuple[Item, Measurement]:
-        path = item.path or path_of(item.photo)
+    def measure(task: tuple[Item, Engine | None]) -> _Measured:
+        item, engine = task[0], cast(Engine, task[1])
+        path, left = item.path or path_of(item.photo), replace(item, photo=None)
         try:
             measurement = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
-            return item, Measurement(Evidence(path, error=str(error)))
-        return item, replace(measurement, evidence=replace(measurement.evidence, path=path))
+            raise_machine_error(error)
+            unread = Measurement(Evidence(path, error=str(error)))
+            return _Measured(left, unread, engine, find_machine_error(error))
+        except NetError as error:
+            raise_machine_error(error)
+            raise
+        return _Measured(left, replace(measurement, evidence=replace(measurement.evidence, path=path)), engine)
 
     with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
-        pending = _find_known(items, records, engine) if records else items
-        measured = run_in_order(measure, pending, jobs=jobs, known=look_up)
-        while batch := list(islice(measured, _BATCH)):
-            finished = _finish([measurement for _, measurement in batch], engine, model.inputs.feature_set)
+        pending = _find_known(items, records) if records else items
+        measured = run_in_order(measure, _assign_engines(pending, engines), jobs=jobs, known=look_up)
+        for batch in _cut_batches(_watch_machine(measured)):
+            finished = _finish(batch, model.inputs.feature_set)
             found = model.judge(_ask_later(finished, model, jobs))
             if records:
-                pairs = zip((item.status for item, _ in batch), found, strict=True)
+                pairs = zip((each.item.status for each in batch), found, strict=True)
                 records.add((status, evidence) for status, evidence in pairs if status and not evidence.error)
-            yield from found
+            yield from zip((each.item for each in batch), found, strict=True)
 
 
-def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[Measurement]:
+def _watch_machine(measured: Iterable[_Measured]) -> Iterator[_Measured]:
+    """End the scan after several photos in a row that the machine, and not the photo, kept from being read."""
+    row = 0
+    for each in measured:
+        row = row + 1 if each is not PAUSE and each.problem else 0
+        if row == _IN_A_ROW and each.problem:
+            raise each.problem
+        yield each
+
+
+def _cut_batches(measured: Iterable[_Measured]) -> Iterator[list[_Measured]]:
+    """Cut photos into batches; where there are none for now, a batch ends early."""
+    batch: list[_Measured] = []
+    for each in measured:
+        if each is not PAUSE:
+            batch.append(each)
+        if batch and (each is PAUSE or len(batch) == _BATCH):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _finish(measured: list[_Measured], feature_set: str) -> list[Measurement]:
     """Complete the features of a batch; on a GPU, this is where they are computed."""
+    batch = [each.measurement for each in measured]
     positions = [position for position, measurement in enumerate(batch) if measurement.features is not None]
     if not positions:
         return batch
+    engine = cast(Engine, measured[positions[0]].engine)  # the last step of all engines of a scan is the same
     finished = engine.finish([batch[position].features for position in positions], feature_set)
     for position, features in zip(positions, finished, strict=True):
         batch[position] = replace(batch[position], features=features)
@@ -185,10 +311,10 @@ def _ask_later(batch: list[Measurement], model: BlurModel, jobs: int | None) -> 
     return list(run_in_order(model.ask, batch, jobs=jobs))
 
 
-def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
+def _find_known(items: Iterable[Item], records: Records) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
-        if not isinstance(item.photo, str):
+        if item is PAUSE or not isinstance(item.photo, str):
             yield item
             continue
         try:
@@ -197,35 +323,21 @@ def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iter
             yield item
             continue
         known = records.find(item.photo, status)
-        if not known:
-            engine.prepare()  # on the main thread, where Ctrl-C can interrupt compiling
-        yield Item(evidence=known) if known else Item(item.photo, status=status)
+        yield Item(evidence=known, known=True) if known else Item(item.photo, status=status)
+
+
+def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine | None]]:
+    for item in items:
+        if item is PAUSE:
+            yield cast(tuple[Item, Engine | None], PAUSE)
+        else:
+            yield item, None if item.evidence else engines.take()
 
 
 def _describe_nothing(photos: Any, *, filtered: bool) -> str:
     """Say why there is nothing to scan."""
     if filtered:
-        return "found no photo that include and exclude let through: check the patterns and the path"
+        return "no photo matches include and exclude: check the patterns and the path"
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
     return "found no photos in the given folders: check the path"
-
-
-def _find_review(model: BlurModel, review: str) -> tuple[float, float]:
-    """Look up the bounds of the model."""
-    if review != "auto":
-        raise ValueError(f"review must be two probabilities, the lower one first, or auto, got {review!r}")
-    if model.card.review is None:
-        raise ValueError(
-            "review auto needs a model that has bounds of its own, but this one has none: give two probabilities"
-        )
-    return model.card.review
-
-
-def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
-    if review is not None and not (
-        isinstance(review, Sequence) and len(review) == 2 and 0 <= review[0] <= review[1] <= 1
-    ):
-        raise ValueError(f"review must be two probabilities, the lower one first, got {review}")
