@@ -23,7 +23,7 @@ from blurgate.demo import load_photographs
 LONGEST_NAME = 250  # bytes; file systems allow 255
 SUMMARY = r"\d[\d,]* photos?: .*"
 # only slow scans print these
-HOW_FAR = r"\d[\d,]*( of .* left)? \([\d,]+ photos a second\)|compiling the measuring code; .*"
+HOW_FAR = r"scanning photos: \d.* \([\d,.]+ photos a second\)|compiling the measuring code; .*"
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ def find_fault(oddity, rows, plain):
     (row,) = rows
     if row["error"]:
         fits = oddity.expected in ("error", "handled") and re.search(oddity.pattern, row["error"], re.I)
-        leftover = [key for key in ("decision", "probability", "kind", "reason") if row[key]]
-        return "" if fits and not leftover else _brief(rows)
+        leftover = [key for key in ("probability", "kind", "reason") if row[key]]
+        return "" if fits and row["decision"] == "error" and not leftover else _brief(rows)
     if oddity.expected == "undecided":
         return "" if row["decision"] == "undecided" and re.search(oddity.pattern, row["reason"]) else _brief(rows)
     if oddity.expected == "judged":
@@ -101,7 +101,7 @@ def beside_the_summary(stderr):
 
 def _brief(rows):
     return "; ".join(
-        f"{Path(row['path']).name[:40]}: {row['decision'] or 'error'} {row['probability']} "
+        f"{Path(row['path']).name[:40]}: {row['decision']} {row['probability']} "
         f"{row['reason']}{row['error'].rsplit('/', 1)[-1]}"
         for row in rows
     )

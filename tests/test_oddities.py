@@ -139,7 +139,7 @@ def test_pipes_and_devices_named_directly_are_not_opened(photo, tmp_path):
     (tmp_path / "b.jpg").symlink_to("/dev/zero")
     (tmp_path / "c.png").write_bytes(encode(photo, "PNG"))
     finished = run("scan", "--format", "jsonl", *sorted(tmp_path.iterdir()))
-    assert [json.loads(line)["decision"] for line in finished.stdout.splitlines()] == ["", "", "sharp"]
+    assert [json.loads(line)["decision"] for line in finished.stdout.splitlines()] == ["error", "error", "sharp"]
     assert finished.returncode == 0
 
 

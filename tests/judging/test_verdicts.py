@@ -28,7 +28,7 @@ def test_the_reason_for_a_review_is_what_makes_the_photo_doubtful():
 
 @pytest.mark.parametrize(
     ("evidence", "decision"),
-    [(Evidence("a", reason="too small"), "undecided"), (Evidence("a", error="a does not exist"), "")],
+    [(Evidence("a", reason="too small"), "undecided"), (Evidence("a", error="a does not exist"), "error")],
 )
 def test_without_a_probability_no_threshold_decides(evidence, decision):
     for threshold in (0.0, 1.0):

@@ -62,6 +62,42 @@ def test_on_a_terminal_the_table_has_colours(monkeypatch):
     assert "[bold]c[/].jpg" in stream.getvalue()
 
 
+def test_a_photo_that_cannot_be_read_has_the_decision_error_in_every_format(tmp_path):
+    assert "error" in write_as("table").splitlines()[4]
+    assert list(csv.DictReader(io.StringIO(write_as("csv"))))[3]["decision"] == "error"
+    assert json.loads(write_as("jsonl").splitlines()[3])["decision"] == "error"
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the extra parquet")
+    with (tmp_path / "v.parquet").open("wb") as stream:
+        WRITERS["parquet"].write(iter(VERDICTS), stream)
+    assert parquet.read_table(tmp_path / "v.parquet").to_pylist()[3]["decision"] == "error"
+
+
+def test_csv_quotes_line_breaks_and_holds_no_formula():
+    stream = io.StringIO()
+    names = ["a\rb.jpg", "=1+1.jpg", "-x.jpg", "/abs/=y.jpg"]
+    WRITERS["csv"].write([Verdict(name, error=f"{name} is torn") for name in names], stream)
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue(), newline="")))
+    assert [row["path"] for row in rows] == ["a\rb.jpg", "./=1+1.jpg", "./-x.jpg", "/abs/=y.jpg"]
+    assert rows[1]["error"] == "'=1+1.jpg is torn"
+
+
+def test_a_terminal_of_80_columns_breaks_no_word(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    stream = Terminal()
+    error = "photos/a b.jpg cannot be read as a picture: it is not a picture in any known format"
+    WRITERS["table"].write([Verdict("photos/a b.jpg", error=error)], stream)
+    lines = stream.getvalue().splitlines()[1:]
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[0].split(maxsplit=1) == ["error", "photos/a b.jpg"]
+    words = " ".join(line.strip() for line in lines[1:])
+    assert words == "cannot be read as a picture: it is not a picture in any known format"
+
+
 def test_verdicts_are_written_as_they_arrive():
     stream, seen = io.StringIO(), []
 

@@ -2,6 +2,7 @@ import json
 import os
 import sqlite3
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +46,17 @@ def test_evidence_is_only_found_for_the_same_time_size_model_and_path(tmp_path, 
     os.utime(photo, ns=(5, 5))
     assert look_up(tmp_path / "r", photo) is None
     assert look_up(tmp_path / "r", tmp_path / "r") is None
+
+
+@pytest.mark.parametrize("year", [1677, 1900, 2262, 2300, 5000])
+def test_a_file_may_be_from_any_year(tmp_path, photo, year):
+    then = (year - 1970) * 31_556_952 * 10**9 + 7
+    status = SimpleNamespace(st_size=7, st_mtime_ns=then)
+    later = SimpleNamespace(st_size=7, st_mtime_ns=then + 1)
+    with open_records(tmp_path / "r", "model") as records:
+        records.add([(status, replace(EVIDENCE, path="a"))])
+        assert records.find("a", status)
+        assert not records.find("a", later)
 
 
 def test_records_that_hold_verdicts_are_accepted(tmp_path, photo):

@@ -2,12 +2,14 @@
 
 import io
 import json
+import os
 from dataclasses import replace
 
 import pytest
 
 from blurgate import scan
-from blurgate.errors import OutputError
+from blurgate.errors import OutputError, PhotoError
+from blurgate.scanning import stream
 from blurgate.scanning.run import ScanRequest, run_scan
 
 
@@ -29,18 +31,100 @@ def test_it_writes_the_verdicts_of_scan(request_all, sharp_folder, model):
 
 
 def test_photos_in_memory_can_go_to_a_stream(model, astronaut):
-    stream = io.StringIO()
-    run_scan(ScanRequest(photos=[astronaut], model=model, format="csv"), stream=stream)
-    assert stream.getvalue().splitlines()[1].startswith(",sharp,")
+    output = io.StringIO()
+    run_scan(ScanRequest(photos=[astronaut], model=model, format="csv"), stream=output)
+    assert output.getvalue().splitlines()[1].startswith(",sharp,")
 
 
-def test_decisions_and_unreadable_photos_can_fail_a_scan(request_all, tmp_path):
-    assert run_scan(replace(request_all, threshold=0.0, fail_on=["blurred"])).failed
+def test_a_decision_can_fail_a_scan(request_all):
+    outcome = run_scan(replace(request_all, threshold=0.0, fail_on=["blurred"]))
+    assert (outcome.failed, outcome.failures) == (True, ("48 of 48 photos are blurred",))
     assert not run_scan(replace(request_all, threshold=1.0, fail_on=["blurred"])).failed
+    undecided = replace(request_all, threshold=None, review=(0.0, 1.0), fail_on=["undecided", "blurred"])
+    assert run_scan(undecided).failures == ("48 of 48 photos are undecided",)
+
+
+@pytest.fixture(params=["torn", "gone", "folder"])
+def unreadable(request, tmp_path):
+    """A path that exists when the scan begins, or not, and cannot be judged."""
+    path = tmp_path / "no.jpg"
+    if request.param == "torn":
+        path.write_text("no photo")
+    elif request.param == "folder":
+        path.mkdir()
+        (path / ".hidden").touch()
+    return path
+
+
+@pytest.mark.parametrize("fail_on", ["blurred", "undecided"])
+def test_a_gate_fails_closed(request_all, unreadable, sharp_folder, fail_on):
+    photos = iter([str(min(sharp_folder.iterdir())), str(unreadable)])  # a list, as from stdin, may name what is gone
+    if unreadable.is_dir():
+        photos = [str(sharp_folder), str(unreadable.parent)]  # a folder with a photo's name is a photo that is not one
+    gate = replace(request_all, photos=photos, threshold=1.0, fail_on=[fail_on])
+    (failure,) = run_scan(gate).failures
+    assert f"1 of {49 if unreadable.is_dir() else 2} photos could not be judged: {unreadable} " in failure
+    assert failure.endswith("To ignore such photos, add --allow-unreadable")
+
+
+def test_unreadable_photos_fail_a_gate_unless_allowed_and_a_scan_if_strict(request_all, tmp_path):
     (tmp_path / "no.jpg").write_text("no photo")
     bad = replace(request_all, photos=[str(tmp_path / "no.jpg")])
     assert not run_scan(bad).failed
     assert run_scan(replace(bad, strict=True)).failed
+    assert run_scan(replace(bad, strict=True, fail_on=["blurred"])).failed
+    assert not run_scan(replace(bad, fail_on=["blurred"], allow_unreadable=True)).failed
+    for changes in ({}, {"fail_on": ["blurred"], "strict": True}):
+        with pytest.raises(ValueError, match="allow-unreadable goes with fail-on and without strict"):
+            run_scan(replace(bad, allow_unreadable=True, **changes))
+
+
+def test_a_gate_names_the_first_unreadable_photos_and_counts_the_others(request_all, tmp_path):
+    for number in range(9):
+        (tmp_path / f"{number}.jpg").write_text("no photo")
+    (failure,) = run_scan(replace(request_all, photos=[str(tmp_path)], fail_on=["blurred"])).failures
+    assert failure.startswith(f"9 of 9 photos could not be judged: {tmp_path}/0.jpg cannot be read as a picture: ")
+    assert failure.count("it is not a picture in any known format") == 3
+    assert "; and 6 more. " in failure
+
+
+def test_a_folder_that_cannot_be_listed_fails_a_gate(request_all, tmp_path, sharp_folder, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    gate = replace(request_all, photos=[str(sharp_folder), str(tmp_path)], threshold=1.0, fail_on=["blurred"])
+    assert "closed cannot be searched for photos" in run_scan(gate).failures[0]
+
+
+def test_a_gate_without_any_photo_fails(request_all, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for photos in ([str(tmp_path / "empty")], iter([]), iter([str(tmp_path / "empty")])):
+        with pytest.raises(PhotoError, match="found no photos"):
+            run_scan(replace(request_all, photos=photos, fail_on=["blurred"], allow_unreadable=True))
+    none = run_scan(replace(request_all, photos=[], fail_on=["blurred"], allow_unreadable=True))
+    assert none.failures == ("no photo was judged: name at least one",)
+    assert not run_scan(replace(request_all, photos=[])).failed
+
+
+def test_a_gate_judges_what_records_of_another_version_know(request_all, monkeypatch):
+    whole = replace(request_all, resume=True, threshold=1.0, fail_on=["blurred"])
+    assert run_scan(whole).tally.known == 0
+    assert run_scan(whole).tally.known == 48
+    assert run_scan(replace(whole, threshold=0.0)).failed  # photos in records count
+    monkeypatch.setattr(stream, "__version__", "0.0")
+    assert run_scan(whole).tally.known == 0
+
+
+def test_one_text_in_place_of_several_is_refused(request_all):
+    for name in ("roots", "include", "exclude", "fail_on"):
+        with pytest.raises(TypeError, match=f"{name} must be a list, got 'blurred'"):
+            run_scan(replace(request_all, **{name: "blurred"}))
 
 
 def test_messages_and_progress_reach_the_caller(request_all, tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from blurgate.photos.images import MIN_SIDE
 
 LABELS = ("sharp", "blurred")  # position = class
+DECISIONS = (*LABELS, "undecided")  # on a photo that could be read
 TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
 TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
 
@@ -59,8 +60,8 @@ class Verdict:
     ----------
     path : str
         As given; empty for a photo in memory.
-    decision : {'sharp', 'blurred', 'undecided', ''}
-        Empty if the photo could not be read.
+    decision : {'sharp', 'blurred', 'undecided', 'error'}
+        ``error`` if the photo could not be read.
     probability : float or None
         Calibrated P(blurred), 0 to 1; None if the photo shows nothing to judge by.
     kind : str
@@ -79,7 +80,7 @@ class Verdict:
     """
 
     path: str = ""
-    decision: str = ""
+    decision: str = "error"
     probability: float | None = None
     kind: str = ""
     strength_px: float | None = None
@@ -136,7 +137,7 @@ def worst_first(verdict: Verdict) -> tuple[bool, bool, float]:
 def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
     """Find the decision, and the reason if it is undecided."""
     if evidence.error:
-        return "", evidence.reason
+        return "error", evidence.reason
     if evidence.probability is None:
         return "undecided", evidence.reason
     if evidence.probability >= high:

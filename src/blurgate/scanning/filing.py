@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from blurgate.errors import OutputError
-from blurgate.judging.verdicts import LABELS, Verdict
+from blurgate.judging.verdicts import DECISIONS, Verdict
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Filing:
     @property
     def targets(self) -> list[Path]:
         """The folders that receive photos; a scan must not search them."""
-        return [self.folder / decision for decision in (*LABELS, "undecided")]
+        return [self.folder / decision for decision in DECISIONS]
 
     def file(self, verdict: Verdict) -> Path | None:
         """File one photo; never replace another file.
@@ -55,7 +55,7 @@ class Filing:
         OutputError
             If the photo cannot be filed. It then remains where it was.
         """
-        if not verdict.decision or not verdict.path:
+        if verdict.decision not in DECISIONS or not verdict.path:
             return None
         source = Path(verdict.path)
         target = self._choose_target(source, verdict.decision)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
 
+from blurgate.cells import write_rows
 from blurgate.errors import escape_unprintable, needs_extra, require_extra
 from blurgate.judging.verdicts import Verdict, worst_first
 
 COLUMNS = tuple(field.name for field in fields(Verdict))
 
 _COLOURS = {"blurred": "red", "undecided": "yellow", "sharp": "green", "error": "red"}
+_HEAD = f"{'decision':9}  {'P':>5}  {'strength':>8}  {'size':>11}  "
 _ROWS = 10_000  # per Parquet row group: that many are held in memory
 
 
@@ -46,16 +49,29 @@ def write_text(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     verdicts : iterable of Verdict
     stream : text stream
     """
-    show = _colour_lines(stream) if stream.isatty() else lambda line, _: stream.write(line + "\n")
-    show(f"{'decision':9}  {'P':>5}  {'strength':>8}  {'size':>11}  photo", "")
+    terminal = stream.isatty()
+    columns = shutil.get_terminal_size().columns if terminal else None
+    show = _colour_lines(stream) if terminal else lambda line, _: stream.write(line + "\n")
+    show(f"{_HEAD}photo", "")
     for verdict in verdicts:
-        decision = verdict.decision or "error"
-        probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
-        strength = "" if verdict.strength_px is None else f"{verdict.strength_px:.1f} px"
-        size = "" if verdict.width is None else f"{verdict.width}x{verdict.height}"
-        rest = [escape_unprintable(verdict.path), verdict.kind, verdict.reason, escape_unprintable(verdict.error)]
-        rest += [f"part {_join(verdict.part)}"] if verdict.part else []
-        show(f"{decision:9}  {probability:>5}  {strength:>8}  {size:>11}  {'  '.join(filter(None, rest))}", decision)
+        show(_lay_out(verdict, columns), verdict.decision)
+
+
+def _lay_out(verdict: Verdict, columns: int | None) -> str:
+    """Lay out a verdict as a line; lines that would be wider than a terminal go on below the photo's name."""
+    probability = "" if verdict.probability is None else f"{verdict.probability:.3f}"
+    strength = "" if verdict.strength_px is None else f"{verdict.strength_px:.1f} px"
+    size = "" if verdict.width is None else f"{verdict.width}x{verdict.height}"
+    head = f"{verdict.decision:9}  {probability:>5}  {strength:>8}  {size:>11}  "
+    name, error = escape_unprintable(verdict.path), escape_unprintable(verdict.error.removeprefix(f"{verdict.path} "))
+    rest = [verdict.kind, verdict.reason, error, f"part {_join(verdict.part)}" if verdict.part else ""]
+    line = "  ".join(filter(None, [head + name, *rest]))
+    if columns is None or len(line) <= columns:
+        return line
+    below = textwrap.wrap(
+        "  ".join(filter(None, rest)), max(columns - len(head), 20), break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join([head + name, *(" " * len(head) + each for each in below)])
 
 
 def write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
@@ -66,10 +82,7 @@ def write_csv(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     verdicts : iterable of Verdict
     stream : text stream
     """
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for verdict in verdicts:
-        writer.writerow("" if value is None else value for value in _to_row(verdict).values())
+    write_rows(stream, COLUMNS, (_to_row(verdict).values() for verdict in verdicts))
 
 
 def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:

@@ -6,12 +6,16 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from blurgate.errors import BlurgateError
 from blurgate.judging.verdicts import Verdict
+from blurgate.scanning.items import Item
 
-_EVERY = 10.0  # seconds between progress lines without a terminal
+_FIRST, _EVERY = 1.0, 5.0  # seconds until the first progress line without a terminal, and between lines
+_NAMED = 3  # photos that could not be read, as examples
 
 
 @dataclass
@@ -20,37 +24,69 @@ class Tally:
 
     Parameters
     ----------
+    bounds : (float, float)
+        Photos are sharp below the first probability, blurred from the second on.
     decisions : Counter
-        Number of photos by decision; under ``""`` those that could not be read.
+        Number of photos by decision.
     pixels : int
-        Total pixels of the photos that were read.
+        Total pixels of the photos that were judged now.
+    known : int
+        Number of photos whose evidence was in the records.
+    errors : list of str
+        What kept the first few photos from being read.
     """
 
+    bounds: tuple[float, float]
     decisions: Counter[str] = field(default_factory=Counter)
     pixels: int = 0
+    known: int = 0
+    errors: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
 
-    def count(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
-        """Yield the verdicts and count them."""
-        for verdict in verdicts:
+    def count(self, judged: Iterable[tuple[Item, Verdict]]) -> Iterator[tuple[Item, Verdict]]:
+        """Yield items with their verdicts, and count them."""
+        for item, verdict in judged:
             self.decisions[verdict.decision] += 1
-            self.pixels += (verdict.width or 0) * (verdict.height or 0)
-            yield verdict
+            self.known += item.known
+            if not item.known:
+                self.pixels += (verdict.width or 0) * (verdict.height or 0)
+            if verdict.error and len(self.errors) < _NAMED:
+                self.errors.append(verdict.error)
+            yield item, verdict
+
+    @property
+    def total(self) -> int:
+        """Number of photos, and of folders that could not be searched."""
+        return self.decisions.total()
 
     def __str__(self) -> str:
-        seconds = time.monotonic() - self._began
-        n, counts = self.decisions.total(), self.decisions
+        seconds, counts = time.monotonic() - self._began, self.decisions
+        low, high = self.bounds
+        sharp = f" (P below {low:.3g})" if low < high else ""
+        known = f"{self.known:,} of them judged before; " if self.known else ""
+        rate = f", {_format_rate(self.pixels / 1e6 / max(seconds, 1e-9))} MP/s" if self.pixels else ""
         return (
-            f"{n:,} photo{'' if n == 1 else 's'}: {counts['blurred']:,} blurred, {counts['sharp']:,} sharp, "
-            f"{counts['undecided']:,} undecided, {counts['']:,} could not be read "
-            f"({_format_duration(seconds)}, {self.pixels / 1e6 / max(seconds, 1e-9):,.0f} MP/s)"
+            f"{count_photos(self.total)}: {counts['blurred']:,} blurred (P from {high:.3g}), "
+            f"{counts['sharp']:,} sharp{sharp}, {counts['undecided']:,} undecided, "
+            f"{counts['error']:,} could not be read ({known}{_format_duration(seconds)}{rate})"
         )
+
+
+def count_photos(number: int) -> str:
+    """Write a number of photos.
+
+    Examples
+    --------
+    >>> count_photos(1), count_photos(12_000)
+    ('1 photo', '12,000 photos')
+    """
+    return f"{number:,} photo{'' if number == 1 else 's'}"
 
 
 def show_progress(
     verdicts: Iterable[Verdict], stream: TextIO, *, bar: bool, count: Callable[[], int] | None = None
 ) -> Iterator[Verdict]:
-    """Yield the verdicts and show progress: a bar on a terminal, elsewhere a line every ten seconds.
+    """Yield the verdicts and show progress: a bar on a terminal, elsewhere a line every few seconds.
 
     Parameters
     ----------
@@ -80,7 +116,8 @@ class _BackgroundCount:
             threading.Thread(target=self._run, args=(count,), daemon=True).start()
 
     def _run(self, count: Callable[[], int]) -> None:
-        self.value = count()
+        with suppress(BlurgateError):  # the scan itself meets and reports it
+            self.value = count()
 
 
 def _draw_bar(verdicts: Iterable[Verdict], stream: TextIO, total: _BackgroundCount) -> Iterator[Verdict]:
@@ -104,15 +141,58 @@ def _draw_bar(verdicts: Iterable[Verdict], stream: TextIO, total: _BackgroundCou
 
 
 def _write_lines(verdicts: Iterable[Verdict], stream: TextIO, total: _BackgroundCount) -> Iterator[Verdict]:
-    began = written = time.monotonic()
-    for done, verdict in enumerate(verdicts, start=1):
-        if (now := time.monotonic()) - written >= _EVERY:
-            written, rate, left = now, done / (now - began), ""
-            if total.value is not None:
-                left = f" of {total.value:,}, about {_format_duration((total.value - done) / rate)} left"
-            stream.write(f"{done:,}{left} ({rate:,.0f} photos a second)\n")
-            stream.flush()
-        yield verdict
+    began, done = time.monotonic(), 0
+
+    def describe() -> str:
+        rate, left = done / (time.monotonic() - began), ""
+        if total.value is not None:
+            left = f" of {total.value:,}"
+            left += f", about {_format_duration((total.value - done) / rate)} left" if rate else ""
+        return f"scanning photos: {done:,}{left} ({_format_rate(rate)} photos a second)"
+
+    with write_regularly(describe, stream):
+        for verdict in verdicts:
+            done += 1
+            yield verdict
+
+
+@contextmanager
+def write_regularly(describe: Callable[[], str], stream: TextIO) -> Iterator[None]:
+    """Write a line after a second, and then every few seconds, until the block ends.
+
+    Parameters
+    ----------
+    describe : callable
+        Returns the line, without its end.
+    stream : text stream
+
+    Yields
+    ------
+    None
+    """
+    ended = threading.Event()
+
+    def write() -> None:
+        patience = _FIRST
+        while not ended.wait(patience):
+            try:
+                stream.write(f"{describe()}\n")
+                stream.flush()
+            except (OSError, ValueError):  # nobody reads it any more
+                return
+            patience = _EVERY
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _format_rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
 
 
 def _format_duration(seconds: float) -> str:

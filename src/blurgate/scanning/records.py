@@ -50,7 +50,7 @@ class Records:
         """
         row = self._database.execute(
             "SELECT verdict FROM verdicts WHERE path = ? AND size = ? AND modified_ns = ? AND judge = ?",
-            (os.fsencode(path), status.st_size, status.st_mtime_ns, self._judge),
+            (os.fsencode(path), status.st_size, _modified(status), self._judge),
         ).fetchone()
         if not row:
             return None
@@ -65,7 +65,7 @@ class Records:
             (
                 os.fsencode(evidence.path),
                 status.st_size,
-                status.st_mtime_ns,
+                _modified(status),
                 self._judge,
                 json.dumps({name: value for name, value in asdict(evidence).items() if name != "path"}),
             )
@@ -120,6 +120,11 @@ def delete_records(path: str | os.PathLike[str]) -> None:
     _require_records(path)
     for name in (f"{os.fspath(path)}{end}" for end in ("", "-wal", "-shm", "-journal")):
         Path(name).unlink(missing_ok=True)
+
+
+def _modified(status: os.stat_result) -> int:
+    """Wrap the time of a file to the 64 bits that SQLite holds: a file can claim to be from the year 2300."""
+    return (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 
 
 def _require_records(path: str | os.PathLike[str]) -> None:

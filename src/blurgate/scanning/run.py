@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import OutputError
+from blurgate.errors import OutputError, require_several
 from blurgate.files import atomic_file, check_outputs, check_writable
-from blurgate.judging.model import VARIANTS, BlurModel, load_model
+from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
-from blurgate.scanning.progress import Tally
+from blurgate.scanning.items import Item
+from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import delete_records
-from blurgate.scanning.stream import Review, scan
+from blurgate.scanning.stream import scan_items
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
@@ -67,9 +68,12 @@ class ScanRequest:
     dry_run : bool
         Report what `action` would do without touching any file.
     fail_on : sequence of {'blurred', 'undecided'}
-        Decisions that make the scan fail.
+        Decisions that make the scan fail. With any of them a photo that cannot be read makes it fail too, and so does
+        a scan of no photo.
     strict : bool
-        True if a photo that cannot be read makes the scan fail.
+        True if a photo that cannot be read makes the scan fail without `fail_on` as well.
+    allow_unreadable : bool
+        True if photos that cannot be read do not make a scan with `fail_on` fail.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
@@ -96,6 +100,7 @@ class ScanRequest:
     dry_run: bool = False
     fail_on: Sequence[str] = ()
     strict: bool = False
+    allow_unreadable: bool = False
     jobs: int | None = None
     engine: str = "auto"
     device: str = "cpu"
@@ -124,13 +129,19 @@ class Outcome:
         Photos by decision, pixels, and time.
     filing : Filing or None
         States what was copied, moved or linked.
-    failed : bool
-        True if a photo got a decision in ``fail_on`` or, with ``strict``, could not be read.
+    failures : tuple of str
+        Why the scan has failed, each a sentence: photos got a decision in ``fail_on`` or, with ``fail_on`` or
+        ``strict``, could not be judged.
     """
 
     tally: Tally
     filing: Filing | None
-    failed: bool
+    failures: tuple[str, ...]
+
+    @property
+    def failed(self) -> bool:
+        """True if there are `failures`."""
+        return bool(self.failures)
 
 
 def run_scan(
@@ -172,6 +183,10 @@ def run_scan(
         If the model cannot be loaded.
     NetError
         If the net of the model is asked and cannot answer.
+    MachineError
+        If the machine, and not a photo, is why photos cannot be read. Records stay, so that the scan can resume.
+    TypeError
+        If one text is given in place of several.
     MissingExtraError
         If the request needs an extra that is not installed.
     """
@@ -179,15 +194,15 @@ def run_scan(
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     if request.records and not request.resume:
         delete_records(request.records)
-    filing, tally = request.filing, Tally()
+    filing, tally = request.filing, Tally(find_bounds(model, request.threshold, request.review))
     for folder in _find_filed(filing, request.roots):
         say(f"skipping {folder}: it holds photos that an earlier scan sorted")
-    verdicts = tally.count(_scan(request, model, filing))
-    shown = show(verdicts, _count_later(request, filing)) if show else verdicts
     kept: list[Verdict] = []
-    done = _file_photos(shown, filing, say, kept if request.report else None)
+    judged = tally.count(_scan(request, model, filing))
+    verdicts = _file_photos(judged, filing, say, kept if request.report else None)
+    shown = show(verdicts, _count_later(request, filing)) if show else verdicts
     with _open_output(request.output, stream, binary=chosen.binary) as target:
-        chosen.write(sort_verdicts(done, request.sort) if request.sort else done, target)
+        chosen.write(sort_verdicts(shown, request.sort) if request.sort else shown, target)
     if request.records and not request.resume:
         delete_records(request.records)
     if request.output:
@@ -196,8 +211,7 @@ def run_scan(
         threshold = model.card.threshold if request.threshold is None else request.threshold
         write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         say(f"wrote {request.report}")
-    failed = any(tally.decisions[decision] for decision in request.fail_on)
-    return Outcome(tally, filing, failed or (request.strict and bool(tally.decisions[""])))
+    return Outcome(tally, filing, tuple(_list_failures(request, tally)))
 
 
 def check_request(request: ScanRequest) -> Format:
@@ -210,9 +224,11 @@ def check_request(request: ScanRequest) -> Format:
 
     Raises
     ------
-    ValueError, OutputError, MissingExtraError
+    ValueError, OutputError, MissingExtraError, TypeError
         See `run_scan`.
     """
+    for name in ("roots", "include", "exclude", "fail_on"):
+        require_several(name, getattr(request, name))
     chosen = find_format(request.format, request.output)
     if request.action == "move" and request.resume:
         raise ValueError(
@@ -229,6 +245,8 @@ def check_request(request: ScanRequest) -> Format:
         raise ValueError("resume needs an output file: its records are saved beside it")
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
+    if request.allow_unreadable and (request.strict or not request.fail_on):
+        raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
     check_outputs(request.report, suffixes=(".html",))
     check_outputs(request.report, request.output, inputs=[_model_file(request.model), *request.roots])
     return chosen
@@ -244,8 +262,22 @@ def _model_file(model: BlurModel | AnyPath) -> Path | None:
     return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
 
 
-def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[Verdict]:
-    return scan(
+def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
+    """Say why a scan has failed; a gate that could not look at every photo has not found them all in order."""
+    photos, unread = count_photos(tally.total), tally.decisions["error"]
+    for decision in dict.fromkeys(request.fail_on):
+        if number := tally.decisions[decision]:
+            yield f"{number:,} of {photos} {'is' if number == 1 else 'are'} {decision}"
+    if unread and (request.strict or (request.fail_on and not request.allow_unreadable)):
+        more = f"; and {unread - len(tally.errors):,} more" if unread > len(tally.errors) else ""
+        remedy = "" if request.strict else ". To ignore such photos, add --allow-unreadable"
+        yield f"{unread:,} of {photos} could not be judged: {'; '.join(tally.errors)}{more}{remedy}"
+    if request.fail_on and not tally.total:
+        yield "no photo was judged: name at least one"
+
+
+def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[tuple[Item, Verdict]]:
+    return scan_items(
         request.photos,
         **_search_options(request, filing),
         model=model,
@@ -279,10 +311,13 @@ def _find_filed(filing: Filing | None, roots: Sequence[Path]) -> Iterator[Path]:
 
 
 def _file_photos(
-    verdicts: Iterable[Verdict], filing: Filing | None, say: Callable[[str], None], kept: list[Verdict] | None
+    judged: Iterable[tuple[Item, Verdict]],
+    filing: Filing | None,
+    say: Callable[[str], None],
+    kept: list[Verdict] | None,
 ) -> Iterator[Verdict]:
     """File each photo as its verdict passes, and keep the verdicts for the gallery, with new paths after a move."""
-    for verdict in verdicts:
+    for _, verdict in judged:
         target = filing.file(verdict) if filing else None
         if filing and target and filing.dry_run:
             say(f"would {filing.action} {verdict.path} to {target}")
