@@ -106,3 +106,19 @@ def test_out_of_fold_margins_do_not_depend_on_their_own_scene(table):
     table = replace(table, features=features, photos=photos)
     margins = predict_left_out(table, cut_folds(table, folds=3, seed=0), DEFAULT_PARAMETERS, seed=0)
     assert abs(np.corrcoef(margins, by_scene)[0, 1]) < 0.5  # trees that had seen the scene would recognise its mark
+
+
+def test_there_is_at_least_one_trial(table):
+    with pytest.raises(ValueError, match="trials must be at least 1, got 0"):
+        search(table, None, 0)
+
+
+def test_the_end_of_a_search_is_progress_too(table):
+    shown = []
+
+    def track(items, /, *, total, doing):
+        shown.append((doing, total))
+        yield from items
+
+    search(table, None, 1, track=track)
+    assert shown == [("searching parameters", 1), ("fitting the best trees", 1)]

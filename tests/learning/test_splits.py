@@ -70,3 +70,8 @@ def test_a_plan_by_scene_does_not_train_on_its_test_scenes(two_sources):
     assert not set(plan.training.scenes) & set(plan.test.scenes)
     assert len(plan.training) + len(plan.test) == len(two_sources)
     assert sorted(np.concatenate([fold.test for fold in plan.folds])) == list(range(len(plan.training)))
+
+
+def test_unknown_plans_are_refused(table):
+    with pytest.raises(ValueError, match="validate must be one of leave-source-out, scenes, got 'loo'"):
+        plan_validation(table, "loo", folds=3, seed=0)

@@ -20,7 +20,7 @@ from blurgate.learning.evaluation import SearchNumbers
 from blurgate.learning.metrics import Floats
 from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
-from blurgate.threads import Track, no_track
+from blurgate.threads import Track, no_track, track_step
 
 with needs_extra("train", "Training or evaluating"):
     import optuna
@@ -111,8 +111,10 @@ def search_parameters(
         If the study file cannot be read or written, belongs to another search, is in use by another one, or has a
         ``?`` in its path.
     ValueError
-        If `jobs` is below 1.
+        If `trials` or `jobs` is below 1.
     """
+    if trials < 1:
+        raise ValueError(f"trials must be at least 1, got {trials}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     deadline = None if timeout is None else time.monotonic() + timeout
     with _open_study(study, _fingerprint(table, folds, seed)) as opened:
@@ -134,8 +136,10 @@ def search_parameters(
             raise StudyFileError(
                 f"{study} is in use by another training: wait until that has ended, or name another file"
             ) from error
-        parameters, numbers = _summarise(opened, seed)
-    return Search(parameters, join_folds(len(table), folds, predict(parameters)), numbers)
+        with track_step(track, "fitting the best trees"):
+            parameters, numbers = _summarise(opened, seed)
+            margins = join_folds(len(table), folds, predict(parameters))
+    return Search(parameters, margins, numbers)
 
 
 def _propose(trial: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ with needs_extra("train", "Training or evaluating"):
 
 Rows = NDArray[np.intp]
 
+VALIDATIONS = ("leave-source-out", "scenes")
 TEST_SHARE = 5  # one scene in five is set aside
 
 
@@ -102,7 +103,11 @@ def plan_validation(table: FeatureTable, validate: str | None, *, folds: int, se
     ------
     DatasetError
         If there are too few scenes, or too few sources to leave one out when that is required.
+    ValueError
+        If `validate` is unknown.
     """
+    if validate not in (None, *VALIDATIONS):
+        raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
     if validate != "scenes":
         try:
             return plan_by_source(table, folds=folds, seed=seed)

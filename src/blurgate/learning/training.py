@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from blurgate.errors import DatasetError
+from blurgate.errors import DatasetError, require_several
 from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
@@ -26,10 +26,9 @@ from blurgate.learning.splits import Plan, plan_validation
 from blurgate.learning.table import FeatureTable, build_table, is_table, join_tables
 from blurgate.making.dataset import make_dataset
 from blurgate.measuring.features import DEFAULT_FEATURE_SET
-from blurgate.threads import Track, no_track
+from blurgate.threads import Track, no_track, track_step
 from blurgate.version import __version__
 
-VALIDATIONS = ("leave-source-out", "scenes")
 RESULTS = ("n", "roc_auc", "roc_auc_interval", "accuracy", "recall", "precision", "ece")
 
 
@@ -73,7 +72,10 @@ def load_sources(
         If there is no source, one is named twice, or one cannot be used.
     ValueError
         If there is no such feature set or recipe, or `per_photo` is below 1.
+    TypeError
+        If `sources` is one path.
     """
+    require_several("sources", sources)
     paths = [Path(source) for source in sources]
     tables = _check_sources(paths, feature_set)
     for number, source in enumerate(paths):
@@ -160,13 +162,17 @@ def train(
     """
     if trials < 1 or folds < 2:
         raise ValueError(f"trials must be at least 1 and folds at least 2, got {trials} and {folds}")
-    if validate not in (None, *VALIDATIONS):
-        raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
     table = table.prepare_training()
     plan = plan_validation(table, validate, folds=folds, seed=seed)
     search = search_parameters(
         plan.training, plan.folds, trials=trials, timeout=timeout, study=study, seed=seed, jobs=jobs, track=track
     )
+    with track_step(track, "fitting and testing the model"):
+        return _conclude(plan, search, seed, jobs)
+
+
+def _conclude(plan: Plan, search: Search, seed: int, jobs: int | None) -> tuple[BlurModel, Evaluation]:
+    """Fit the model with the parameters found, and evaluate it on what was left out."""
     model, left_out, laplacian_cutoff = _fit(plan, search, seed)
     used = explain_trees(model, plan.test)
     if plan.within is None:
