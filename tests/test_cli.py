@@ -1,4 +1,5 @@
 import csv
+import errno
 import io
 import json
 import re
@@ -78,9 +79,10 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
     trees = ("--model", "trees")
     code, out, err = run("calibrate", "mine.csv", *trees, "--max-false-alarms", 0.1, "--output", "mine.blurgate")
     assert (code, "wrote mine.blurgate" in err) == (0, True)
+    assert "calibrating\n" in err
     assert "accuracy   0." in out
     code, _, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--min-recall", 0.9)
-    assert (code, "give either --max-false-alarms or --min-recall, not both" in err) == (2, True)
+    assert (code, "use --max-false-alarms or --min-recall, not both" in err) == (2, True)
     code, out, _ = run("calibrate", made_folder, "--json", "--output", "folder.blurgate")
     numbers = json.loads(out)
     assert numbers["n"] == len(table)
@@ -100,7 +102,13 @@ def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
     code, out, err = run("train", sharp_folder, "--trials", 1, "--folds", 2, "--report", "r.html")
     assert code == 0
     assert "ROC AUC" in out
-    assert "making pictures (48)" in err
+    steps = (
+        "making pictures (48)",
+        "measuring photos (144)",
+        "searching parameters\n",
+        "fitting and testing the model\n",
+    )
+    assert all(step in err for step in steps)
     assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
     assert "picture not available" not in (tmp_path / "r.html").read_text()
     assert (tmp_path / "model.blurgate").exists()
@@ -112,7 +120,9 @@ def test_a_bad_file_is_a_row_and_does_not_stop_the_scan(run, sharp_folder, model
     code, out, err = run("scan", ".", "--model", model_file, "--format", "jsonl", "--output", "v.jsonl")
     assert (code, out) == (0, "")
     assert "wrote v.jsonl" in err
-    assert re.search(r"2 photos: ([01]) blurred, (?!\1)[01] sharp, 0 undecided, 1 could not be read", err)
+    assert re.search(
+        r"2 photos: ([01]) blurred \(P from 0\.\d+\), (?!\1)[01] sharp, 0 undecided, 1 could not be read", err
+    )
     rows = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
     assert [bool(row["error"]) for row in rows] == [True, False]
 
@@ -233,6 +243,17 @@ def test_help_names_every_choice(run):
         assert all(name in out for name in names)
 
 
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("command", ["", *(sorted(each.callback.__name__ for each in cli.app.registered_commands))])
+def test_help_is_readable_and_has_a_short_name(run, monkeypatch, command, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    words = [command] if command else []
+    code, out, _ = run(*words, "--help")
+    assert (code, run(*words, "-h")[1]) == (0, out)
+    assert not re.search(r"[<>{}]|\bNone\b|[a-z]\.\.\.$", out, flags=re.M)  # no names of Python types, no text cut off
+    assert all(len(line) <= columns for line in out.splitlines())
+
+
 def test_version(run):
     assert run("--version")[1].startswith("blurgate 0.")
 
@@ -260,6 +281,29 @@ def test_scan_takes_a_list_on_stdin(run, mixed, monkeypatch):
         code, out, _ = run("scan", "-", "--format", "csv")
         assert (code, paths_of(out)) == (0, names)
         assert "nowhere.png does not exist: check the path" in out
+
+
+def test_scan_judges_a_list_as_it_comes(sharp_folder, tmp_path):
+    first, second = sorted(sharp_folder.iterdir())[:2]
+    process = begin("scan", "-", "--format", "jsonl", cwd=tmp_path, stdin=subprocess.PIPE)
+    for path in (first, second):  # the second is named once the first has its verdict
+        process.stdin.write(f"{path}\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["path"] == str(path)
+    _, err = process.communicate()
+    assert process.returncode == 0
+    assert "2 photos: " in err
+
+
+def test_an_interrupt_ends_a_scan_that_waits_for_a_list(sharp_folder, tmp_path):
+    process = begin("scan", "-", "--format", "jsonl", cwd=tmp_path, stdin=subprocess.PIPE)
+    process.stdin.write(f"{min(sharp_folder.iterdir())}\n")
+    process.stdin.flush()
+    assert process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert "Traceback" not in process.stderr.read()
+    process.communicate()
 
 
 def test_scan_filters_sorts_and_reviews(run, mixed):
@@ -314,6 +358,70 @@ def test_scan_fails_on_request(run, mixed):
     assert run("scan", mixed, "--fail-on", "undecided", "--review", 0, 1)[0] == 1
 
 
+def test_a_gate_that_cannot_look_at_every_photo_fails_and_says_why(run, mixed):
+    gate = ("--fail-on", "blurred", "--threshold", 1)
+    code, _, err = run("scan", mixed, *gate)
+    assert code == 1
+    assert f"1 of 7 photos could not be judged: {mixed}/torn.jpg cannot be read as a picture: " in err.splitlines()[-1]
+    assert err.splitlines()[-1].startswith("blurgate: ")
+    assert run("scan", mixed, *gate, "--allow-unreadable")[0] == 0
+    assert run("scan", mixed / "0.png", *gate)[0] == 0
+    assert run("scan", mixed, "--allow-unreadable")[0] == 2
+    code, _, err = run("scan", mixed, "--fail-on", "blurred", "--threshold", 0, "--allow-unreadable")
+    assert (code, err.splitlines()[-1]) == (1, "blurgate: 6 of 7 photos are blurred")
+
+
+def test_too_many_open_files_end_a_scan_that_can_resume(run, mixed, monkeypatch, tmp_path):
+    def fail(path):
+        raise OSError(errno.EMFILE, "Too many open files", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("blurgate.photos.images._open_file", fail)
+        code, _, err = run("scan", mixed, "--output", "v.csv")
+    assert code == 1
+    assert err.splitlines()[-2] == "the verdicts so far are saved: run the same command with --resume to continue"
+    assert "blurgate: the machine cannot go on (Too many open files): raise the limit" in err.splitlines()[-1]
+    assert not (tmp_path / "v.csv").exists()
+    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
+    assert (code, "7 photos: " in err) == (0, True)
+    assert " MP/s)" in err
+    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
+    assert "6 of them judged before; " in err
+    assert "MP/s" not in err
+
+
+def test_the_summary_names_the_threshold_in_force(run, mixed):
+    assert "blurred (P from 0.485), " in run("scan", mixed)[2]
+    assert "blurred (P from 0.9), " in run("scan", mixed, "--threshold", 0.9)[2]
+    assert "blurred (P from 0.93), " in run("scan", mixed, "--review", "auto")[2]
+
+
+def test_lines_break_between_words_and_not_before_a_unit():
+    text = "1,000 photos: 1 blurred (P from 0.485), 999 sharp, 0 undecided, 0 not (12.5 s, 30 MP/s)"
+    for columns in range(40, 90):
+        lines = cli._wrap(text, columns)
+        assert all(len(line) <= columns for line in lines)
+        assert " ".join(line.strip() for line in lines) == text
+        assert not any(re.match(r"\s*(s|MP/s)\b", line) for line in lines)
+    assert cli._wrap("a " + "b" * 99, 40) == ["a", "  " + "b" * 99]
+    assert cli._wrap("", 40) == [""]
+
+
+def test_long_work_writes_lines(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("blurgate.scanning.progress._FIRST", 0.0)
+
+    def work():
+        yield 1
+        while "measuring: 1 of 2\n" not in stream.getvalue():
+            time.sleep(0.01)
+        yield 2
+
+    assert list(cli._track(work(), total=2, doing="measuring")) == [1, 2]
+    assert stream.getvalue().startswith("measuring (2)\n")
+
+
 def test_scan_files_photos(run, mixed, tmp_path):
     code, _, err = run("scan", mixed, "--move-to", mixed / "sorted", "--threshold", 0, "--dry-run")
     assert (code, err.count("would move")) == (0, 6)
@@ -361,9 +469,9 @@ main()
 """
 
 
-def begin(*words, cwd):
+def begin(*words, cwd, **options):
     command = [sys.executable, "-c", START, *map(str, words)]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def finish(*words, cwd):
@@ -456,7 +564,7 @@ def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, made_fo
     assert (measured["n"], measured["roc_auc"]) == (photographed["n"], photographed["roc_auc"])
     assert run("calibrate", "t.csv", "--output", "mine.blurgate")[0] == 0
     code, _, err = run("features", made_folder, "--model", "default", "--feature-set", "dct18", "--output", "d.csv")
-    assert (code, "give either --model or --feature-set, not both" in err) == (2, True)
+    assert (code, "use --model or --feature-set, not both" in err) == (2, True)
     code, _, err = run("features", made_folder, "--output", "plain.csv")
     code, _, err = run("evaluate", "plain.csv")
     assert (code, "or a table that `features --model` made for this model" in err) == (1, True)

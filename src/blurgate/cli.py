@@ -6,12 +6,16 @@ import io
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn, TextIO, TypeVar
 
@@ -19,8 +23,9 @@ import typer
 import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError, escape_unprintable, require_extra
+from blurgate.errors import BlurgateError, MachineError, NetError, escape_unprintable, require_extra
 from blurgate.files import check_outputs
+from blurgate.threads import track_step
 
 if TYPE_CHECKING:
     from blurgate.learning.calibration import CalibrationNumbers
@@ -29,6 +34,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
@@ -54,11 +60,34 @@ class _Commands(typer.core.TyperGroup):
             raise  # the reader of the output has stopped reading
         except OSError as error:
             _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
+        except _UsageError as error:
+            text = _fit_terminal(f"Error: {error.format_message()}").removeprefix("Error: ")
+            setattr(error, "format_message", lambda: text)  # noqa: B010 mypy refuses to assign a method
+            raise
         except KeyboardInterrupt:
             _fail("interrupted; no incomplete file was left under its final name", 130)
 
 
-class _ScanCommand(typer.core.TyperCommand):
+class _Command(typer.core.TyperCommand):
+    """Prints arguments and ranges without typer's braces, names of Python types and formulas."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for param in self.params:
+            if param.param_type_name == "argument":
+                setattr(param, "display_type_rich", lambda **_: "")  # noqa: B010 mypy refuses to assign a method
+            setattr(param, "_get_number_range_help_str", partial(_describe_range, param))  # noqa: B010
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _describe_range(param: Any) -> str:
+    low, high = getattr(param, "min", None), getattr(param, "max", None)
+    return "" if low is None else f"{low} or more" if high is None else f"{low} to {high}"
+
+
+class _ScanCommand(_Command):
     """Takes the bounds of a review as two words as well: ``--review 0.3 0.7`` is ``--review 0.3,0.7``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -70,6 +99,7 @@ app = typer.Typer(
     cls=_Commands,
     help="Tells sharp photographs from blurred ones.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -77,13 +107,16 @@ app = typer.Typer(
 )
 
 # options of several commands
-Jobs = Annotated[int | None, typer.Option(min=1, help="Photos to process in parallel; default: one per core.")]
-Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.")]
-FeatureSetName = Annotated[str, typer.Option(help="block99, dct18, or texture1, which only nets use.")]
-RecipeName = Annotated[str, typer.Option(help="How to blur sharp photos: camera or classic.")]
-PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.")]
+Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Photos to process in parallel; default: one per core.", metavar="N")
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed and input give the same result.", metavar="N")]
+FeatureSetName = Annotated[str, typer.Option(help="block99, dct18, or texture1, which only nets use.", metavar="NAME")]
+RecipeName = Annotated[str, typer.Option(help="How to blur sharp photos: camera or classic.", metavar="NAME")]
+PerPhoto = Annotated[int, typer.Option(min=1, help="Blurred versions of each sharp photo.", metavar="N")]
 Report = Annotated[
-    Path | None, typer.Option(help="Write a report to this .html, and its numbers to a .json beside it.")
+    Path | None,
+    typer.Option(help="Write a report to this .html, and its numbers to a .json beside it.", metavar="FILE"),
 ]
 Labelled = Annotated[Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a table.")]
 Model = Annotated[  # text, since ./net is a file and net is not
@@ -91,63 +124,100 @@ Model = Annotated[  # text, since ./net is a file and net is not
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the numbers as one JSON object.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run made.")]
-Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the trees to try.")]
+Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the trees to try.", metavar="N")]
 
 # options of scan
 ScanPaths = Annotated[
     list[str], typer.Argument(metavar="PATH", help="Photos and folders; - reads a list of them from stdin.")
 ]
-Include = Annotated[list[str] | None, typer.Option(help="Only photos that match, e.g. *.jpg or 2024/*; repeatable.")]
-Exclude = Annotated[list[str] | None, typer.Option(help="Skip photos and folders that match; repeatable.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="Only photos that match, such as '*.jpg' or '2024/*'; repeatable.", metavar="PATTERN"),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option(help="Skip photos and folders that match; repeatable.", metavar="PATTERN")
+]
 ScanOutput = Annotated[
-    Path | None, typer.Option(help="Write verdicts to this .csv, .jsonl, .parquet or .txt; default: the screen.")
+    Path | None,
+    typer.Option(help="Write verdicts to this .csv, .jsonl, .parquet or .txt; default: the screen.", metavar="FILE"),
 ]
 FormatName = Annotated[
-    str | None, typer.Option(help="table, csv, jsonl or parquet; default: by the suffix of the output.")
+    str | None,
+    typer.Option(help="table, csv, jsonl or parquet; default: by the suffix of the output.", metavar="NAME"),
 ]
-Sort = Annotated[str | None, typer.Option(help="worst or path; default: in the order found.")]
+Sort = Annotated[str | None, typer.Option(help="worst or path; default: the order found.", metavar="NAME")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Continue an earlier scan with this output; judge only new photos.")
+    bool, typer.Option("--resume", help="Resume an earlier scan to this output; judge only new or changed photos.")
 ]
-Gallery = Annotated[Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.")]
-Threshold = Annotated[float | None, typer.Option(help="Blurred from this probability on; default: the model's.")]
+Gallery = Annotated[
+    Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="Blurred from this probability on; default: the model's.", metavar="P")
+]
 Review = Annotated[
     str | None,
     typer.Option(
         help="Sharp below LOW, blurred from HIGH on, undecided between; auto: the model's.", metavar="LOW,HIGH"
     ),
 ]
-CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.")]
-MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
-LinkTo = Annotated[Path | None, typer.Option(help="Link to them.")]
+CopyTo = Annotated[
+    Path | None,
+    typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.", metavar="FOLDER"),
+]
+MoveTo = Annotated[
+    Path | None, typer.Option(help="Move them there; verdicts keep the original paths.", metavar="FOLDER")
+]
+LinkTo = Annotated[Path | None, typer.Option(help="Link to them there.", metavar="FOLDER")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be copied, moved or linked.")]
 FailOn = Annotated[
-    list[str] | None, typer.Option(help="blurred or undecided: exit with 1 if there is such a photo; repeatable.")
+    list[str] | None,
+    typer.Option(
+        help="blurred or undecided: exit with 1 if there is such a photo, or an unreadable one; repeatable.",
+        metavar="DECISION",
+    ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read.")]
+AllowUnreadable = Annotated[
+    bool, typer.Option("--allow-unreadable", help="With --fail-on: ignore photos that cannot be read.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read; --fail-on implies it.")]
 EngineName = Annotated[
-    str, typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled from 100 photos on.")
+    str,
+    typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled from 100 photos on.", metavar="NAME"),
 ]
-DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).")]
-MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse files that claim to be larger.")]
+DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
+MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
 
 # options of train and calibrate
 TrainSources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE", help="Sharp photos, datasets, labelled folders or tables.")
 ]
 Validate = Annotated[
-    str | None, typer.Option(help="leave-source-out (default if there are several sources) or scenes.")
+    str | None,
+    typer.Option(help="leave-source-out (default with several sources) or scenes.", metavar="NAME"),
 ]
-Timeout = Annotated[float | None, typer.Option(min=0, help="Start no new trial after so many seconds.")]
-Study = Annotated[Path | None, typer.Option(help="Save the search here; the same command resumes it.")]
-Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by scene.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0, help="Start no new trial after this many seconds.", metavar="SECONDS")
+]
+Study = Annotated[Path | None, typer.Option(help="Save the search here; the same command resumes it.", metavar="FILE")]
+Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by scene.", metavar="N")]
 MaxFalseAlarms = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Raise the threshold until at most this share of sharp photos is called blurred."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Raise the threshold until at most this share of sharp photos is called blurred.",
+        metavar="SHARE",
+    ),
 ]
 MinRecall = Annotated[
     float | None,
-    typer.Option(min=0, max=1, help="Lower the threshold until at least this share of blurred photos is found."),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Lower the threshold until at least this share of blurred photos is found.",
+        metavar="SHARE",
+    ),
 ]
 
 
@@ -179,6 +249,7 @@ def scan(
     link_to: LinkTo = None,
     dry_run: DryRun = False,
     fail_on: FailOn = None,
+    allow_unreadable: AllowUnreadable = False,
     strict: Strict = False,
     engine: EngineName = "auto",
     device: DeviceName = "cpu",
@@ -195,29 +266,33 @@ def scan(
     hint = "the verdicts so far are saved: run the same command with --resume to continue"
     with _say_how_to_resume(request.records, hint):
         stream = _open_stdout() if output is None else None
-        outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output), track=_track)
+        outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)
     if outcome.filing:
         _say(str(outcome.filing))
     _say(str(outcome.tally))
+    for failure in outcome.failures:
+        _say(f"blurgate: {failure}")
     if outcome.failed:
         raise SystemExit(1)
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
     source: Labelled, model: Model = "default", as_json: AsJson = False, report: Report = None, jobs: Jobs = None
 ) -> None:
     """Measure how well a model does on labelled photos."""
-    require_extra("train", "Evaluating")
+    _load_extra("train", "Evaluating")
     _check_report(report, inputs=[_file_of(model), source])
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(
         source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
     )
-    evaluation = blurgate.evaluate(loaded, table)
+    with track_step(_track, "evaluating"):
+        evaluation = blurgate.evaluate(loaded, table)
     if report:
         name = _SHIPPED.get(model, Path(model).stem)
-        blurgate.write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
+        with track_step(_track, "drawing the report"):
+            blurgate.write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
@@ -226,27 +301,30 @@ def evaluate(
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
-@app.command()
+@app.command(cls=_Command)
 def calibrate(
     source: Labelled,
     model: Model = "default",
     max_false_alarms: MaxFalseAlarms = None,
     min_recall: MinRecall = None,
     seed: Seed = 0,
-    output: Annotated[Path, typer.Option(help="The new model file.")] = Path("calibrated.blurgate"),
+    output: Annotated[Path, typer.Option(help="The new model file.", metavar="FILE")] = Path("calibrated.blurgate"),
     as_json: AsJson = False,
     jobs: Jobs = None,
 ) -> None:
     """Fit a model to your own labelled photos, 20 or more."""
     if max_false_alarms is not None and min_recall is not None:
-        raise ValueError("give either --max-false-alarms or --min-recall, not both: one follows from the other")
+        raise ValueError("use --max-false-alarms or --min-recall, not both")
     check_outputs(output, inputs=[_file_of(model), source])
-    require_extra("train", "Calibrating")
+    _load_extra("train", "Calibrating")
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(
         source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
     )
-    calibration = blurgate.calibrate(loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed)
+    with track_step(_track, "calibrating"):
+        calibration = blurgate.calibrate(
+            loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed
+        )
     calibration.model.save(output)
     _say(f"wrote {output}")
     if str(output) in _SHIPPED:
@@ -258,7 +336,7 @@ def calibrate(
         _print_calibration(calibration.numbers, max_false_alarms, min_recall)
 
 
-@app.command()
+@app.command(cls=_Command)
 def train(
     sources: TrainSources,
     feature_set: FeatureSetName = "block99",
@@ -270,12 +348,12 @@ def train(
     study: Study = None,
     seed: Seed = 0,
     folds: Folds = 5,
-    output: Annotated[Path, typer.Option(help="The model file.")] = Path("model.blurgate"),
+    output: Annotated[Path, typer.Option(help="The model file.", metavar="FILE")] = Path("model.blurgate"),
     report: Report = None,
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    require_extra("train", "Training")
+    _load_extra("train", "Training")
     _check_report(report, output, study, inputs=sources)
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
@@ -287,23 +365,24 @@ def train(
         model.save(output)
         _say(f"wrote {output}")
         if report:
-            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
+            with track_step(_track, "drawing the report"):
+                blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _print_numbers(evaluation.numbers, "scenes that the model has not seen")
     if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
-        _say("validated by scenes: no two sources can be left out, as they share scenes or have one class only")
+        _say("validated by scenes: the sources share scenes or have only one class, so none could be left out")
     _list_sources(evaluation.numbers.get("sources", {}))
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
-@app.command()
+@app.command(cls=_Command)
 def info(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="default, trees, net, both, open, or a file such as ./own.blurgate.")
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print it as one JSON object.")] = False,
 ) -> None:
-    """Describe a model: its bounds, figures, limits, training data and their terms."""
+    """Describe a model: how it judges, how well, and its limits."""
     from blurgate.judging.description import describe_model
     from blurgate.judging.model import read_model
 
@@ -314,10 +393,10 @@ def info(
         _print_description(described)
 
 
-@app.command()
+@app.command(cls=_Command)
 def preview(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="Any photo.")],
-    output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.")] = Path("preview.png"),
+    output: Annotated[Path, typer.Option(help="The contact sheet, a PNG.", metavar="FILE")] = Path("preview.png"),
 ) -> None:
     """Draw every kind of blur on a photo, from weak to strong."""
     from blurgate.making.preview import write_preview
@@ -327,13 +406,15 @@ def preview(
     _say(f"wrote {output}")
 
 
-@app.command()
+@app.command(cls=_Command)
 def dataset(
     sharp: Annotated[Path, typer.Argument(metavar="SHARP", help="A folder of sharp photos.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to make.")],
     recipe: RecipeName = "camera",
     per_photo: PerPhoto = 2,
-    scenes: Annotated[str, typer.Option(help="What is one scene: each photo, or all photos of a folder.")] = "photo",
+    scenes: Annotated[
+        str, typer.Option(help="What is one scene: each photo, or all photos of a folder.", metavar="photo|folder")
+    ] = "photo",
     seed: Seed = 0,
     overwrite: Overwrite = False,
     jobs: Jobs = None,
@@ -354,7 +435,7 @@ def dataset(
     _list_skipped(made.skipped)
 
 
-@app.command()
+@app.command(cls=_Command)
 def features(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="A dataset, a labelled folder, or a folder of photos.")
@@ -362,9 +443,9 @@ def features(
     feature_set: FeatureSetName = "block99",
     model: Annotated[
         str | None,
-        typer.Option(help="Measure what this model reads, the outputs of its net included.", metavar="MODEL"),
+        typer.Option(help="Measure what this model reads, including its net's outputs.", metavar="MODEL"),
     ] = None,
-    output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.")] = Path("features.csv"),
+    output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
 ) -> None:
     """Measure photos and write a table of their features."""
@@ -373,7 +454,7 @@ def features(
     check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
     find_table_writer(output)
     if model and feature_set != "block99":
-        raise ValueError("give either --model or --feature-set, not both: a model has a feature set of its own")
+        raise ValueError("use --model or --feature-set, not both: a model has its own feature set")
     reader = blurgate.load_model(model) if model else None
     chosen, net = (reader.card.feature_set, reader.net) if reader else (feature_set, None)
     table = blurgate.build_table(source, feature_set=chosen, net=net, jobs=jobs, track=_track)
@@ -382,14 +463,14 @@ def features(
     _list_skipped((photo.path, photo.error) for photo in table.skipped)
 
 
-@app.command()
+@app.command(cls=_Command)
 def demo(
-    output: Annotated[Path, typer.Option(help="The folder to make.")] = Path("demo"),
+    output: Annotated[Path, typer.Option(help="The folder to make.", metavar="FOLDER")] = Path("demo"),
     trials: Trials = 25,
     overwrite: Overwrite = False,
 ) -> None:
     """Run every step on photographs that come with dependencies."""
-    require_extra("demo", "The demo")
+    _load_extra("demo", "The demo")
     from blurgate.demo import MADE
 
     made = blurgate.run_demo(output, trials=trials, overwrite=overwrite, track=_track)
@@ -477,17 +558,17 @@ def _parse_review(text: str) -> tuple[float, float] | Literal["auto"]:
 def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[str | None, Path | None]:
     chosen = {action: folder for action, folder in folders.items() if folder is not None}
     if len(chosen) > 1:
-        raise ValueError(f"give only one of {', '.join(f'--{action}-to' for action in chosen)}")
+        raise ValueError(f"use only one of {', '.join(f'--{action}-to' for action in chosen)}")
     if dry_run and not chosen:
         raise ValueError("--dry-run needs --copy-to, --move-to or --link-to: it prints what they would do")
     return next(iter(chosen.items()), (None, None))
 
 
-def _choose_progress(output: Path | None) -> Show | None:
-    """Show progress on stderr, unless the verdicts appear on the same screen."""
+def _choose_progress(output: Path | None, sort: str | None) -> Show | None:
+    """Show progress on stderr, unless the verdicts appear on the same screen as they come."""
     from blurgate.scanning.progress import show_progress
 
-    if sys.stderr is None or (output is None and sys.stdout is not None and sys.stdout.isatty()):
+    if sys.stderr is None or (output is None and not sort and sys.stdout is not None and sys.stdout.isatty()):
         return None
     bar = sys.stderr.isatty()
     return lambda verdicts, count: show_progress(verdicts, sys.stderr, bar=bar, count=count)
@@ -498,13 +579,17 @@ def _read_paths(paths: list[str]) -> Iterable[str]:
         return paths
     if sys.stdin is None:
         raise ValueError("expected a list of photos on stdin, but stdin is closed")
-    return (listed for path in paths for listed in (_read_list(sys.stdin.buffer) if path == _STDIN else [path]))
+    from blurgate.scanning.items import poll
+
+    return poll(listed for path in paths for listed in (_read_list(sys.stdin.buffer) if path == _STDIN else [path]))
 
 
 def _read_list(stream: BinaryIO) -> Iterator[str]:
     """Read paths as they arrive, one per line, or NUL-terminated as from ``find -print0``."""
     rest, mark = b"", None
-    while chunk := stream.read1(2**16) if isinstance(stream, io.BufferedReader) else stream.read(2**16):
+    # past Python's buffer: its lock, held by a thread that waits for more, would abort the interpreter at its end
+    read = partial(os.read, stream.fileno()) if isinstance(stream, io.BufferedReader) else stream.read
+    while chunk := read(2**16):
         rest += chunk
         mark = mark or (b"\0" if b"\0" in rest else b"\n" if b"\n" in rest else None)
         *whole, rest = rest.split(mark) if mark else [rest]
@@ -528,7 +613,7 @@ def _say_how_to_resume(saved: Path | None, hint: str) -> Iterator[None]:
     """Give the hint if the command is interrupted once the file that it resumes from exists."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MachineError, NetError):
         if saved and saved.exists():
             _say(hint)
         raise
@@ -550,6 +635,12 @@ def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[P
     require_extra("report", "A report")
 
 
+def _load_extra(extra: str, purpose: str) -> None:
+    """Import an extra's modules, which takes seconds where they are not in the disk's cache."""
+    with track_step(_track, "loading libraries"):
+        require_extra(extra, purpose)
+
+
 def _file_of(model: str) -> Path | None:
     return None if model in _SHIPPED else Path(model)
 
@@ -557,7 +648,7 @@ def _file_of(model: str) -> Path | None:
 def _print_numbers(numbers: Numbers, where: str) -> None:
     interval, laplacian = numbers["roc_auc_interval"], numbers["variance_of_laplacian"]
     between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    few = "; so few that every figure is a first impression" if numbers["n_scenes"] < 20 else ""
+    few = "; too few for reliable figures" if numbers["n_scenes"] < 20 else ""
     print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
     print(f"  accuracy   {numbers['accuracy']:.3f}\n  precision  {numbers['precision']:.3f}")
@@ -591,15 +682,12 @@ def _warn_of_few_photos(numbers: CalibrationNumbers, max_false_alarms: float | N
 
 def _print_description(described: Mapping[str, Any]) -> None:
     """Print what `describe_model` found, a row for each entry, with nested entries in rows of their own."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
+    width = max(map(len, described)) + 2
     for name, value in described.items():
-        for number, line in enumerate(_list_lines(value)):
-            table.add_row(Text("" if number else name.replace("_", " "), style="bold"), Text(escape_unprintable(line)))
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+        lines = [each for line in _list_lines(value) for each in _wrap(escape_unprintable(line), columns - width)]
+        for number, line in enumerate(lines):
+            print(f"{'' if number else name.replace('_', ' '):{width}}{line}")
 
 
 def _list_lines(value: Any) -> list[str]:
@@ -620,7 +708,7 @@ def _list_lines(value: Any) -> list[str]:
 
 def _list_sources(sources: Mapping[str, SourceScores]) -> None:
     if sources:
-        print("each source, judged by trees of the others:")
+        print("each source, judged by trees trained on the others:")
     width = max(map(len, sources), default=0)
     for name, scores in sources.items():
         print(f"  {name:{width}}  ROC AUC {scores['roc_auc']:.3f}, accuracy {scores['accuracy']:.3f}")
@@ -641,7 +729,22 @@ def _plural(count: int, thing: str) -> str:
 
 
 def _say(text: str) -> None:
-    print(escape_unprintable(text), file=sys.stderr)
+    print(_fit_terminal(escape_unprintable(text)), file=sys.stderr)
+
+
+def _fit_terminal(text: str) -> str:
+    """Break a line for stderr between words, if that is a terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return text
+    return "\n".join(_wrap(text, shutil.get_terminal_size().columns))
+
+
+def _wrap(text: str, columns: int) -> list[str]:
+    """Break a line between words, but not between a number and its unit."""
+    glued = re.sub(r"(?<=\d) (?=(s|min|h|MP/s|px)\b)", "\N{NO-BREAK SPACE}", text)
+    indent = " " * (len(text) - len(text.lstrip(" ")) + 2)
+    lines = textwrap.wrap(glued, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines] or [""]
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -650,11 +753,25 @@ def _fail(text: str, code: int) -> NoReturn:
 
 
 def _track(items: Iterable[T], /, *, total: int, doing: str) -> Iterator[T]:
-    """Show a progress bar on a terminal, one line elsewhere."""
-    from rich.console import Console
-    from rich.progress import track
+    """Show progress: a bar on a terminal, elsewhere a line at the start and then every few seconds."""
+    if sys.stderr is None:
+        yield from items
+    elif sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import track
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        _say(f"{doing} ({total})")
-    yield from track(items, description=doing, total=total, console=console, disable=not console.is_terminal)
+        console = Console(file=sys.stderr)
+        if total == 1:
+            with console.status(doing):
+                yield from items
+        else:
+            yield from track(items, description=doing, total=total, console=console)
+    else:
+        from blurgate.scanning.progress import write_regularly
+
+        done = 0
+        _say(doing if total == 1 else f"{doing} ({total:,})")
+        with write_regularly(lambda: f"still {doing}" if total == 1 else f"{doing}: {done:,} of {total:,}", sys.stderr):
+            for item in items:
+                done += 1
+                yield item
