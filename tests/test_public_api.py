@@ -53,3 +53,18 @@ def test_the_command_line_imports_nothing_heavy(command, sharp_folder):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "loaded:"
     assert len(done.stdout.splitlines()) > 2
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: blurgate.scan(".", include="*.png"),
+        lambda: blurgate.load_sources("photos", Path()),
+        lambda: blurgate.draw_preview("a.jpg", kinds="gaussian"),
+        lambda: blurgate.BlurFeatures().transform("a.jpg"),
+    ],
+    ids=["scan", "load_sources", "draw_preview", "BlurFeatures"],
+)
+def test_one_text_in_place_of_several_is_refused(call):
+    with pytest.raises(TypeError, match=r"must be a list, got '.*': write \['.*'\]"):
+        call()

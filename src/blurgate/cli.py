@@ -36,6 +36,7 @@ T = TypeVar("T")
 
 _UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
+_COLUMNS = 80  # of a terminal, if nothing else is known
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
     "default": "The shipped model",
@@ -736,7 +737,11 @@ def _fit_terminal(text: str) -> str:
     """Break a line for stderr between words, if that is a terminal."""
     if sys.stderr is None or not sys.stderr.isatty():
         return text
-    return "\n".join(_wrap(text, shutil.get_terminal_size().columns))
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:  # a terminal that does not know its width
+        columns = 0
+    return "\n".join(_wrap(text, columns or _COLUMNS))
 
 
 def _wrap(text: str, columns: int) -> list[str]:
