@@ -14,8 +14,9 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn, TextIO, TypeVar
 
@@ -23,7 +24,7 @@ import typer
 import typer.core
 
 import blurgate
-from blurgate.errors import BlurgateError, MachineError, NetError, escape_unprintable, require_extra
+from blurgate.errors import EXTRAS, BlurgateError, MachineError, NetError, escape_unprintable, require_extra
 from blurgate.files import check_outputs
 from blurgate.threads import track_step
 
@@ -638,7 +639,8 @@ def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[P
 
 def _load_extra(extra: str, purpose: str) -> None:
     """Import an extra's modules, which takes seconds where they are not in the disk's cache."""
-    with track_step(_track, "loading libraries"):
+    installed = all(map(find_spec, EXTRAS[extra]))
+    with track_step(_track, "loading libraries") if installed else nullcontext():
         require_extra(extra, purpose)
 
 

@@ -14,7 +14,7 @@ from blurgate.errors import BlurgateError
 from blurgate.judging.verdicts import Verdict
 from blurgate.scanning.items import Item
 
-_FIRST, _EVERY = 1.0, 5.0  # seconds until the first progress line without a terminal, and between lines
+_FIRST, _EVERY = 0.7, 5.0  # seconds until the first progress line without a terminal, and between lines
 _NAMED = 3  # photos that could not be read, as examples
 
 
@@ -158,7 +158,7 @@ def _write_lines(verdicts: Iterable[Verdict], stream: TextIO, total: _Background
 
 @contextmanager
 def write_regularly(describe: Callable[[], str], stream: TextIO) -> Iterator[None]:
-    """Write a line after a second, and then every few seconds, until the block ends.
+    """Write a line within a second, and then every few seconds, until the block ends.
 
     Parameters
     ----------

@@ -162,6 +162,11 @@ def scan_items(
     -------
     iterator of (Item, Verdict)
         Each item without its photo.
+
+    Raises
+    ------
+    PhotoError
+        If a named path does not exist, or no photo is found. All other errors are as in `scan`.
     """
     for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
