@@ -97,10 +97,13 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
 
 
 def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
-    code, out, err = run("train", sharp_folder, "--trials", 1, "--folds", 2, "--report", "r.html")
+    shutil.copytree(sharp_folder, tmp_path / "photos")
+    shutil.copy(min(sharp_folder.iterdir()), tmp_path / "photos" / "copy.png")
+    code, out, err = run("train", "photos", "--trials", 1, "--folds", 2, "--report", "r.html")
     assert code == 0
+    assert "scenes that are copies of others: 1; no split separates a photo from its copies" in err
     assert "ROC AUC" in out
-    assert "making pictures (48)" in err
+    assert "making pictures (49)" in err
     assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
     assert "picture not available" not in (tmp_path / "r.html").read_text()
     assert (tmp_path / "model.blurgate").exists()

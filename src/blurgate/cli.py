@@ -24,7 +24,7 @@ from blurgate.files import check_outputs
 
 if TYPE_CHECKING:
     from blurgate.learning.calibration import CalibrationNumbers
-    from blurgate.learning.evaluation import Numbers, SourceScores
+    from blurgate.learning.evaluation import Numbers, SourceScores, TrainingNumbers
     from blurgate.scanning.run import ScanRequest, Show
 
 T = TypeVar("T")
@@ -290,6 +290,7 @@ def train(
             blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _print_numbers(evaluation.numbers, "scenes that the model has not seen")
+    _say_copies(evaluation.numbers["training"])
     if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
         _say("validated by scenes: no two sources can be left out, as they share scenes or have one class only")
     _list_sources(evaluation.numbers.get("sources", {}))
@@ -616,6 +617,16 @@ def _list_lines(value: Any) -> list[str]:
             return [f"{len(value)} entries, see --json"]
         return [", ".join(_list_lines(entry)) for entry in value] or ["–"]
     return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)]
+
+
+def _say_copies(numbers: TrainingNumbers) -> None:
+    if numbers["n_copies"]:
+        _say(f"scenes that are copies of others: {numbers['n_copies']}; no split separates a photo from its copies")
+    if numbers["n_without_hash"]:
+        _say(
+            f"no copies were looked for among {_plural(numbers['n_without_hash'], 'photo')} from tables without "
+            "the column phash: make these tables again with blurgate features"
+        )
 
 
 def _list_sources(sources: Mapping[str, SourceScores]) -> None:

@@ -156,8 +156,8 @@ def escape_unprintable(text: str) -> str:
 
 
 EXTRAS = {  # extra -> modules that it installs
-    "train": ("sklearn", "scipy", "xgboost", "optuna"),
+    "train": ("sklearn", "scipy", "xgboost", "optuna", "imagehash"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
-    "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "matplotlib", "jinja2"),
+    "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }

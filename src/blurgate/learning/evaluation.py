@@ -76,6 +76,8 @@ class TrainingNumbers(TypedDict):
     n: int
     n_blurred: int
     n_scenes: int
+    n_copies: int
+    n_without_hash: int
     sources: dict[str, int]
     feature_set: str
     validate: str

@@ -122,7 +122,8 @@ def train(
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped. Scenes that
+        hold copies of the same photo are one scene, whatever their names and sources.
     validate : {'leave-source-out', 'scenes'}, optional
         Which predictions choose parameters, calibration and threshold, and which photos the model is evaluated on.
         ``leave-source-out``: each source is predicted by trees trained on the other sources; the final model is trained
@@ -163,6 +164,7 @@ def train(
     if validate not in (None, *VALIDATIONS):
         raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
     table = table.prepare_training()
+    named, table = table, table.merge_copies()
     plan = plan_validation(table, validate, folds=folds, seed=seed)
     search = search_parameters(
         plan.training, plan.folds, trials=trials, timeout=timeout, study=study, seed=seed, jobs=jobs, track=track
@@ -184,7 +186,8 @@ def train(
         seed=seed,
     )
     costs = error_rates(evaluation.numbers["confusion_matrix"])
-    return _assemble(plan, search, model, evaluation, costs=costs, used=used)
+    n_copies = named.counts["n_scenes"] - table.counts["n_scenes"]
+    return _assemble(plan, search, model, evaluation, costs=costs, used=used, n_copies=n_copies)
 
 
 def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions, float]:
@@ -218,7 +221,14 @@ def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions,
 
 
 def _assemble(
-    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, *, costs: ErrorRates, used: list[ColumnUse]
+    plan: Plan,
+    search: Search,
+    model: BlurModel,
+    evaluation: Evaluation,
+    *,
+    costs: ErrorRates,
+    used: list[ColumnUse],
+    n_copies: int,
 ) -> tuple[BlurModel, Evaluation]:
     """Add results to the model's card, and figures on training and search to the evaluation."""
     numbers = evaluation.numbers
@@ -230,6 +240,8 @@ def _assemble(
         "n": plan.training.counts["n"],
         "n_blurred": plan.training.counts["n_blurred"],
         "n_scenes": plan.training.counts["n_scenes"],
+        "n_copies": n_copies,
+        "n_without_hash": int((plan.table.column("phash") == "").sum()),
         "sources": plan.training.source_counts,
         "feature_set": plan.training.feature_set,
         "validate": validate,
