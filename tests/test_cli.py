@@ -227,6 +227,8 @@ def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
     code, _, err = run(*[places.get(word, word) for word in words])
     assert code == 2
     assert "Traceback" not in err
+    if "--review" in words and "--threshold" in words:
+        assert "use --threshold or --review, not both" in err
 
 
 def test_help_names_every_choice(run):

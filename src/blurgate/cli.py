@@ -433,6 +433,8 @@ def _make_request(
 
     if "" in paths:
         raise ValueError("expected a path, got an empty one: use . for the current folder")
+    if review is not None and same["threshold"] is not None:
+        raise ValueError("use --threshold or --review, not both")
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
     return ScanRequest(
         photos=_read_paths(paths),

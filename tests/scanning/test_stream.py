@@ -197,7 +197,7 @@ def test_the_bounds_of_a_review_can_be_the_models(sharp_folder, model):
         scan(sharp_folder, model=model, review="auto")
     with pytest.raises(ValueError, match="review must be two probabilities, the lower one first, or auto, got 'ab'"):
         scan(sharp_folder, model=model, review="ab")
-    with pytest.raises(ValueError, match="give either threshold or review, not both"):
+    with pytest.raises(ValueError, match="use threshold or review, not both"):
         scan(sharp_folder, model=bounded, threshold=0.5, review="auto")
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict lo
 _read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for another threshold, share its trees
 
 Extract: TypeAlias = Callable[[Gray, str], Any]
+Review: TypeAlias = tuple[float, float] | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,18 @@ class BlurModel:
         """Number of columns that a booster ``own`` reads: the measured ones in a cascade, else all."""
         return len(self.inputs.measured.columns if self.is_cascade else self.inputs.columns)
 
-    def predict(self, photo: Photo) -> Verdict:
+    def predict(self, photo: Photo, *, threshold: float | None = None, review: Review | None = None) -> Verdict:
         """Judge one photo.
 
         Parameters
         ----------
         photo : path, bytes, ndarray or PIL image
             See `blurgate.photos.images.read_gray`.
+        threshold : float, optional
+            Blurred from this probability on, 0 to 1; by default the model's.
+        review : (float, float) or 'auto', optional
+            Two probabilities, 0 to 1, in place of a threshold: sharp below the first, blurred from the second on,
+            undecided between them. ``auto``: those of the model.
 
         Returns
         -------
@@ -145,8 +151,12 @@ class BlurModel:
             If the photo cannot be read.
         NetError
             If the net is asked and cannot answer.
+        ValueError
+            If `threshold` or `review` is not within 0 to 1, both are given, or the model has no bounds for ``auto``.
         """
-        return decide(self.judge([self.measure(photo)])[0], self.card.threshold)
+        low, high = find_bounds(self, threshold, review)
+        model = self.with_threshold(low)
+        return decide(model.judge([model.measure(photo)])[0], high, (low, high))
 
     def measure(
         self, photo: Photo, *, extract: Extract = extract_features, max_megapixels: float = MAX_MEGAPIXELS
@@ -324,6 +334,8 @@ class BlurModel:
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        if threshold == self.card.threshold:
+            return self
         return replace(self, card=replace(self.card, threshold=threshold))
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -409,6 +421,51 @@ class BlurModel:
         """Predict the margins of a booster, of shape (n_photos, n_outputs)."""
         trees = self._trees[name]
         return trees.predict_margins(features[:, : trees.n_features]).astype(np.float64)
+
+
+def find_bounds(model: BlurModel, threshold: float | None, review: Review | None) -> tuple[float, float]:
+    """Find the probabilities that decide: sharp below the first, blurred from the second on.
+
+    Parameters
+    ----------
+    model : BlurModel
+    threshold : float, optional
+        0 to 1; by default the model's.
+    review : (float, float) or 'auto', optional
+        0 to 1, in place of the threshold; ``auto``: the bounds of the model.
+
+    Returns
+    -------
+    low, high : float
+        Equal without a review.
+
+    Raises
+    ------
+    ValueError
+        If they are not within 0 to 1 and in order, both are given, or the review is ``auto`` and the model has none.
+    """
+    if threshold is not None and review is not None:
+        raise ValueError("use threshold or review, not both")
+    if review is None:
+        threshold = model.card.threshold if threshold is None else threshold
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
+        return threshold, threshold
+    bounds = _find_review(model, review) if isinstance(review, str) else review
+    if not (isinstance(bounds, Sequence) and len(bounds) == 2 and 0 <= bounds[0] <= bounds[1] <= 1):
+        raise ValueError(f"review must be two probabilities, the lower one first, got {bounds}")
+    return bounds[0], bounds[1]
+
+
+def _find_review(model: BlurModel, review: str) -> tuple[float, float]:
+    """Look up the bounds of the model."""
+    if review != "auto":
+        raise ValueError(f"review must be two probabilities, the lower one first, or auto, got {review!r}")
+    if model.card.review is None:
+        raise ValueError(
+            "review auto needs a model that has bounds of its own, but this one has none: give two probabilities"
+        )
+    return model.card.review
 
 
 def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:

@@ -13,7 +13,7 @@ from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError
 from blurgate.files import atomic_file, check_outputs, check_writable
-from blurgate.judging.model import VARIANTS, BlurModel, load_model
+from blurgate.judging.model import VARIANTS, BlurModel, Review, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS
@@ -22,7 +22,7 @@ from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.progress import Tally
 from blurgate.scanning.records import delete_records
-from blurgate.scanning.stream import Review, scan
+from blurgate.scanning.stream import scan
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]

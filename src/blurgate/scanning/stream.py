@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from blurgate.errors import PhotoError
-from blurgate.judging.model import BlurModel, Measurement, load_model
+from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
@@ -19,8 +19,6 @@ from blurgate.scanning.items import Item, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
-
-Review: TypeAlias = tuple[float, float] | Literal["auto"]
 
 _BATCH = 16  # photos per evaluation of the trees
 
@@ -109,13 +107,9 @@ def scan(
     >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
     ['undecided', '']
     """
-    if threshold is not None and review:
-        raise ValueError("give either threshold or review, not both: review replaces the threshold")
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
-    bounds = _find_review(loaded, review) if isinstance(review, str) else review
-    threshold = loaded.card.threshold if threshold is None else threshold
-    _check_bounds(threshold, bounds)
-    loaded = loaded.with_threshold(bounds[0] if bounds else threshold)  # nothing is called blurred by trees alone
+    low, high = find_bounds(loaded, threshold, review)
+    loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
@@ -132,7 +126,7 @@ def scan(
     if not resume:
         chosen.prepare()  # with records, only once a photo is not in them
     found = _judge(loaded, chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
-    return (decide(evidence, threshold, bounds) for evidence in found)
+    return (decide(evidence, high, (low, high)) for evidence in found)
 
 
 def _judge(
@@ -209,23 +203,3 @@ def _describe_nothing(photos: Any, *, filtered: bool) -> str:
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
     return "found no photos in the given folders: check the path"
-
-
-def _find_review(model: BlurModel, review: str) -> tuple[float, float]:
-    """Look up the bounds of the model."""
-    if review != "auto":
-        raise ValueError(f"review must be two probabilities, the lower one first, or auto, got {review!r}")
-    if model.card.review is None:
-        raise ValueError(
-            "review auto needs a model that has bounds of its own, but this one has none: give two probabilities"
-        )
-    return model.card.review
-
-
-def _check_bounds(threshold: float, review: tuple[float, float] | None) -> None:
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be between 0 and 1, got {threshold}")
-    if review is not None and not (
-        isinstance(review, Sequence) and len(review) == 2 and 0 <= review[0] <= review[1] <= 1
-    ):
-        raise ValueError(f"review must be two probabilities, the lower one first, got {review}")
