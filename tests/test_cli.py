@@ -105,7 +105,7 @@ def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
     assert "ROC AUC" in out
     assert "making pictures (49)" in err
     assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
-    assert "picture not available" not in (tmp_path / "r.html").read_text()
+    assert "photo not found" not in (tmp_path / "r.html").read_text()
     assert (tmp_path / "model.blurgate").exists()
 
 

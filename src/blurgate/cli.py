@@ -217,7 +217,9 @@ def evaluate(
     evaluation = blurgate.evaluate(loaded, table)
     if report:
         name = _SHIPPED.get(model, Path(model).stem)
-        blurgate.write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
+        blurgate.write_report(
+            evaluation, report, title=f"{name} on {source.resolve().name}", model_name=Path(model).name
+        )
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
@@ -287,7 +289,7 @@ def train(
         model.save(output)
         _say(f"wrote {output}")
         if report:
-            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
+            blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}", model_name=output.name)
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _print_numbers(evaluation.numbers, "scenes that the model has not seen")
     _say_copies(evaluation.numbers["training"])

@@ -18,7 +18,7 @@ from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
-from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
+from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions, identify
 from blurgate.learning.labels import is_labelled, list_photos
 from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
@@ -249,5 +249,5 @@ def _assemble(
         "out_of_fold_roc_auc": search.numbers["best"],
     }
     model = replace(model, card=replace(model.card, results=results, at_threshold=at_threshold))
-    numbers = {**numbers, "training": training, "search": search.numbers, "features": used}
+    numbers = {**numbers, "model": identify(model), "training": training, "search": search.numbers, "features": used}
     return model, Evaluation(numbers, evaluation.table)
