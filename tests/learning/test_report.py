@@ -4,6 +4,7 @@ import re
 import sys
 from dataclasses import replace
 from datetime import date
+from itertools import cycle
 
 import pytest
 
@@ -150,16 +151,14 @@ def test_every_colour_has_a_dark_one(page):
     assert not re.findall(r"(?:fill|stroke|color): *(?:#|white|black|rgb)", body)
 
 
-@pytest.mark.parametrize(
-    "kind", ["$x^2$", r"$\frac$", r"\frac", "100 $ & <b>", "模糊", "a\x00\n", "k" * 300, "fill: #1d2430"]
-)
-def test_a_kind_is_plain_text_in_every_chart(model, table, kind):
-    photos = tuple(replace(photo, kind=kind if photo.label == "blurred" else "") for photo in table.photos)
-    evaluation = evaluate(model, replace(table, photos=photos))
-    (chart,) = re.findall(r"<figcaption>By kind</figcaption>(.*?)</figure>", render_report(evaluation, title="x"), re.S)
-    shown = [html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", chart)]
-    shortened = {"a\x00\n": r"a\x00\n", "k" * 300: "k" * 31 + "…"}
-    assert shortened.get(kind, kind) in shown
+def test_kinds_are_plain_text_in_every_chart(model, table):
+    shown = {kind: kind for kind in ("$x^2$", r"$\frac$", r"\frac", "100 $ & <b>", "模糊", "fill: #1d2430")}
+    shown |= {"a\x00\n": r"a\x00\n", "k" * 300: "k" * 31 + "…"}
+    kinds = cycle(shown)
+    photos = tuple(replace(photo, kind=next(kinds) if photo.label == "blurred" else "") for photo in table.photos)
+    page = render_report(evaluate(model, replace(table, photos=photos)), title="x")
+    (chart,) = re.findall(r"<figcaption>By kind</figcaption>(.*?)</figure>", page, re.S)
+    assert {html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", chart)} >= {*shown.values()}
 
 
 def test_sharp_photos_alone_have_a_page_without_what_only_two_classes_can_show(trained):

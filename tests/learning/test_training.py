@@ -6,6 +6,7 @@ from PIL import Image
 
 from blurgate.errors import DatasetError
 from blurgate.learning.boosters import fit_boosters
+from blurgate.learning.calibration import calibrate
 from blurgate.learning.report import to_json
 from blurgate.learning.search import DEFAULT_PARAMETERS
 from blurgate.learning.splits import cut_folds, plan_validation, split_scenes
@@ -198,7 +199,7 @@ def test_copies_of_a_photo_are_one_scene_however_they_are_named(sharp_folder, tm
     assert (numbers["training"]["n_copies"], numbers["training"]["n_without_hash"]) == (3, 0)
 
 
-def test_copies_are_found_in_tables_and_not_looked_for_without_hashes(table, tmp_path):
+def test_copies_are_found_in_tables_and_not_looked_for_without_hashes(model, table, tmp_path):
     rows = np.flatnonzero(table.scenes == table.scenes[0])
     photos = tuple(replace(table.photos[row], scene="copy", path=f"copy/{row}") for row in rows)
     copies = replace(table.take(rows), photos=photos, sources=np.full(len(rows), "copies"))
@@ -206,6 +207,7 @@ def test_copies_are_found_in_tables_and_not_looked_for_without_hashes(table, tmp
     write_table(joined, tmp_path / "features.csv")
     read = read_table(tmp_path / "features.csv")
     assert len(set(read.scenes)) == len(set(read.merge_copies().scenes)) + 1
+    assert calibrate(model, read).numbers["n_scenes"] == table.counts["n_scenes"]
     bare = replace(read, photos=tuple(replace(photo, phash="") for photo in read.photos))
     assert list(bare.merge_copies().scenes) == list(bare.scenes)
     numbers = train(bare, trials=1, folds=2)[1].numbers["training"]

@@ -168,7 +168,7 @@ def draw_calibration(numbers: Numbers) -> Figure:
         marker="o",
         markersize=5,
         linewidth=1.8,
-        label="ten bins with equal counts",
+        label="ten bins of equal size",
     )
     _format_percent_axes(axes, "predicted probability", "share of blurred photos")
     return figure
