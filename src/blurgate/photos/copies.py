@@ -57,21 +57,18 @@ def find_copies(hashes: Sequence[str]) -> NDArray[np.intp]:
     """
     distinct, first, which = np.unique(np.asarray(hashes, dtype=str), return_index=True, return_inverse=True)
     known = [number for number, text in enumerate(distinct) if _is_telling(text)]
-    words = np.frombuffer(bytes.fromhex("".join(distinct[known])), np.uint64).reshape(-1, DIGITS // 16)
-    near = [_find_near(words, start) for start in range(0, len(known), _ROWS)]
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex("".join(distinct[known])), np.uint8)).reshape(-1, _SIDE**2)
+    signs = bits * np.float32(2) - 1
+    near = [_find_near(signs, start) for start in range(0, len(known), _ROWS)]
     linked = first[np.asarray(known, np.intp)[np.concatenate([np.empty((0, 2), np.intp), *near])]]
     equal = np.flatnonzero(np.isin(which, known) & (first[which] != np.arange(len(which))))
     return np.concatenate([linked, np.stack([equal, first[which[equal]]], axis=1)])
 
 
-def _find_near(words: NDArray[np.uint64], start: int) -> NDArray[np.intp]:
-    """Compare `_ROWS` hashes from `start` on with those that follow each of them."""
-    some, others = words[start : start + _ROWS], words[start:]
-    distance = np.zeros((len(some), len(others)), np.uint16)
-    for column in range(words.shape[1]):
-        distance += np.bitwise_count(some[:, None, column] ^ others[None, :, column])
-    pairs = np.argwhere(np.triu(distance <= MAX_DISTANCE, 1))
-    return start + pairs
+def _find_near(signs: NDArray[np.float32], start: int) -> NDArray[np.intp]:
+    """Compare `_ROWS` hashes from `start` on with those that follow each of them: -> pairs of positions."""
+    agreement = signs[start : start + _ROWS] @ signs[start:].T  # bits that are equal, less those that differ
+    return start + np.argwhere(np.triu(agreement >= _SIDE**2 - 2 * MAX_DISTANCE, 1))
 
 
 def _is_telling(text: str) -> bool:
