@@ -65,7 +65,7 @@ def test_a_notebook_shows_a_thumbnail_and_nothing_but_text(tmp_path):
     shown = Verdict(str(path), "blurred", 0.98765, "motion", 7.25, width=900, height=600)._repr_html_()
     content = re.search(r'src="data:image/jpeg;base64,([\w+/=]+)"', shown)[1]
     assert max(Image.open(io.BytesIO(b64decode(content))).size) == 160
-    assert "blurred, P(blurred) = 0.988<br>motion 7.2 px<br>900 × 600 px" in shown
+    assert "blurred, P(blurred) = 0.988<br>motion, strength 7.2 px<br>900 × 600 px" in shown
     assert "&lt;b onclick=x&gt;&amp;\\n.png" in shown
     path.unlink()
     for verdict in (

@@ -108,7 +108,8 @@ class Verdict:
     def _lines(self) -> tuple[str, ...]:
         """Say in words what the verdict holds; lines may be empty."""
         probability = "" if self.probability is None else f", P(blurred) = {self.probability:.3f}"
-        blur = f"{self.kind} " * bool(self.kind) + ("" if self.strength_px is None else f"{self.strength_px:.1f} px")
+        strength = "" if self.strength_px is None else f"strength {self.strength_px:.1f} px"
+        blur = ", ".join(text for text in (self.kind, strength) if text)
         size = "" if self.width is None else f"{self.width} × {self.height} px"
         return (self.path, (self.decision or "error") + probability, blur, self.reason or self.error, size)
 
