@@ -106,6 +106,7 @@ def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
     assert "making pictures (49)" in err
     assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
     assert "photo not found" not in (tmp_path / "r.html").read_text()
+    assert "1 scene turned out to be a copy of others" in (tmp_path / "r.html").read_text()
     assert (tmp_path / "model.blurgate").exists()
 
 

@@ -39,6 +39,7 @@ def test_time_camera_and_exposure_are_read_and_the_place_is_not(tmp_path, name):
         ({TAGS.Make: "NIKON CORPORATION", TAGS.Model: "NIKON D750\0"}, {}, {"camera": "NIKON D750"}),
         ({TAGS.Make: "Google", TAGS.Model: "Pixel 9"}, {}, {"camera": "Google Pixel 9"}),
         ({TAGS.Make: " "}, {}, {}),
+        ({TAGS.Make: "\v", TAGS.Model: "X"}, {}, {"camera": "X"}),
         ({}, {TAGS.ExposureTime: RATIONAL(5, 2)}, {"exposure": "2.5 s"}),
         ({}, {TAGS.ExposureTime: RATIONAL(1, 0), TAGS.FNumber: RATIONAL(0, 0)}, {}),
         ({}, {TAGS.FNumber: 8.0, TAGS.ISOSpeedRatings: (100, 0)}, {"exposure": "f/8, ISO 100"}),

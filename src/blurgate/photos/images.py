@@ -374,7 +374,7 @@ def _say_time(value: Any) -> str:
 
 def _say_camera(make: Any, model: Any) -> str:
     make, model = (text.strip(" \0")[:60] if isinstance(text, str) else "" for text in (make, model))
-    repeated = make and model.casefold().startswith(make.split()[0].casefold())
+    repeated = model.casefold().startswith(make.partition(" ")[0].casefold())
     return model if repeated else f"{make} {model}".strip()
 
 
