@@ -167,8 +167,11 @@ def test_sharp_photos_alone_have_a_page_without_what_only_two_classes_can_show(t
         ("roc_auc", "roc_auc_interval", "average_precision", "gain_interval")
     )
     none = dict.fromkeys(("roc_auc", "roc_auc_interval", "average_precision", "recall", "precision", "f1"))
+    none |= {"false_alarm_rate": 2 / 9, "false_alarm_interval": [0.06, 0.55]}
     counts = {"n": 9, "n_blurred": 0, "confusion_matrix": [[7, 2], [0, 0]], "variance_of_laplacian": laplacian}
     page = render_report(replace(trained[1], numbers=numbers | none | counts), title="x")
     assert "The model called 2 of 9 sharp photos blurred." in page
+    assert "false alarm rate, 95 % interval 6.0 % to 55.0 %" in page
     assert "ROC curve" not in page
     assert "Calibration" in page
+    assert "None" not in page
