@@ -553,7 +553,7 @@ def test_two_photos_are_compared_at_one_zoom_and_position(browser, verdicts, tmp
 
 def test_the_histogram_says_that_its_scale_is_a_square_root(browser, page):
     visit(browser, page)
-    assert find(browser, "#scale").text == "Number of photos, on a square-root scale: full height 1, half height 0"
+    assert find(browser, "#scale").text == "Photos, on a square-root scale: 1 at full height, 0 at half"
 
 
 def test_the_large_view_says_how_a_photo_was_taken(browser, tmp_path):
