@@ -99,18 +99,22 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
 
 
 def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
-    code, out, err = run("train", sharp_folder, "--trials", 1, "--folds", 2, "--report", "r.html")
+    shutil.copytree(sharp_folder, tmp_path / "photos")
+    shutil.copy(min(sharp_folder.iterdir()), tmp_path / "photos" / "copy.png")
+    code, out, err = run("train", "photos", "--trials", 1, "--folds", 2, "--report", "r.html")
     assert code == 0
+    assert "scenes that are copies of others: 1; no split separates a photo from its copies" in err
     assert "ROC AUC" in out
     steps = (
-        "making pictures (48)",
-        "measuring photos (144)",
+        "making pictures (49)",
+        "measuring photos (147)",
         "searching parameters\n",
         "fitting and testing the model\n",
     )
     assert all(step in err for step in steps)
     assert json.loads((tmp_path / "r.json").read_text())["mistakes"] is not None
-    assert "picture not available" not in (tmp_path / "r.html").read_text()
+    assert "photo not found" not in (tmp_path / "r.html").read_text()
+    assert "1 scene turned out to be a copy of others" in (tmp_path / "r.html").read_text()
     assert (tmp_path / "model.blurgate").exists()
 
 
@@ -234,6 +238,8 @@ def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
     code, _, err = run(*[places.get(word, word) for word in words])
     assert code == 2
     assert "Traceback" not in err
+    if "--review" in words and "--threshold" in words:
+        assert "use --threshold or --review, not both" in err
 
 
 def test_help_names_every_choice(run):

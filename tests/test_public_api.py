@@ -18,9 +18,18 @@ def test_every_public_name_exists_and_is_documented():
 
 def test_the_two_lists_of_names_agree():
     listed = {name for names in blurgate._HOMES.values() for name in names}
-    assert listed | {"__version__", *blurgate._ALIASES} == set(blurgate.__all__)
+    assert listed | {"__version__"} == set(blurgate.__all__)
+
+
+def test_dir_lists_the_public_names_and_nothing_that_was_imported():
+    code = "import blurgate; blurgate.Verdict; print(*dir(blurgate))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name for name in done.stdout.split() if not name.startswith("__")} == {*blurgate.__all__} - {"__version__"}
+
+
+def test_load_is_another_name_of_load_model():
     assert blurgate.load is blurgate.load_model
-    assert set(dir(blurgate)) > set(blurgate.__all__)
+    assert "load" not in {*blurgate.__all__, *dir(blurgate)}
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -1,6 +1,7 @@
 """blurgate tells sharp photographs from blurred ones, with a calibrated probability.
 
-Importing it is cheap: the module of each name is loaded when the name is first used.
+Importing it is cheap: the module of each name is loaded when the name is first used. `load` is another name of
+`load_model`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
         StudyFileError,
     )
     from blurgate.judging.model import BlurModel, load_model
-    from blurgate.judging.model import load_model as load
+    from blurgate.judging.model import load_model as load  # noqa: F401 for type checkers: it is not in __all__
     from blurgate.judging.verdicts import Verdict
     from blurgate.learning.calibration import calibrate
     from blurgate.learning.evaluation import evaluate
@@ -86,7 +87,6 @@ __all__ = [
     "calibrate",
     "write_report",
     "load_model",
-    "load",
     "BlurModel",
     "Verdict",
     "scan",
@@ -106,7 +106,7 @@ __all__ = [
 ]
 
 
-_ALIASES = {"load": "load_model"}  # as in ``blurgate.load()``
+_ALIASES = {"load": "load_model"}
 
 
 def __getattr__(name: str) -> Any:
@@ -118,4 +118,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

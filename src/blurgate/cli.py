@@ -30,7 +30,7 @@ from blurgate.threads import track_step
 
 if TYPE_CHECKING:
     from blurgate.learning.calibration import CalibrationNumbers
-    from blurgate.learning.evaluation import Numbers, SourceScores
+    from blurgate.learning.evaluation import Numbers, SourceScores, TrainingNumbers
     from blurgate.scanning.run import ScanRequest, Show
 
 T = TypeVar("T")
@@ -294,7 +294,9 @@ def evaluate(
     if report:
         name = _SHIPPED.get(model, Path(model).stem)
         with track_step(_track, "drawing the report"):
-            blurgate.write_report(evaluation, report, title=f"{name} on {source.resolve().name}")
+            blurgate.write_report(
+                evaluation, report, title=f"{name} on {source.resolve().name}", model_name=Path(model).name
+            )
         _say(f"wrote {report} and {report.with_suffix('.json')}")
     if as_json:
         print(json.dumps(evaluation.numbers, allow_nan=False))
@@ -368,9 +370,10 @@ def train(
         _say(f"wrote {output}")
         if report:
             with track_step(_track, "drawing the report"):
-                blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}")
+                blurgate.write_report(evaluation, report, title=f"Blur model {output.stem}", model_name=output.name)
             _say(f"wrote {report} and {report.with_suffix('.json')}")
     _print_numbers(evaluation.numbers, "scenes that the model has not seen")
+    _say_copies(evaluation.numbers["training"])
     if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
         _say("validated by scenes: the sources share scenes or have only one class, so none could be left out")
     _list_sources(evaluation.numbers.get("sources", {}))
@@ -515,6 +518,8 @@ def _make_request(
 
     if "" in paths:
         raise ValueError("expected a path, got an empty one: use . for the current folder")
+    if review is not None and same["threshold"] is not None:
+        raise ValueError("use --threshold or --review, not both")
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
     return ScanRequest(
         photos=_read_paths(paths),
@@ -707,6 +712,16 @@ def _list_lines(value: Any) -> list[str]:
             return [f"{len(value)} entries, see --json"]
         return [", ".join(_list_lines(entry)) for entry in value] or ["–"]
     return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)]
+
+
+def _say_copies(numbers: TrainingNumbers) -> None:
+    if numbers["n_copies"]:
+        _say(f"scenes that are copies of others: {numbers['n_copies']}; no split separates a photo from its copies")
+    if numbers["n_without_hash"]:
+        _say(
+            f"no copies were looked for among {_plural(numbers['n_without_hash'], 'photo')} from tables without "
+            "the column phash: make these tables again with blurgate features"
+        )
 
 
 def _list_sources(sources: Mapping[str, SourceScores]) -> None:

@@ -120,7 +120,7 @@ def run_demo(
     write_table(table, out / "features.csv")
     model, evaluation = train(table, trials=trials, study=out / "study.db", track=track)
     model.save(out / "demo.blurgate")
-    write_report(evaluation, out / "report.html", title="The demo's model")
+    write_report(evaluation, out / "report.html", title="The demo's model", model_name="demo.blurgate")
     model = load_model(out / "demo.blurgate")
     numbers = evaluate(model, evaluation.table).numbers
     with atomic_file(out / "verdicts.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:

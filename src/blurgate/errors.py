@@ -237,10 +237,10 @@ def require_several(name: str, value: Any) -> None:
 
 
 EXTRAS = {  # extra -> modules that it installs
-    "train": ("sklearn", "scipy", "xgboost", "optuna"),
+    "train": ("sklearn", "scipy", "xgboost", "optuna", "imagehash"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
-    "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "matplotlib", "jinja2"),
+    "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }
 
 _OPEN_FILES = "raise the limit of open files (ulimit -n), or lower --jobs; blurgate holds one open per job"

@@ -131,6 +131,10 @@ def test_photos_in_memory_and_one_alone_get_the_same_verdict(cascade, pictures):
     for path, verdict in list(zip(pictures, from_files, strict=True))[::20]:
         assert cascade.predict(path) == verdict
         assert list(scan([path], model=cascade)) == [verdict]
+    bounded = replace(cascade, card=replace(cascade.card, review=(0.3, 0.7)))
+    for path in pictures[::25]:  # a low bound makes the cascade ask about more photos
+        for options in ({"threshold": 0.02}, {"threshold": 1.0}, {"review": (0.02, 0.6)}, {"review": "auto"}):
+            assert [bounded.predict(path, **options)] == list(scan([path], model=bounded, **options))
 
 
 def test_a_sharp_photo_costs_no_answer(cascade, pictures, asked_table, answers):

@@ -1,4 +1,5 @@
 import json
+import re
 import zipfile
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from blurgate.judging.model import load_model, to_probability
 from blurgate.learning.table import build_table
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import FEATURE_SETS
+from blurgate.scanning.stream import scan
 
 
 def rewrite(path, out, change):
@@ -118,6 +120,28 @@ def test_the_threshold_changes_the_decision(model, astronaut):
     assert model.with_threshold(0.0).predict(astronaut).decision == "blurred"
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.2"):
         model.with_threshold(1.2)
+    assert model.with_threshold(model.card.threshold) is model
+    assert model.predict(astronaut, threshold=0.0) == model.with_threshold(0.0).predict(astronaut)
+    assert model.predict(astronaut, review=(0.0, 1.0)).decision == "undecided"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 1.2}, "threshold must be between 0 and 1, got 1.2"),
+        ({"review": (0.7, 0.3)}, "review must be two probabilities, the lower one first, got (0.7, 0.3)"),
+        ({"review": 0.5}, "review must be two probabilities, the lower one first, got 0.5"),
+        ({"review": ()}, "review must be two probabilities, the lower one first, got ()"),
+        ({"review": "all"}, "review must be two probabilities, the lower one first, or auto, got 'all'"),
+        ({"review": "auto"}, "review auto needs a model that has bounds of its own, but this one has none"),
+        ({"threshold": 0.5, "review": (0.3, 0.7)}, "use threshold or review, not both"),
+        ({"threshold": 0.5, "review": ()}, "use threshold or review, not both"),
+    ],
+)
+def test_bounds_that_cannot_decide_are_refused(model, astronaut, options, message):
+    for judge in (model.predict, lambda photo, **same: scan([photo], model=model, **same)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            judge(astronaut, **options)
 
 
 def test_features_of_a_wrong_shape(model):

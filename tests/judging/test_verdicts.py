@@ -1,8 +1,12 @@
+import io
+import re
+from base64 import b64decode
 from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 
@@ -46,3 +50,30 @@ def test_a_verdict_keeps_the_evidence(probability, threshold, review):
         assert all(getattr(verdict, name) == getattr(evidence, name) for name in kept)
         assert verdict.kind == ("defocus" if verdict.decision == "blurred" else "")
         assert bool(verdict.reason) == (verdict.decision == "undecided")
+
+
+@pytest.mark.parametrize(
+    ("decision", "is_blurred"), [("blurred", True), ("sharp", False), ("undecided", None), ("", None), ("error", None)]
+)
+def test_is_blurred_is_none_without_a_decision(decision, is_blurred):
+    assert Verdict(decision=decision).is_blurred is is_blurred
+
+
+def test_a_notebook_shows_a_thumbnail_and_nothing_but_text(tmp_path):
+    path = tmp_path / "<b onclick=x>&\n.png"
+    Image.new("RGB", (900, 600), "teal").save(path)
+    shown = Verdict(str(path), "blurred", 0.98765, "motion", 7.25, width=900, height=600)._repr_html_()
+    content = re.search(r'src="data:image/jpeg;base64,([\w+/=]+)"', shown)[1]
+    assert max(Image.open(io.BytesIO(b64decode(content))).size) == 160
+    assert "blurred, P(blurred) = 0.988<br>motion, strength 7.2 px<br>900 × 600 px" in shown
+    assert "&lt;b onclick=x&gt;&amp;\\n.png" in shown
+    path.unlink()
+    for verdict in (
+        Verdict(str(path), "sharp", 0.1),
+        Verdict(decision="undecided", reason="too <i>small"),
+        Verdict("a\udcff\x00.jpg", error="<script>"),
+        Verdict(),
+    ):
+        html = verdict._repr_html_()
+        assert set(re.findall(r"<(\w+)", html)) <= {"div", "br"}
+        html.encode()

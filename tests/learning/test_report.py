@@ -1,12 +1,16 @@
+import html
 import json
 import re
 import sys
 from dataclasses import replace
+from datetime import date
+from itertools import cycle
 
 import pytest
 
-from blurgate.learning.evaluation import evaluate
+from blurgate.learning.evaluation import evaluate, evaluate_predictions
 from blurgate.learning.report import CHARTS, _column_words, render_report, write_report
+from blurgate.version import __version__
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ def test_the_page_shows_every_part(page, trained):
     for part in (
         "Features that the trees use most",
         "Score of each trial",
-        "Most confident mistakes",
-        "variance of Laplacian",
+        "Worst mistakes",
+        "Variance of the Laplacian",
         "All photos could be used",
     ):
         assert part in page
@@ -49,8 +53,11 @@ def test_the_page_shows_every_part(page, trained):
     assert page.count("<svg") == len(CHARTS) - (not numbers["search"]["importances"])
 
 
-def test_the_same_numbers_give_the_same_page(page, trained):
-    assert render_report(trained[1], title="A model") == page
+def test_the_same_numbers_give_the_same_page_on_the_same_day(trained):
+    day = date(2026, 2, 3)
+    page = render_report(trained[1], title="A model", day=day)
+    assert render_report(trained[1], title="A model", day=day) == page
+    assert "<dt>Date</dt><dd>3 February 2026</dd>" in page
 
 
 def test_names_of_photos_are_text_not_markup(model, table):
@@ -62,7 +69,7 @@ def test_names_of_photos_are_text_not_markup(model, table):
     page = render_report(evaluation, title=hostile)
     assert '<img src="https' not in page
     assert "&lt;img src=" in page
-    assert "picture not available" in page
+    assert "photo not found" in page
 
 
 @pytest.mark.parametrize(
@@ -72,7 +79,7 @@ def test_names_of_photos_are_text_not_markup(model, table):
         ([-0.05, -0.01], "<b>The model ranks photos worse</b>: its ROC AUC is lower by 0.010 to 0.050"),
         (
             [-0.02, 0.03],
-            "does not rank these photos significantly better</b>: the difference in ROC AUC is between -0.020 and",
+            "does not rank these photos significantly better</b>: its ROC AUC differs by -0.020 to 0.030",
         ),
     ],
 )
@@ -116,3 +123,55 @@ def test_columns_in_words():
     assert _column_words("1/2__any__half_rise__w90") == "half rise in any direction at 1/2, w90"
     assert _column_words("1__low__log_energy__p97") == "log energy of low band, p97"
     assert _column_words("1__high__std__mean") == "std of high band"
+
+
+def test_the_page_says_which_model_it_is_and_what_made_the_page(model, trained, table, tmp_path):
+    for evaluation in (trained[1], evaluate(model, table)):
+        json_path = write_report(evaluation, tmp_path / "page.html", title="x", model_name="<mine>.blurgate")
+        page = (tmp_path / "page.html").read_text()
+        assert "<dd>&lt;mine&gt;.blurgate</dd>" in page
+        assert f'title="{model.fingerprint}">{model.fingerprint[:12]}<' in page
+        assert "The trees judge every photo." in page
+        assert f"<dd>blurgate {__version__}</dd>" in page
+        assert json.loads(json_path.read_text())["model"]["fingerprint"] == model.fingerprint
+    anonymous = evaluate_predictions(table, model.predict_features(table.features), threshold=0.5, base_rate=0.5)
+    assert "Fingerprint" not in render_report(anonymous, title="x")
+
+
+def test_mistakes_come_before_the_table_of_thresholds(page):
+    places = [page.index(f"<h2>{heading}</h2>") for heading in ("Decisions", "Worst mistakes", "Other thresholds")]
+    assert places == sorted(places)
+
+
+def test_every_colour_has_a_dark_one(page):
+    style, body = page.split("</style>", 1)
+    light, dark = (set(re.findall(r"(--[\w-]+):", block)) for block in re.findall(r":root \{(.*?)\}", style, re.S))
+    assert light == dark > {"--ink", "--line", "--accent", "--other", "--on"}
+    assert set(re.findall(r"var\((--[\w-]+)\)", page)) <= light
+    assert not re.findall(r"(?:fill|stroke|color): *(?:#|white|black|rgb)", body)
+
+
+def test_kinds_are_plain_text_in_every_chart(model, table):
+    shown = {kind: kind for kind in ("$x^2$", r"$\frac$", r"\frac", "100 $ & <b>", "模糊", "fill: #1d2430")}
+    shown |= {"a\x00\n": r"a\x00\n", "k" * 300: "k" * 31 + "…"}
+    kinds = cycle(shown)
+    photos = tuple(replace(photo, kind=next(kinds) if photo.label == "blurred" else "") for photo in table.photos)
+    page = render_report(evaluate(model, replace(table, photos=photos)), title="x")
+    (chart,) = re.findall(r"<figcaption>By kind</figcaption>(.*?)</figure>", page, re.S)
+    assert {html.unescape(text) for text in re.findall(r"<text[^>]*>(.*?)</text>", chart)} >= {*shown.values()}
+
+
+def test_sharp_photos_alone_have_a_page_without_what_only_two_classes_can_show(trained):
+    numbers = trained[1].numbers
+    laplacian = numbers["variance_of_laplacian"] | dict.fromkeys(
+        ("roc_auc", "roc_auc_interval", "average_precision", "gain_interval")
+    )
+    none = dict.fromkeys(("roc_auc", "roc_auc_interval", "average_precision", "recall", "precision", "f1"))
+    none |= {"false_alarm_rate": 2 / 9, "false_alarm_interval": [0.06, 0.55]}
+    counts = {"n": 9, "n_blurred": 0, "confusion_matrix": [[7, 2], [0, 0]], "variance_of_laplacian": laplacian}
+    page = render_report(replace(trained[1], numbers=numbers | none | counts), title="x")
+    assert "The model called 2 of 9 sharp photos blurred." in page
+    assert "false alarm rate, 95 % interval 6.0 % to 55.0 %" in page
+    assert "ROC curve" not in page
+    assert "Calibration" in page
+    assert "None" not in page

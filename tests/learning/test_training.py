@@ -2,13 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blurgate.errors import DatasetError
 from blurgate.learning.boosters import fit_boosters
+from blurgate.learning.calibration import calibrate
 from blurgate.learning.report import to_json
 from blurgate.learning.search import DEFAULT_PARAMETERS
-from blurgate.learning.splits import cut_folds, split_scenes
-from blurgate.learning.table import build_table
+from blurgate.learning.splits import cut_folds, plan_validation, split_scenes
+from blurgate.learning.table import build_table, join_tables, read_table, write_table
 from blurgate.learning.training import load_sources, train
 from blurgate.making.blurs import BLURS
 
@@ -163,3 +165,50 @@ def test_photos_that_must_be_labelled_are_not_measured_without_labels(sharp_fold
         DatasetError, match=r"expected labelled photos, but .* have no label, first .*\.(png|jpg): give"
     ):
         build_table(sharp_folder, labelled=True, track=lambda *_, **__: pytest.fail("measured"))
+
+
+def again(path, copy, *, scale=0.75, quality=80):
+    with Image.open(path) as picture:
+        size = round(picture.width * scale), round(picture.height * scale)
+        picture.resize(size).convert("RGB").save(copy, quality=quality)
+
+
+def test_copies_of_a_photo_are_one_scene_however_they_are_named(sharp_folder, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder, rows in ((first, slice(0, 20)), (second, slice(24, 44))):
+        folder.mkdir()
+        for path in sorted(sharp_folder.iterdir())[rows]:
+            again(path, folder / f"{path.stem}.jpg", scale=1)
+    photos = sorted(first.iterdir())
+    again(photos[0], first / "a copy.jpg")
+    (first / "exact.jpg").write_bytes(photos[1].read_bytes())
+    again(photos[2], second / "in another source.jpg")
+    table = load_sources([first, second], tmp_path, per_photo=1)
+    table = table.prepare_training()
+    merged = table.merge_copies()
+    assert len(set(table.scenes)) == 43
+    assert len(set(merged.scenes)) == 40
+    of = dict(zip(table.scenes, merged.scenes, strict=True))
+    assert of["a copy"] == of[photos[0].stem] == "a copy"
+    assert of["exact"] == of[photos[1].stem]
+    assert of["in another source"] == of[photos[2].stem]
+    plan = plan_validation(merged, "leave-source-out", folds=2, seed=0)
+    for fold in plan.folds:
+        assert not set(merged.scenes[fold.train]) & set(merged.scenes[fold.test])
+    numbers = train(table, validate="scenes", trials=1, folds=2)[1].numbers
+    assert (numbers["training"]["n_copies"], numbers["training"]["n_without_hash"]) == (3, 0)
+
+
+def test_copies_are_found_in_tables_and_not_looked_for_without_hashes(model, table, tmp_path):
+    rows = np.flatnonzero(table.scenes == table.scenes[0])
+    photos = tuple(replace(table.photos[row], scene="copy", path=f"copy/{row}") for row in rows)
+    copies = replace(table.take(rows), photos=photos, sources=np.full(len(rows), "copies"))
+    joined = join_tables([table, copies])
+    write_table(joined, tmp_path / "features.csv")
+    read = read_table(tmp_path / "features.csv")
+    assert len(set(read.scenes)) == len(set(read.merge_copies().scenes)) + 1
+    assert calibrate(model, read).numbers["n_scenes"] == table.counts["n_scenes"]
+    bare = replace(read, photos=tuple(replace(photo, phash="") for photo in read.photos))
+    assert list(bare.merge_copies().scenes) == list(bare.scenes)
+    numbers = train(bare, trials=1, folds=2)[1].numbers["training"]
+    assert (numbers["n_copies"], numbers["n_without_hash"]) == (0, len(bare))

@@ -153,6 +153,11 @@ def test_an_existing_folder_is_refused_or_replaced(few, tmp_path):
     assert content(tmp_path / "out") == before
     make_dataset(few, tmp_path / "out", seed=9, overwrite=True)
     assert content(tmp_path / "out") != before
+    manifest = tmp_path / "out" / "manifest.csv"
+    header, rest = manifest.read_text().split("\n", 1)
+    manifest.write_text(f"{header.removesuffix(',phash')}\n{rest}")  # as an earlier version wrote it
+    make_dataset(few, tmp_path / "out", overwrite=True)
+    assert content(tmp_path / "out") == before
 
 
 def test_overwrite_never_takes_a_folder_that_is_no_dataset(few, tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.labels import read_csv
@@ -85,7 +85,9 @@ def test_the_page_holds_every_verdict_worst_first(page, verdicts):
         verdicts[number] for number in worst_first
     ]
     assert all(Path(photo["file"]).is_absolute() for photo in photos)
-    assert photos[0]["links"] == ["./photos/deep/photo1.png", Path(verdicts[1].path).as_uri()]
+    assert photos[0]["tail"] == "deep/photo1.png"
+    assert read_data(page)["places"] == ["./photos/", f"{page.with_name('photos').as_uri()}/"]
+    assert read_data(page)["guesses"][-2:] == ["./photos/", "./"]
 
 
 def test_every_readable_photo_has_a_small_thumbnail(page):
@@ -422,6 +424,151 @@ def test_the_page_finds_photos_after_it_was_moved_with_or_without_them(browser, 
     assert "this is its thumbnail" in find(browser, "#source").text
     misses = [entry["message"] for entry in browser.get_log("browser")]
     assert all("ERR_FILE_NOT_FOUND" in message for message in misses)
+
+
+def look_at_first(browser, page):
+    """Open the large view; return the width of its picture and the links that led nowhere."""
+    visit(browser, page)
+    click(browser, ".tile .photo")
+    return width_of_large(browser), [entry["message"].split(" ")[0] for entry in browser.get_log("browser")]
+
+
+@pytest.fixture
+def scan_folder(tmp_path):
+    """A folder with one photo below photos/, and a function that writes a page about it."""
+    folder = tmp_path / "scan"
+    (folder / "photos" / "deep").mkdir(parents=True)
+    photo = folder / "photos" / "deep" / "100% é.png"
+    Image.new("RGB", (400, 300), "teal").save(photo)
+
+    def write(page, *, photos=folder / "photos"):
+        path = str(photos / "deep" / photo.name)
+        write_gallery([Verdict(path, "blurred", 0.9, width=400, height=300)], page, threshold=0.5)
+        return page
+
+    return folder, write
+
+
+def test_a_page_named_by_a_link_finds_its_photos_from_both_places(browser, scan_folder, tmp_path):
+    _, write = scan_folder
+    (tmp_path / "elsewhere" / "pages").mkdir(parents=True)
+    (tmp_path / "link.html").symlink_to(tmp_path / "elsewhere" / "pages" / "page.html")
+    write(tmp_path / "link.html")
+    assert look_at_first(browser, tmp_path / "link.html") == (400, [])
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for part in ("scan", "elsewhere"):
+        (tmp_path / part).rename(moved / part)
+    assert look_at_first(browser, moved / "elsewhere" / "pages" / "page.html")[0] == 400
+
+
+def test_photos_and_page_in_a_folder_named_by_a_link_are_found_after_it_moves(browser, scan_folder, tmp_path):
+    folder, write = scan_folder
+    (tmp_path / "link").symlink_to(folder)
+    for page, photos in (("link", "scan"), ("scan", "link"), ("link", "link")):
+        write(tmp_path / page / "page.html", photos=tmp_path / photos / "photos")
+        moved = folder.rename(tmp_path / "moved")
+        assert look_at_first(browser, moved / "page.html")[0] == 400
+        moved.rename(folder)
+
+
+@pytest.mark.parametrize("place", ["beside", "inside"])
+def test_photos_moved_next_to_the_page_are_found(browser, scan_folder, tmp_path, place):
+    folder, write = scan_folder
+    page = write(tmp_path / "reports" / "page.html")
+    moved = tmp_path / "stick"
+    moved.mkdir()
+    photos = (folder / "photos").rename(moved / "photos")
+    page = page.rename((moved if place == "beside" else photos) / "page.html")
+    assert look_at_first(browser, page)[0] == 400
+    assert "Open the file" in find(browser, "#source").text
+
+
+def test_another_photo_of_the_same_name_is_not_taken_for_it(browser, scan_folder, tmp_path):
+    folder, write = scan_folder
+    page = write(tmp_path / "reports" / "page.html")
+    photo = next((folder / "photos" / "deep").iterdir())
+    (page.parent / "deep").mkdir()
+    Image.new("RGB", (300, 300), "red").save(page.parent / "deep" / photo.name)
+    photo.unlink()
+    assert look_at_first(browser, page)[0] == gallery.THUMBNAIL_SIDE
+    assert "this is its thumbnail" in find(browser, "#source").text
+
+
+def test_two_photos_are_compared_at_one_zoom_and_position(browser, verdicts, tmp_path):
+    from selenium.webdriver import ActionChains, Keys
+
+    big = tmp_path / "big.png"  # the same at another size
+    Image.new("RGB", (4000, 3000), "teal").save(big)
+    write_gallery([*verdicts, Verdict(str(big), "sharp", 0.001)], tmp_path / "page.html", threshold=THRESHOLD)
+    visit(browser, tmp_path / "page.html")
+
+    def transforms():
+        settle(browser)
+        return browser.execute_script(
+            "return panes.map(({ picture }) => [...picture.style.transform.matchAll(/-?[0-9.]+/g)].map(Number))"
+        )
+
+    def opened():
+        loaded = "return panes.every(({ picture }) => !picture.hidden && picture.complete && picture.naturalWidth)"
+        wait(browser, lambda: browser.execute_script(loaded))
+        return texts(browser, ".pane figcaption b")
+
+    find(browser, ".tile:nth-child(1) .photo").send_keys("c")
+    settle(browser)
+    assert find(browser, "#picked").text.startswith("Comparing photo1.png")
+    find(browser, ".tile:nth-child(8) .photo").send_keys("c")
+    assert opened() == ["photo1.png", "big.png"]
+    press(browser, "z")  # actual size of the larger one
+    (left, top, scale), (other_left, other_top, other_scale) = transforms()
+    assert (other_left, other_top, scale) == pytest.approx((left, top, 10 * other_scale), rel=1e-3)
+    assert other_scale * browser.execute_script("return devicePixelRatio") == pytest.approx(1, rel=1e-3)
+    assert find(browser, "#zoom-level").text == "1000 %"
+    press(browser, Keys.ARROW_RIGHT, Keys.ARROW_DOWN)
+    assert transforms()[0][:2] == pytest.approx([left - 80, top - 80])
+    ActionChains(browser).drag_and_drop_by_offset(find(browser, ".pane:last-of-type .frame"), 50, 30).perform()
+    assert transforms()[1][:2] == pytest.approx([left - 30, top - 50], abs=2)
+    press(browser, *["-"] * 9)
+    fitted = transforms()
+    press(browser, Keys.ARROW_LEFT)
+    assert opened() == ["photo1.png", "photo0.png"]
+    press(browser, "+", "0")
+    assert transforms()[0] == fitted[0]
+    press(browser, Keys.ESCAPE)
+    wait(browser, lambda: not find(browser, "#compare").is_displayed())
+    assert not find(browser, "#picked").is_displayed()
+    assert "photo0.png" in browser.switch_to.active_element.get_attribute("aria-label")
+
+    ActionChains(browser).move_to_element(find(browser, ".tile:nth-child(2)")).perform()
+    click(browser, ".tile:nth-child(2) .pick")
+    click(browser, "#unpick")
+    assert not find(browser, "#picked").is_displayed()
+    click(browser, ".tile:nth-child(2) .photo")
+    press(browser, "c", Keys.ARROW_RIGHT)
+    click(browser, "#large-pick")
+    assert opened() == ["photo5.png", "photo6.png"]
+    click(browser, ".compare-bar .close")
+    assert find(browser, "#large").is_displayed()
+
+
+def test_the_histogram_says_that_its_scale_is_a_square_root(browser, page):
+    visit(browser, page)
+    assert find(browser, "#scale").text == "Photos, on a square-root scale: 1 at full height, 0 at half"
+
+
+def test_the_large_view_says_how_a_photo_was_taken(browser, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Model] = "</script><b>X\x1b"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2026:02:03 04:05:06"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 1 / 125
+    Image.new("RGB", (400, 300)).save(tmp_path / "a.jpg", exif=exif)
+    write_gallery([Verdict(str(tmp_path / "a.jpg"), "blurred", 0.9)], tmp_path / "page.html", threshold=0.5)
+    visit(browser, tmp_path / "page.html")
+    click(browser, ".tile .photo")
+    facts = find(browser, "#facts").text.split("\n")
+    shown = dict(zip(facts[::2], facts[1::2], strict=True))
+    assert (shown["taken"], shown["exposure"]) == ("2026-02-03 04:05:06", "1/125 s")
+    assert shown["camera"] == r"</script><b>X\x1b"
 
 
 def test_hostile_names_survive_display_search_and_download(browser, tmp_path):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import html
+from base64 import b64encode
 from dataclasses import dataclass
 
-from blurgate.photos.images import MIN_SIDE
+from blurgate.errors import escape_unprintable
+from blurgate.photos.images import MIN_SIDE, thumbnail
 
 LABELS = ("sharp", "blurred")  # position = class
 DECISIONS = (*LABELS, "undecided")  # on a photo that could be read
+_THUMBNAIL_SIDE = 160  # pixels
 TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
 TOO_LITTLE_TEXTURE = "too little texture: nothing in it shows whether it is sharp"
 
@@ -90,6 +94,26 @@ class Verdict:
     error: str = ""
     part: tuple[int, int, int, int] | None = None
 
+    @property
+    def is_blurred(self) -> bool | None:
+        """True if the photo is blurred, False if it is sharp, None if it is undecided or could not be read."""
+        return {"blurred": True, "sharp": False}.get(self.decision)
+
+    def _repr_html_(self) -> str:
+        """Show the verdict in a notebook, with a thumbnail if the photo is a file that is still there."""
+        content = thumbnail(self.path, side=_THUMBNAIL_SIDE) if self.path and not self.error else None
+        picture = f'<img alt="" src="data:image/jpeg;base64,{b64encode(content).decode()}">' if content else ""
+        lines = "<br>".join(_escape(line) for line in self._lines() if line)
+        return f'<div style="display:flex;gap:12px;align-items:center">{picture}<div>{lines}</div></div>'
+
+    def _lines(self) -> tuple[str, ...]:
+        """Say in words what the verdict holds; lines may be empty."""
+        probability = "" if self.probability is None else f", P(blurred) = {self.probability:.3f}"
+        strength = "" if self.strength_px is None else f"strength {self.strength_px:.1f} px"
+        blur = ", ".join(text for text in (self.kind, strength) if text)
+        size = "" if self.width is None else f"{self.width} × {self.height} px"
+        return (self.path, self.decision + probability, blur, self.reason or self.error, size)
+
 
 def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
     """Decide at a threshold; the same evidence can be decided again at another threshold.
@@ -127,6 +151,10 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
         error=evidence.error,
         part=evidence.part,
     )
+
+
+def _escape(text: str) -> str:
+    return html.escape(escape_unprintable(text))
 
 
 def worst_first(verdict: Verdict) -> tuple[bool, bool, float]:

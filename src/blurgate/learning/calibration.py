@@ -143,7 +143,7 @@ def calibrate(
             "start from the original model"
         )
     require_compatible(model, table)
-    table = table.without_flat()
+    table = table.without_flat().merge_copies()
     labels, log_odds, before = table.labels, model.log_odds(table.features), model.card.threshold
     _check_photos(labels, log_odds)
     # out-of-fold probabilities choose the threshold and measure its cost, since in-sample ones are optimistic

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from blurgate.errors import DatasetError
+from blurgate.judging.cards import TREES
+from blurgate.judging.description import describe_asking
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.judging.verdicts import LABELS
 from blurgate.learning.metrics import (
@@ -76,11 +78,23 @@ class TrainingNumbers(TypedDict):
     n: int
     n_blurred: int
     n_scenes: int
+    n_copies: int
+    n_without_hash: int
     sources: dict[str, int]
     feature_set: str
     validate: str
     folds: int
     out_of_fold_roc_auc: float
+
+
+class ModelNumbers(TypedDict):
+    """Which model the figures are of: who judges which photo, its hash, what made it and from how many photos."""
+
+    asks: str
+    fingerprint: str
+    made_by: str
+    n_trained_on: int | None
+    n_calibrated_on: int | None
 
 
 class ColumnUse(TypedDict):
@@ -112,6 +126,7 @@ class Numbers(Ranking, CalibrationScores, Decisions):
     skipped: list[dict[str, str]]
     kind: KindScores | None
     strength: StrengthScores | None
+    model: NotRequired[ModelNumbers]
     sources: NotRequired[dict[str, SourceScores]]
     training: NotRequired[TrainingNumbers]
     search: NotRequired[SearchNumbers]
@@ -159,7 +174,26 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     require_compatible(model, table)
     table = table.without_flat()
     card, predictions = model.card, model.predict_features(table.features)
-    return evaluate_predictions(table, predictions, threshold=card.threshold, base_rate=card.base_rate, seed=seed)
+    found = evaluate_predictions(table, predictions, threshold=card.threshold, base_rate=card.base_rate, seed=seed)
+    return replace(found, numbers={**found.numbers, "model": identify(model)})
+
+
+def identify(model: BlurModel) -> ModelNumbers:
+    """Say which model it is, for figures that are read long after."""
+    card = model.card
+    return {
+        "asks": describe_asking(model),
+        "fingerprint": model.fingerprint,
+        "made_by": card.made_by,
+        "n_trained_on": _count_photos(card.trained_on.get(TREES, card.trained_on)),
+        "n_calibrated_on": _count_photos(card.calibrated_on),
+    }
+
+
+def _count_photos(record: Any) -> int | None:
+    """Read the number of photos in a record of a card, which may be anybody's; None if it has none."""
+    n = record.get("n") if isinstance(record, Mapping) else None
+    return n if isinstance(n, int) else None
 
 
 def evaluate_predictions(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 from blurgate.cells import restore_row
 from blurgate.errors import DatasetError
 from blurgate.judging.verdicts import LABELS
+from blurgate.photos.copies import DIGITS
 from blurgate.photos.finding import find_photos
 
 
@@ -34,6 +36,9 @@ class LabelledPhoto:
         0 or more; NaN if unknown.
     tier : str
         A grouping that the source defines; may be empty.
+    phash : str
+        Hash of what the photo shows, or of the photo that it was made from, see `blurgate.photos.copies.hash_picture`;
+        empty if unknown.
     """
 
     path: str
@@ -42,6 +47,7 @@ class LabelledPhoto:
     kind: str = ""
     strength_px: float = math.nan
     tier: str = ""
+    phash: str = ""
 
 
 def list_photos(folder: Path) -> list[LabelledPhoto]:
@@ -146,7 +152,13 @@ def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhot
         kind=str(row.get("kind") or ""),
         strength_px=parse_number(row, "strength_px", path, number) if strength not in (None, "") else math.nan,
         tier=str(row.get("tier") or ""),
+        phash=_parse_phash(row.get("phash")),
     )
+
+
+def _parse_phash(cell: Any) -> str:
+    """Take a hash of our own; a list of labels may hold those of another program."""
+    return cell if isinstance(cell, str) and re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", cell) else ""
 
 
 def parse_number(row: Mapping[str, Any], name: str, path: Path, number: int) -> float:

@@ -7,29 +7,43 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from blurgate.errors import needs_extra
+from blurgate.errors import escape_unprintable, needs_extra
 from blurgate.files import atomic_file
 from blurgate.learning.evaluation import Evaluation, Numbers
 from blurgate.learning.metrics import LaplacianScores
 from blurgate.measuring.blocks import BANDS
 from blurgate.photos.images import thumbnail
+from blurgate.version import __version__
 
 with needs_extra("report", "A report"):
     import jinja2
     import matplotlib as mpl
     from markupsafe import Markup
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-INK, FAINT, MODEL, OTHER = "#1d2430", "#6b7280", "#1f5fbf", "#b4632a"
+INK, FAINT, GRID, MODEL, OTHER, ON_BAR = "#1d2430", "#667080", "#e2e5ea", "#1f5fbf", "#b4632a", "#fffffe"
+_VARIABLES = {  # colour that matplotlib writes -> the page's own, which is another one in dark mode
+    INK: "var(--ink)",
+    FAINT: "var(--faint)",
+    GRID: "var(--line)",
+    MODEL: "var(--accent)",
+    OTHER: "var(--other)",
+    ON_BAR: "var(--on)",
+}
+_NAME_LENGTH = 32  # characters of a user's name for a kind: a longer one would leave no place for the bars
 
 _STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a user's name for a kind may hold dollar signs
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "svg.hashsalt": "blurgate",  # the same numbers give the same page, byte for byte
     "axes.spines.top": False,
@@ -39,13 +53,13 @@ _STYLE = {
     "xtick.color": FAINT,
     "ytick.color": FAINT,
     "axes.grid": True,
-    "grid.color": "#e5e7eb",
+    "grid.color": GRID,
     "axes.axisbelow": True,
     "legend.frameon": False,
 }
 
 
-def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str) -> Path:
+def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str, model_name: str = "") -> Path:
     """Write the HTML page, and its numbers as JSON next to it.
 
     Parameters
@@ -55,6 +69,8 @@ def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title:
         Path of the page; the JSON file has the same name with the suffix ``.json``.
     title : str
         Heading of the page, as plain text.
+    model_name : str
+        Name of the model, such as that of its file; by default the page gives only its fingerprint.
 
     Returns
     -------
@@ -67,7 +83,7 @@ def write_report(evaluation: Evaluation, path: str | os.PathLike[str], *, title:
         If a file cannot be written.
     """
     path = Path(path)
-    page = render_report(evaluation, title=title)
+    page = render_report(evaluation, title=title, model_name=model_name)
     with atomic_file(path) as partial:
         partial.write_text(page, encoding="utf-8")
     json_path = path.with_suffix(".json")
@@ -87,7 +103,7 @@ def to_json(numbers: Numbers) -> str:
     return json.dumps(numbers, indent=1, allow_nan=False)
 
 
-def render_report(evaluation: Evaluation, *, title: str) -> str:
+def render_report(evaluation: Evaluation, *, title: str, model_name: str = "", day: date | None = None) -> str:
     """Render the HTML page.
 
     Parameters
@@ -95,6 +111,9 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
     evaluation : Evaluation
     title : str
         Heading of the page, as plain text.
+    model_name : str
+    day : date, optional
+        Date of the report; by default today.
 
     Returns
     -------
@@ -103,14 +122,17 @@ def render_report(evaluation: Evaluation, *, title: str) -> str:
     """
     numbers = evaluation.numbers
     mistakes = [{**entry, "picture": _data_url(evaluation, entry["row"])} for entry in numbers["mistakes"]]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # text stays text: the reader's browser has the glyphs
         charts = {name: _to_svg(draw(numbers)) for name, draw in CHARTS.items() if _has_data(name, numbers)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("blurgate.learning"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"share": _share, "percent": _percent, "sig": _significant}
+    environment.filters |= FILTERS
     page = environment.get_template("report.html.jinja")
-    return page.render({**numbers, "title": title, "charts": charts, "mistakes": mistakes})
+    day = day or date.today()
+    about = {"title": title, "model_name": model_name, "day": f"{day.day} {day:%B %Y}", "version": __version__}
+    return page.render({**numbers, **about, "charts": charts, "mistakes": mistakes})
 
 
 def draw_roc(numbers: Numbers) -> Figure:
@@ -146,7 +168,7 @@ def draw_calibration(numbers: Numbers) -> Figure:
         marker="o",
         markersize=5,
         linewidth=1.8,
-        label="ten bins with equal counts",
+        label="ten bins of equal size",
     )
     _format_percent_axes(axes, "predicted probability", "share of blurred photos")
     return figure
@@ -162,7 +184,7 @@ def draw_strength(numbers: Numbers) -> Figure:
 def draw_kinds(numbers: Numbers) -> Figure:
     """Draw the recall of blurred photos by kind."""
     rows = [
-        (name, entry["recall"], entry["n_blurred"])
+        (_shorten(name), entry["recall"], entry["n_blurred"])
         for name, entry in numbers["by_kind"].items()
         if entry["recall"] is not None
     ]
@@ -172,7 +194,7 @@ def draw_kinds(numbers: Numbers) -> Figure:
 
 def draw_search(numbers: Numbers) -> Figure:
     """Draw the score of each trial of the search, and the best score so far."""
-    figure, axes = _figure(width=4.8, height=3.2)
+    figure, axes = _figure(width=4.1, height=2.9)
     trials = numbers["search"]["trials"]
     best, so_far = [], 0.0
     for trial in trials:
@@ -186,6 +208,7 @@ def draw_search(numbers: Numbers) -> Figure:
         bottom = axes.get_xaxis_transform()
         axes.plot(pruned, [0.02] * len(pruned), "|", color=FAINT, transform=bottom, label="trial stopped early")
     axes.step(list(order), best, where="post", color=INK, linewidth=1.2, label="best so far")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     axes.set_ylabel("mean ROC AUC on left-out photos")
     axes.legend(loc="lower right", fontsize=8)
@@ -195,7 +218,7 @@ def draw_search(numbers: Numbers) -> Figure:
 def draw_importances(numbers: Numbers) -> Figure:
     """Draw how much each parameter of the trees mattered for the score."""
     importances = numbers["search"]["importances"]
-    return _bars(list(importances), list(importances.values()), [], "share of the score's variance", width=4.8)
+    return _bars(list(importances), list(importances.values()), [], "share of the score's variance")
 
 
 def draw_features(numbers: Numbers) -> Figure:
@@ -224,7 +247,10 @@ def _plot_curve(axes: Any, x: Sequence[float], y: Sequence[float], label: str, c
 
 
 def _has_data(name: str, numbers: Numbers) -> bool:
+    ranked = numbers["roc_auc"] is not None  # with one class there is nothing to rank
     return {
+        "roc": ranked,
+        "precision_recall": ranked,
         "strength": bool(numbers["recall_by_strength"]),
         "kinds": any(entry["recall"] is not None for entry in numbers["by_kind"].values()),
         "search": "search" in numbers,
@@ -246,7 +272,7 @@ def _format_percent_axes(axes: Any, x_label: str, y_label: str) -> None:
 
 
 def _bars(
-    names: Sequence[str], shares: Sequence[float], counts: Sequence[int], label: str, *, width: float = 4.8
+    names: Sequence[str], shares: Sequence[float], counts: Sequence[int], label: str, *, width: float = 4.1
 ) -> Figure:
     figure, axes = _figure(width=width, height=0.34 * len(names) + 0.9)
     places = range(len(names), 0, -1)
@@ -263,7 +289,7 @@ def _bars(
 
 def _label_bar(axes: Any, place: float, share: float, text: str) -> None:
     if share > 0.5:
-        axes.text(share - 0.02, place, text, va="center", ha="right", color="white", fontsize=9)
+        axes.text(share - 0.02, place, text, va="center", ha="right", color=ON_BAR, fontsize=9)
     else:
         axes.text(share + 0.02, place, text, va="center", ha="left", color=INK, fontsize=9)
 
@@ -272,6 +298,7 @@ def _to_svg(figure: Figure) -> Markup:
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = re.sub(r"<metadata>.*?</metadata>", "", stream.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r"<[^>]+>", lambda tag: _follow_scheme(tag[0]), svg)
     return Markup(svg[svg.index("<svg") :])  # noqa: S704 matplotlib escapes all text
 
 
@@ -289,6 +316,18 @@ def _column_words(column: str) -> str:
     )
 
 
+def _follow_scheme(tag: str) -> str:
+    """Let the page decide on the colours of an SVG element."""
+    for colour, variable in _VARIABLES.items():
+        tag = tag.replace(f": {colour}", f": {variable}")
+    return tag
+
+
+def _shorten(name: str) -> str:
+    name = escape_unprintable(name)
+    return name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "…"
+
+
 def _px_range(low: float, high: float | None) -> str:
     return f"{low:g} px and more" if high is None else f"{low:g} to {high:g} px"
 
@@ -304,6 +343,13 @@ def _percent(value: float | None) -> str:
 def _significant(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "share": _share,
+    "percent": _percent,
+    "sig": _significant,
+    "visible": escape_unprintable,
+}
 
 CHARTS: dict[str, Callable[[Numbers], Figure]] = {
     "roc": draw_roc,

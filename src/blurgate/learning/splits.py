@@ -313,5 +313,5 @@ def _require_scenes(labels: NDArray[np.int8], scenes: NDArray[np.str_], folds: i
         if count < needed:
             raise DatasetError(
                 f"expected at least {needed} scenes with {name} photos, for a test and {folds} folds, got {count}: "
-                "add photos of other scenes, or lower --folds"
+                "add photos of other scenes (copies of a photo are one), or lower --folds"
             )

@@ -42,11 +42,16 @@ from blurgate.learning.labels import (
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS, extract_features
 from blurgate.measuring.laplacian import variance_of_laplacian
+from blurgate.photos.copies import find_copies, hash_picture
 from blurgate.photos.images import SkippedPhoto, read_plane
 from blurgate.threads import Track, no_track, run_in_order
 
 WITHOUT_NET_OUTPUTS = "give the photos themselves, or a table that `features --model` made for this model"
-ROW_COLUMNS = ("path", "label", "scene", "kind", "strength_px", "tier", "error", "undecided", "variance_of_laplacian")
+ROW_COLUMNS = (
+    *("path", "label", "scene", "kind", "strength_px", "tier"),
+    *("error", "undecided", "variance_of_laplacian", "phash"),
+)
+_ADDED = ("undecided", "phash")  # tables of earlier versions lack these columns
 _UNDECIDED = "true"  # the only value of that column that is not empty
 
 
@@ -198,6 +203,25 @@ class FeatureTable:
         photos = tuple(replace(photo, scene=photo.scene or photo.path) for photo in self.photos)
         return replace(self, photos=photos).without_flat()
 
+    def merge_copies(self) -> FeatureTable:
+        """Merge scenes that show the same photo: copies of it in other sizes, qualities, folders or sources.
+
+        A merged scene has the first of its names, in alphabetical order.
+        """
+        with needs_extra("train", "Finding copies of photos"):
+            from scipy.sparse import coo_array
+            from scipy.sparse.csgraph import connected_components
+
+        names, scene = np.unique(self.scenes, return_inverse=True)
+        pairs = scene[find_copies([photo.phash for photo in self.photos])]
+        links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(names), len(names)))
+        merged = connected_components(links, directed=False)[1]
+        first = names[np.unique(merged, return_index=True)[1]]
+        renamed = (
+            replace(photo, scene=str(first[number])) for photo, number in zip(self.photos, merged[scene], strict=True)
+        )
+        return replace(self, photos=tuple(renamed))
+
     def digests(self) -> tuple[str, ...]:
         """Hash each row's features, rounded, to 16 hexadecimal digits, to recognise a picture whatever its name."""
         rounded = np.round(self.features.astype(np.float64), 2) + 0.0  # adding 0.0 turns -0.0 into 0.0
@@ -268,15 +292,15 @@ def build_table(
     folder = _folder_of(source)
     measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net), photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
-    measured = [(photo, result) for photo, result in zip(photos, results, strict=True) if isinstance(result, tuple)]
+    measured = [result for result in results if not isinstance(result, SkippedPhoto)]
     skipped = [result for result in results if isinstance(result, SkippedPhoto)]
     if not measured:
         raise DatasetError(f"{source} has no usable photo: the first failed because {skipped[0].error}")
     table = FeatureTable(
-        photos=tuple(photo for photo, _ in measured),
-        features=np.stack([row for _, (row, _) in measured]).reshape(-1, len(inputs.columns)),
+        photos=tuple(photo for photo, _, _ in measured),
+        features=np.stack([row for _, row, _ in measured]).reshape(-1, len(inputs.columns)),
         feature_set=feature_set,
-        variance_of_laplacian=np.asarray([laplacian for _, (_, laplacian) in measured]),
+        variance_of_laplacian=np.asarray([laplacian for _, _, laplacian in measured]),
         skipped=(*_read_skipped(source), *skipped),
     )
     return _set_source(table, source)
@@ -347,11 +371,14 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     write = find_table_writer(path)
     rows = [
-        [photo.path, photo.label, photo.scene, photo.kind, _or_none(photo.strength_px), photo.tier, "", "", laplacian]
+        [
+            *(photo.path, photo.label, photo.scene, photo.kind, _or_none(photo.strength_px), photo.tier),
+            *("", "", laplacian, photo.phash),
+        ]
         for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
     ]
     rows += [
-        [photo.path, "", "", "", None, "", photo.error, _UNDECIDED if photo.undecided else "", None]
+        [photo.path, "", "", "", None, "", photo.error, _UNDECIDED if photo.undecided else "", None, ""]
         for photo in table.skipped
     ]
     with atomic_file(path) as partial:
@@ -428,15 +455,17 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
 
 def _measure_photo(
     photo: LabelledPhoto, folder: Path, inputs: Inputs, net: Net | None
-) -> tuple[NDArray[np.float32], float] | SkippedPhoto:
-    """Measure a photo's inputs and variance of the Laplacian, or skip it if it cannot be read or is too small."""
+) -> tuple[LabelledPhoto, NDArray[np.float32], float] | SkippedPhoto:
+    """Measure a photo's hash, inputs and variance of the Laplacian; skip it if it cannot be read or is too small."""
     try:
         gray = read_plane(folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
     except PhotoError as error:
         raise_machine_error(error)
         return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
     features = extract_features(gray, inputs.feature_set)
-    return np.concatenate([features, net.predict(gray)]) if net else features, variance_of_laplacian(gray)
+    if net:
+        features = np.concatenate([features, net.predict(gray)])
+    return replace(photo, phash=photo.phash or hash_picture(gray)), features, variance_of_laplacian(gray)
 
 
 def _folder_of(source: Path) -> Path:
@@ -481,8 +510,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
     inputs = Inputs(feature_set, find_net_name(present))
     needed = (*ROW_COLUMNS, *inputs.columns)
-    optional = "undecided"  # tables of earlier versions lack it
-    missing = [name for name in needed if name not in columns and name != optional]
+    missing = [name for name in needed if name not in columns and name not in _ADDED]
     unexpected = [name for name in columns if name not in needed]
     if missing or unexpected:
         differences = [

@@ -18,7 +18,7 @@ from blurgate.judging.cards import Card
 from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
-from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
+from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions, identify
 from blurgate.learning.labels import is_labelled, list_photos
 from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
@@ -124,7 +124,8 @@ def train(
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped. Scenes that
+        hold copies of the same photo are one scene, whatever their names and sources.
     validate : {'leave-source-out', 'scenes'}, optional
         Which predictions choose parameters, calibration and threshold, and which photos the model is evaluated on.
         ``leave-source-out``: each source is predicted by trees trained on the other sources; the final model is trained
@@ -162,16 +163,18 @@ def train(
     """
     if trials < 1 or folds < 2:
         raise ValueError(f"trials must be at least 1 and folds at least 2, got {trials} and {folds}")
-    table = table.prepare_training()
+    named = table.prepare_training()
+    table = named.merge_copies()
+    n_copies = named.counts["n_scenes"] - table.counts["n_scenes"]
     plan = plan_validation(table, validate, folds=folds, seed=seed)
     search = search_parameters(
         plan.training, plan.folds, trials=trials, timeout=timeout, study=study, seed=seed, jobs=jobs, track=track
     )
     with track_step(track, "fitting and testing the model"):
-        return _conclude(plan, search, seed, jobs)
+        return _conclude(plan, search, seed, jobs, n_copies)
 
 
-def _conclude(plan: Plan, search: Search, seed: int, jobs: int | None) -> tuple[BlurModel, Evaluation]:
+def _conclude(plan: Plan, search: Search, seed: int, jobs: int | None, n_copies: int) -> tuple[BlurModel, Evaluation]:
     """Fit the model with the parameters found, and evaluate it on what was left out."""
     model, left_out, laplacian_cutoff = _fit(plan, search, seed)
     used = explain_trees(model, plan.test)
@@ -190,7 +193,7 @@ def _conclude(plan: Plan, search: Search, seed: int, jobs: int | None) -> tuple[
         seed=seed,
     )
     costs = error_rates(evaluation.numbers["confusion_matrix"])
-    return _assemble(plan, search, model, evaluation, costs=costs, used=used)
+    return _assemble(plan, search, model, evaluation, costs=costs, used=used, n_copies=n_copies)
 
 
 def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions, float]:
@@ -224,7 +227,14 @@ def _fit(plan: Plan, search: Search, seed: int) -> tuple[BlurModel, Predictions,
 
 
 def _assemble(
-    plan: Plan, search: Search, model: BlurModel, evaluation: Evaluation, *, costs: ErrorRates, used: list[ColumnUse]
+    plan: Plan,
+    search: Search,
+    model: BlurModel,
+    evaluation: Evaluation,
+    *,
+    costs: ErrorRates,
+    used: list[ColumnUse],
+    n_copies: int,
 ) -> tuple[BlurModel, Evaluation]:
     """Add results to the model's card, and figures on training and search to the evaluation."""
     numbers = evaluation.numbers
@@ -236,6 +246,8 @@ def _assemble(
         "n": plan.training.counts["n"],
         "n_blurred": plan.training.counts["n_blurred"],
         "n_scenes": plan.training.counts["n_scenes"],
+        "n_copies": n_copies,
+        "n_without_hash": int((plan.table.column("phash") == "").sum()),
         "sources": plan.training.source_counts,
         "feature_set": plan.training.feature_set,
         "validate": validate,
@@ -243,5 +255,5 @@ def _assemble(
         "out_of_fold_roc_auc": search.numbers["best"],
     }
     model = replace(model, card=replace(model.card, results=results, at_threshold=at_threshold))
-    numbers = {**numbers, "training": training, "search": search.numbers, "features": used}
+    numbers = {**numbers, "model": identify(model), "training": training, "search": search.numbers, "features": used}
     return model, Evaluation(numbers, evaluation.table)

@@ -12,7 +12,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from blurgate.cells import write_rows
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, raise_machine_error
 from blurgate.files import atomic_folder, check_writable
 from blurgate.making.recipes import RECIPES, MadePicture
+from blurgate.photos.copies import hash_picture
 from blurgate.photos.finding import find_photos
-from blurgate.photos.images import SkippedPhoto, read_rgb
+from blurgate.photos.images import SkippedPhoto, read_plane, read_rgb
 from blurgate.threads import Track, no_track, run_in_order
 
 
@@ -48,6 +49,8 @@ class ManifestRow:
         Second-moment radius of all blur in the picture, in pixels of the picture.
     seed : int
         Seed of the picture's random numbers.
+    phash : str
+        Hash of what the sharp photo shows, see `blurgate.photos.copies`: photos with nearly equal ones are copies.
     """
 
     path: str
@@ -57,6 +60,7 @@ class ManifestRow:
     parameters: str
     strength_px: float
     seed: int
+    phash: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,10 @@ def make_dataset(
             scene = name if scenes == "photo" else photo.parent.relative_to(sharp).as_posix()
             seeds = [picture_seed(seed, name, version) for version in range(per_photo + 1)]
             try:
-                return _write_pictures(partial, name, scene, RECIPES[recipe](read_rgb(photo), seeds), seeds)
+                rgb = read_rgb(photo)
+                phash = hash_picture(read_plane(rgb, max_pixels=HASHED_PIXELS).gray)
+                written = _write_pictures(partial, name, scene, RECIPES[recipe](rgb, seeds), seeds)
+                return [replace(row, phash=phash) for row in written]
             except PhotoError as error:
                 raise_machine_error(error)
                 path = photo.relative_to(sharp).as_posix()
@@ -233,7 +240,7 @@ def _is_dataset(folder: Path) -> bool:
     if "manifest.csv" not in names or names - {"sharp", "blurred", "manifest.csv", "skipped.csv"}:
         return False
     with (folder / "manifest.csv").open(encoding="utf-8", errors="surrogateescape") as handle:
-        return handle.readline().rstrip("\n") == ",".join(MANIFEST_COLUMNS)
+        return handle.readline().rstrip("\n") in (",".join(MANIFEST_COLUMNS), ",".join(MANIFEST_COLUMNS[:-1]))
 
 
 def _name_photos(photos: Sequence[Path], sharp: Path) -> dict[Path, str]:
@@ -270,5 +277,6 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 
 
 _SHARP = re.compile(r"(un|non|not|no|de)[ _-]*blur")  # in the name of a folder
-MANIFEST_COLUMNS = tuple(field.name for field in fields(ManifestRow))
+HASHED_PIXELS = 2**20  # as much as is measured of a photo
+MANIFEST_COLUMNS = tuple(field.name for field in fields(ManifestRow))  # earlier versions lacked the last
 SKIPPED_COLUMNS = ("path", "error", "undecided")

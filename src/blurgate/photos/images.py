@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -46,6 +47,7 @@ _SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 
 _NO_PICTURE = "it is not a picture in any known format"
 _WEBP_SIDE = 16_383  # pixels: the format's limit
 _DEPTHS = (8, 10, 12, 14, 16)  # bits per sample, whatever type holds them
+_EXPOSURE_TIME, _APERTURE = ExifTags.Base.ExposureTime, ExifTags.Base.FNumber
 _ROWS = 256  # converted at a time: as float, wide samples take eight times the memory
 
 
@@ -329,6 +331,75 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         return None
     small.thumbnail((side, side))
     return encode_jpeg(np.asarray(small if turn is None else small.transpose(turn)), quality=quality)
+
+
+def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Read from a photo's EXIF how it was taken, in words; never where.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict of str to str
+        ``taken`` (local time), ``camera`` and ``exposure`` (time, aperture and ISO), each only if the file has it;
+        nothing if the file or its metadata cannot be read. Values may hold any character.
+
+    Examples
+    --------
+    >>> read_shot("no such photo.jpg")
+    {}
+    """
+    try:
+        with _opened(path, MAX_MEGAPIXELS) as picture:
+            if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
+                return {}
+            exif = picture.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+        shot = {
+            "taken": _say_time(details.get(ExifTags.Base.DateTimeOriginal)),
+            "camera": _say_camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)),
+            "exposure": _say_exposure(details),
+        }
+    except Exception:  # damaged metadata can raise anything
+        return {}
+    return {name: text for name, text in shot.items() if text}
+
+
+def _say_time(value: Any) -> str:
+    found = re.match(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)", value) if isinstance(value, str) else None
+    return "{}-{}-{} {}".format(*found.groups()) if found else ""
+
+
+def _say_camera(make: Any, model: Any) -> str:
+    make, model = (text.strip(" \0")[:60] if isinstance(text, str) else "" for text in (make, model))
+    repeated = model.casefold().startswith(make.partition(" ")[0].casefold())
+    return model if repeated else f"{make} {model}".strip()
+
+
+def _say_exposure(details: Mapping[int, Any]) -> str:
+    seconds, aperture = (_to_number(details.get(tag)) for tag in (_EXPOSURE_TIME, _APERTURE))
+    iso = details.get(ExifTags.Base.ISOSpeedRatings)
+    iso = _to_number(iso[0] if isinstance(iso, tuple) and iso else iso)
+    return ", ".join(
+        text
+        for number, text in (
+            (seconds, f"1/{1 / seconds:.0f} s" if 0 < seconds < 0.3 else f"{seconds:.3g} s"),
+            (aperture, f"f/{aperture:.3g}"),
+            (iso, f"ISO {iso:.0f}"),
+        )
+        if number
+    )
+
+
+def _to_number(value: Any) -> float:
+    """Read a number of a camera's settings; 0 if it is none, or none that a camera has."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ArithmeticError):
+        return 0.0
+    return number if 1e-6 < number < 1e8 else 0.0
 
 
 def _read(

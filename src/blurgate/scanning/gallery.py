@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from urllib.parse import quote_from_bytes
 
 from blurgate.files import atomic_file
 from blurgate.judging.verdicts import Verdict, worst_first
-from blurgate.photos.images import thumbnail
+from blurgate.photos.images import read_shot, thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
+_LEVELS = 3  # folders around the photos that a page looks for beside itself
 THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
 
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
@@ -76,7 +77,7 @@ def write_gallery(
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", _hash_script(head))
-        page.write(head.replace("{{ photos }}", _to_json(photos, threshold, path)))
+        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path)))
         thumbnails = _make_thumbnails(photos, jobs)
         for line in track(thumbnails, total=len(photos), doing="making thumbnails"):
             page.write(line)
@@ -84,38 +85,89 @@ def write_gallery(
 
 
 def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:
-    """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads."""
+    """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads.
 
-    def encode(verdict: Verdict) -> str:
+    A second one follows if its file says how the photo was taken.
+    """
+
+    def encode(verdict: Verdict) -> tuple[str, dict[str, str]]:
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        return base64.b64encode(content or b"").decode()
+        return base64.b64encode(content or b"").decode(), read_shot(verdict.path) if content else {}
 
-    for index, content in enumerate(run_in_order(encode, photos, jobs=jobs)):
+    for index, (content, shot) in enumerate(run_in_order(encode, photos, jobs=jobs)):
         yield f'<script type="text/plain" id="thumbnail-{index}">{content}</script>\n'
+        if shot:
+            yield f'<script type="application/json" id="shot-{index}">{_to_json(shot)}</script>\n'
 
 
-def _to_json(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
-    """Encode the page's data, safe within a script element: ASCII, without anything that could end the element."""
-    data = [asdict(verdict) | _locate(verdict.path, page) for verdict in photos]
+def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
+    """Encode the page's data."""
+    files = [os.path.abspath(verdict.path) for verdict in photos]  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
+    root = _find_root(files)
+    data = [
+        asdict(verdict) | {"file": file, "tail": _find_tail(file, root)}
+        for verdict, file in zip(photos, files, strict=True)
+    ]
     # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
     key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
-    text = json.dumps({"key": key, "threshold": threshold, "photos": data}, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", r"\u003c")
+    places = {"places": _find_places(root, page), "guesses": _guess_places(root)}
+    return _to_json({"key": key, "threshold": threshold, **places, "photos": data})
 
 
-def _locate(photo: str, page: Path) -> dict[str, Any]:
-    """Give a photo's absolute path and links to it.
+def _to_json(data: Mapping[str, Any]) -> str:
+    """Encode data safely for a script element: ASCII, without anything that could end the element."""
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")
 
-    The relative link works if page and photos are moved together, the absolute one if only the page is moved. Links
-    encode bytes, since a file name need not be valid UTF-8.
-    """
-    file = os.path.abspath(photo)  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
-    links = [Path(file).as_uri()]
+
+def _find_root(files: Sequence[str]) -> str:
+    """Find the folder that holds all photos at some depth; empty if there is none, as on two Windows drives."""
     try:
-        relative = os.path.relpath(file, page.absolute().parent)
-    except ValueError:  # on another Windows drive
-        return {"file": file, "links": links}
-    return {"file": file, "links": ["./" + quote_from_bytes(os.fsencode(Path(relative).as_posix())), *links]}
+        return os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120 these are strings
+    except ValueError:
+        return ""
+
+
+def _find_tail(file: str, root: str) -> str:
+    """Give the rest of a photo's links, after the place of the root."""
+    if not root:
+        return Path(file).as_uri().removeprefix("file:///")
+    return quote_from_bytes(os.fsencode(Path(os.path.relpath(file, root)).as_posix()))
+
+
+def _find_places(root: str, page: Path) -> list[str]:
+    """List the links to the photos' folder that a page tries in turn.
+
+    Relative ones work if page and photos are moved together. The page or the photos may have been named by a link to a
+    folder, so there are some between their own places too: the browser may open either. The absolute one works if only
+    the page is moved. Links encode bytes, since a name need not be valid UTF-8.
+    """
+    if not root:
+        return ["file:///"]
+    page = page.absolute()
+    real = Path(os.path.realpath(page)).parent
+    places = [
+        _link(root, page.parent),
+        _link(root, real),
+        _link(os.path.realpath(root), real),
+        Path(root).as_uri() + "/",
+    ]
+    return list(dict.fromkeys(place for place in places if place))
+
+
+def _guess_places(root: str) -> list[str]:
+    """List links that work if the photos' folder, or one around it, was moved beside the page, or the page into it."""
+    names = Path(root).parts[1:][-_LEVELS:]
+    tails = ["/".join(names[level:]) for level in range(len(names))]
+    return [*(f"./{quote_from_bytes(os.fsencode(tail))}/" for tail in tails), "./"] if root else []
+
+
+def _link(folder: str, page_folder: Path) -> str:
+    """Give a folder's place relative to another one; empty if there is none, as on another Windows drive."""
+    try:
+        relative = Path(os.path.relpath(folder, page_folder)).as_posix()
+    except ValueError:
+        return ""
+    return "./" if relative == "." else f"./{quote_from_bytes(os.fsencode(relative))}/"
 
 
 def _hash_script(page: str) -> str:
