@@ -200,13 +200,10 @@ def test_damaged_models(model_file, tmp_path, change, message):
 
 
 @pytest.mark.parametrize("name", ["default", "open"])
-def test_a_booster_that_is_missing_is_noticed(name, tmp_path):
-    for member in ("strength.ubj", "blurred.ubj"):
-        path = rewrite(SHIPPED / f"{name}.blurgate", tmp_path / "m.blurgate", lambda members: members.pop(member))
-        with pytest.raises(
-            ModelFileError, match="contains no booster|its card lists blurred, strength: train it or copy"
-        ):
-            load_model(path)
+def test_a_shipped_model_without_one_of_its_boosters_is_refused(name, tmp_path):
+    path = rewrite(SHIPPED / f"{name}.blurgate", tmp_path / "m.blurgate", lambda members: members.pop("strength.ubj"))
+    with pytest.raises(ModelFileError, match="contains the boosters blurred, but its card lists blurred, strength: "):
+        load_model(path)
 
 
 def test_a_model_that_does_not_list_its_boosters_is_loaded(model, model_file, tmp_path):

@@ -200,6 +200,7 @@ def test_the_operators_of_the_shipped_nets_are_among_those_that_a_net_may_have()
 
 
 @pytest.mark.parametrize("kind", ["plain", "mobilenet", "convnext", "dct", "blocks", "partial"])
+@pytest.mark.filterwarnings("ignore")  # torch's export calls what torch deprecates
 def test_every_kind_of_net_may_be_loaded(kind, tmp_path):
     pytest.importorskip("torch")
     from models.net_kinds import KINDS
