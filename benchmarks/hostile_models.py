@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -12,6 +13,8 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -43,15 +46,13 @@ def add_command(commands: Any) -> None:
 
 def run_models(options: argparse.Namespace) -> Numbers:
     """Judge the hostile models, each in a process of its own, then the mutated ones."""
-    made = {name: next(judge_in_process("hostile", name)) for name in hostile.HOSTILE}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        judged = pool.map(lambda name: next(judge_in_process("hostile", name)), hostile.HOSTILE)
+        chunks = pool.map(partial(judge_chunk, options), range(0, options.count, CHUNK))
+        made = dict(zip(hostile.HOSTILE, judged, strict=True))
+        reports = [report for chunk in chunks for report in chunk]
     outcomes: Counter[str] = Counter()
     suspects: list[Numbers] = []
-    reports: list[Numbers] = []
-    while len(reports) < options.count:
-        first = len(reports)
-        print(first, file=sys.stderr, flush=True)
-        words = (str(options.seed), str(first), str(min(CHUNK, options.count - first)))
-        reports += judge_in_process("mutated", *words)
     for number, report in enumerate(reports):
         outcomes[report["outcome"].partition(":")[0]] += 1
         if report["outcome"] not in FINE or report["seconds"] > SLOW_S or report["peak_mib"] > MOST_MIB:
@@ -77,6 +78,17 @@ def run_models(options: argparse.Namespace) -> Numbers:
         "slowest_s": max((report["seconds"] for report in reports), default=0.0),
         "peak_mib": max((report["peak_mib"] for report in reports), default=0.0),
     }
+
+
+def judge_chunk(options: argparse.Namespace, first: int) -> list[Numbers]:
+    """Judge up to `CHUNK` mutated models; a new process continues after one that ended early."""
+    reports: list[Numbers] = []
+    last = min(first + CHUNK, options.count)
+    while first + len(reports) < last:
+        words = (options.seed, first + len(reports), last - first - len(reports))
+        reports += judge_in_process("mutated", *map(str, words))
+    print(first, file=sys.stderr, flush=True)
+    return reports
 
 
 def judge_in_process(*words: str) -> Iterator[Numbers]:
