@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from threading import Lock
 from typing import Any
@@ -21,7 +22,7 @@ TRAINED_SIDE = 192  # pixels; side of the pictures that nets are trained on
 MAX_PIXELS = 2**20  # that a net reads of one photo: bounds the memory, whatever the photo's shape
 
 MOST_ANSWER = 1e6  # in size; the shipped nets stay below 100
-_MEMORY = 2**30  # bytes, for all photos that are being read; one takes less than 2^24
+_MEMORY = max(2**30, 2**25 * (os.cpu_count() or 1))  # bytes, for all photos in work; one takes less than 2^24
 _INSTALL = "pip install onnxruntime"
 _starting = Lock()  # the first photos ask from several threads, and one session serves them all
 
@@ -161,6 +162,7 @@ def _import_runtime() -> Any:
     return onnxruntime
 
 
+@cache
 def _limit_memory(runtime: Any) -> None:
     """Limit the memory of all nets together: how much a graph asks for is known only when it runs."""
     where = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
