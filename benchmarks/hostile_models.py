@@ -81,7 +81,19 @@ def run_models(options: argparse.Namespace) -> Numbers:
 
 
 def judge_chunk(options: argparse.Namespace, first: int) -> list[Numbers]:
-    """Judge up to `CHUNK` mutated models; a new process continues after one that ended early."""
+    """Judge up to `CHUNK` mutated models; a new process continues after one that ended early.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+    first : int
+        Number of the first.
+
+    Returns
+    -------
+    list of dict
+        One per model.
+    """
     reports: list[Numbers] = []
     last = min(first + CHUNK, options.count)
     while first + len(reports) < last:
@@ -118,7 +130,19 @@ def make_photos() -> list[NDArray[np.uint8]]:
 
 
 def judge(path: Path, photos: list[NDArray[np.uint8]]) -> str:
-    """Load a model and let it predict photos and rows: -> the outcome."""
+    """Load a model and let it predict photos and rows.
+
+    Parameters
+    ----------
+    path : Path
+    photos : list of ndarray
+        To predict.
+
+    Returns
+    -------
+    str
+        One of `FINE`, or what is wrong.
+    """
     try:
         model = load_model(path)
         for photo in photos:
@@ -137,7 +161,14 @@ def judge(path: Path, photos: list[NDArray[np.uint8]]) -> str:
 
 
 def report_on(path: Path, photos: list[NDArray[np.uint8]]) -> None:
-    """Judge a model within a limit of time, and print a line of JSON."""
+    """Judge a model within a limit of time, and print a line of JSON.
+
+    Parameters
+    ----------
+    path : Path
+    photos : list of ndarray
+        To predict.
+    """
     faulthandler.dump_traceback_later(HANG_S, exit=True)
     began = time.process_time()
     outcome = judge(path, photos)

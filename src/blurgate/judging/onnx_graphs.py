@@ -20,16 +20,15 @@ from blurgate.judging.inputs import NET_OUTPUTS
 OPSET = 17  # version of the operators
 MOST_NODES = 1_000  # the largest net of blurgate has 259
 MOST_WORK = 2**22  # multiplications for each place of a photo; the largest net of blurgate has 323,000
-_MOST_IN_A_LIST = 64  # kernel sizes, strides, pads, axes
+_MOST_IN_A_LIST = 64  # a kernel's side, a stride, a pad
 _MOST_NUMBER = 4096  # channels in a group
-_MOST_RANK = 8
 _MOST_SHAPE = 64  # elements of what is computed from shapes
 
 _FLOAT, _INT64 = 1, 7  # data types
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5  # how a field is stored
-_ONCE, _MANY = False, True
+_ONCE, _RANK, _ATTRIBUTES, _SOME = 1, 8, 16, 64  # how often a field may be there
 
-_Fields = Mapping[int, tuple[str, int | None, bool]]
+_Fields = Mapping[int, tuple[str, int | None, int]]
 _Message = dict[str, Any]
 
 
@@ -144,8 +143,6 @@ def _check_nodes(nodes: list[_Node], weights: Mapping[str, int]) -> None:
     strange = sorted({node.operator for node in nodes} - OPERATORS)
     if strange:
         raise ValueError(f"no net of blurgate has the operator {name_first([ascii(name) for name in strange])}")
-    if len(nodes) > MOST_NODES:
-        raise ValueError(f"it has {len(nodes)} nodes, more than {MOST_NODES}")
     sizes, known, work = dict(weights), {"gray", *weights}, 0
     for node in nodes:
         if not known.issuperset(node.inputs) or not known.isdisjoint(node.outputs):
@@ -186,7 +183,7 @@ def _count_fixed(node: _Node, sizes: Mapping[str, int]) -> int:
     if node.operator == "Identity":
         return inputs[0]
     if node.operator == "Shape":
-        return _MOST_RANK
+        return _RANK
     count = sum(inputs) if node.operator == "Concat" else math.prod(inputs)
     if node.operator not in ON_SHAPES or count > _MOST_SHAPE:
         raise ValueError(f"it computes {node.operator} of what is in the file alone")
@@ -197,7 +194,7 @@ def _count_elements(tensor: _Message) -> int:
     """Count the elements of a tensor, after checking that all of them are there and finite."""
     given = [name for name in _STORED if name in tensor]
     count = math.prod(tensor["dims"])
-    if len(tensor["dims"]) > _MOST_RANK or tensor["data_type"] not in (_FLOAT, _INT64) or len(given) > 1:
+    if tensor["data_type"] not in (_FLOAT, _INT64) or len(given) > 1:
         raise ValueError("a tensor is neither of float32 nor of int64, or is stored in two ways")
     values = _decode(tensor["data_type"], given[0], tensor[given[0]]) if given else np.empty(0)
     if len(values) != count:
@@ -217,15 +214,15 @@ def _decode(data_type: int, stored: str, content: memoryview) -> NDArray[Any]:
 
 def _read(content: memoryview, fields: _Fields) -> _Message:
     """Read a message: -> its fields by name; those that can repeat as lists."""
-    message: _Message = {name: [] for name, _, many in fields.values() if many}
+    message: _Message = {name: [] for name, _, most in fields.values() if most > _ONCE}
     for number, stored, value in _split(content):
-        name, expected, many = fields.get(number, (f"field {number}", None, _ONCE))
+        name, expected, most = fields.get(number, (f"field {number}", None, _ONCE))
         if stored != expected:
             raise ValueError(f"it has {name}, which no net of blurgate has")
-        if many:
+        if most > _ONCE and len(message[name]) < most:
             message[name].append(value)
-        elif name in message:
-            raise ValueError(f"it has {name} twice")
+        elif most > _ONCE or name in message:
+            raise ValueError(f"it has {name} more than {most} times")
         else:
             message[name] = value
     return message
@@ -270,30 +267,30 @@ def _to_text(content: memoryview | bytes) -> str:
     return bytes(content).decode()
 
 
-# Fields by number: name, how it is stored, whether it can repeat. None: it is refused by name.
+# Fields by number: name, how it is stored, how often it may be there. None: it is refused by name.
 _MODEL: _Fields = {
     1: ("ir_version", _VARINT, _ONCE),
     2: ("producer_name", _BYTES, _ONCE),
     3: ("producer_version", _BYTES, _ONCE),
     7: ("graph", _BYTES, _ONCE),
-    8: ("opset_import", _BYTES, _MANY),
+    8: ("opset_import", _BYTES, _SOME),
     25: ("functions", None, _ONCE),
 }
 _VERSION: _Fields = {1: ("domain", _BYTES, _ONCE), 2: ("version", _VARINT, _ONCE)}
 _GRAPH: _Fields = {
-    1: ("node", _BYTES, _MANY),
+    1: ("node", _BYTES, MOST_NODES),
     2: ("name", _BYTES, _ONCE),
-    5: ("initializer", _BYTES, _MANY),
-    11: ("input", _BYTES, _MANY),
-    12: ("output", _BYTES, _MANY),
+    5: ("initializer", _BYTES, MOST_NODES),
+    11: ("input", _BYTES, _SOME),
+    12: ("output", _BYTES, _SOME),
     15: ("sparse weights", None, _ONCE),
 }
 _NODE: _Fields = {
-    1: ("input", _BYTES, _MANY),
-    2: ("output", _BYTES, _MANY),
+    1: ("input", _BYTES, _SOME),
+    2: ("output", _BYTES, _SOME),
     3: ("name", _BYTES, _ONCE),
     4: ("op_type", _BYTES, _ONCE),
-    5: ("attribute", _BYTES, _MANY),
+    5: ("attribute", _BYTES, _ATTRIBUTES),
     7: ("domain", _BYTES, _ONCE),
 }
 _ATTRIBUTE: _Fields = {
@@ -303,13 +300,13 @@ _ATTRIBUTE: _Fields = {
     4: ("s", _BYTES, _ONCE),
     5: ("t", _BYTES, _ONCE),
     6: ("a subgraph", None, _ONCE),
-    8: ("ints", _VARINT, _MANY),
+    8: ("ints", _VARINT, _SOME),
     11: ("subgraphs", None, _ONCE),
     20: ("type", _VARINT, _ONCE),
     22: ("sparse weights", None, _ONCE),
 }
 _TENSOR: _Fields = {
-    1: ("dims", _VARINT, _MANY),
+    1: ("dims", _VARINT, _RANK),
     2: ("data_type", _VARINT, _ONCE),
     4: ("float_data", _BYTES, _ONCE),
     7: ("int64_data", _BYTES, _ONCE),
@@ -322,7 +319,7 @@ _STORED = ("raw_data", "float_data", "int64_data")
 _VALUE: _Fields = {1: ("name", _BYTES, _ONCE), 2: ("type", _BYTES, _ONCE)}
 _TYPE: _Fields = {1: ("tensor_type", _BYTES, _ONCE)}
 _TENSOR_TYPE: _Fields = {1: ("elem_type", _VARINT, _ONCE), 2: ("shape", _BYTES, _ONCE)}
-_SHAPE: _Fields = {1: ("dim", _BYTES, _MANY)}
+_SHAPE: _Fields = {1: ("dim", _BYTES, _RANK)}
 _DIMENSION: _Fields = {1: ("dim_value", _VARINT, _ONCE), 2: ("dim_param", _BYTES, _ONCE)}
 
 # What blurgate's nets use: the shipped ones, and every kind in models/net_kinds.py
