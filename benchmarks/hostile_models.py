@@ -42,11 +42,12 @@ def add_command(commands: Any) -> None:
     models = commands.add_parser("models")
     models.add_argument("--count", type=int, default=20_000, help="of mutated models")
     models.add_argument("--seed", type=int, default=0)
+    models.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at once")
 
 
 def run_models(options: argparse.Namespace) -> Numbers:
     """Judge the hostile models, each in a process of its own, then the mutated ones."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(options.jobs) as pool:
         judged = pool.map(lambda name: next(judge_in_process("hostile", name)), hostile.HOSTILE)
         chunks = pool.map(partial(judge_chunk, options), range(0, options.count, CHUNK))
         made = dict(zip(hostile.HOSTILE, judged, strict=True))

@@ -4,6 +4,7 @@ To add a hostile model, write one function that turns the members of an intact m
 table at the end.
 """
 
+import copy
 import io
 import json
 import os
@@ -216,7 +217,7 @@ def exchange(entries, rng):
             key = str(key) if isinstance(place, dict) else key
             inside = isinstance(place[key], dict | list) and rng.random() < 0.7
             if not inside:
-                place[key] = VALUES[int(rng.integers(len(VALUES)))]
+                place[key] = copy.deepcopy(VALUES[int(rng.integers(len(VALUES)))])
             else:
                 place = place[key]
     return entries

@@ -19,7 +19,7 @@ from blurgate.judging.inputs import NET_OUTPUTS
 
 OPSET = 17  # version of the operators
 MOST_NODES = 1_000  # the largest net of blurgate has 259
-MOST_WORK = 2**22  # multiplications for each place of a photo; the largest net of blurgate has 323,000
+MOST_WORK = 2**20  # multiplications for each place of a photo; the largest net of blurgate has 323,000
 _MOST_IN_A_LIST = 64  # a kernel's side, a stride, a pad
 _MOST_NUMBER = 4096  # channels in a group
 _MOST_SHAPE = 64  # elements of what is computed from shapes
