@@ -5,6 +5,7 @@
     python benchmarks/robustness.py kills --kills 50 --photos 2000
     python benchmarks/robustness.py many --files 100000
     python benchmarks/robustness.py large
+    python benchmarks/robustness.py models --count 20000
 
 corpus: runs ``blurgate scan`` on every oddity of ``tests/oddities.py``. fuzz: runs ``predict`` on mutated JPEG, PNG,
 TIFF and WebP files, in a separate process, so that a crash is noticed; files that crash it, take longer than 2 s or
@@ -12,7 +13,8 @@ more than 1 GiB, raise anything but PhotoError, or get a verdict although Pillow
 folder. kills: kills (SIGKILL) and resumes a scan at random moments, repeatedly, with each kind of output; the final
 output must equal that of an undisturbed run. many: measures time and memory of a scan of ``--files`` small photos and
 of a tenth of them, and of resuming each when it is done. large: measures time and memory of a scan of one photo of 108
-megapixels with each shipped model; a net may take at most 64 MiB more than the trees.
+megapixels with each shipped model; a net may take at most 64 MiB more than the trees. models: loads hostile and mutated
+models in processes with limits; each must predict finite numbers or raise ModelFileError.
 
 Exit code 1 if any check fails. Needs Linux and the extra ``all``.
 """
@@ -40,7 +42,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks import memory
+from benchmarks import hostile_models, memory
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
@@ -505,6 +507,7 @@ def main() -> None:
     many = commands.add_parser("many")
     many.add_argument("--files", type=int, default=100_000)
     commands.add_parser("large")
+    hostile_models.add_command(commands)
     options = parser.parse_args()
     if options.command == "chunk":
         run_chunk(options)
@@ -516,6 +519,7 @@ def main() -> None:
 
 
 COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many, "large": run_large}
+COMMANDS["models"] = hostile_models.run_models
 
 if __name__ == "__main__":
     main()

@@ -344,7 +344,7 @@ def test_info_tells_what_a_model_is(run, model_file, tmp_path):
     assert described["asks"] == "the trees judge every photo"
     assert json.loads(run("info", "net", "--json")[1])["boosters"] == []
     code, _, err = run("info", tmp_path / "no.blurgate")
-    assert (code, "no.blurgate does not exist: check the path, or name a shipped model: default" in err) == (1, True)
+    assert (code, "no.blurgate. Check the path, or name a shipped model: default" in err) == (1, True)
 
 
 def test_a_name_in_a_card_cannot_colour_the_terminal(run, model, tmp_path):

@@ -7,9 +7,9 @@
     │   └── SmallPhotoError    the photo is readable, but too small to judge
     ├── DatasetError       photos, labels or a table cannot be used as requested
     ├── ModelFileError     a model file is missing, damaged, or needs other features
+    │   └── NetError           a model's net cannot be run, or does not answer with finite numbers
     ├── OutputError        an output cannot be written
     ├── StudyFileError     a study file is damaged, or belongs to another search
-    ├── NetError           a net cannot be run, or does not answer with finite numbers
     ├── MachineError       the machine cannot go on, whatever the photo: too many open files, a disk that is gone
     └── MissingExtraError  an optional dependency is missing
 
@@ -46,16 +46,16 @@ class ModelFileError(BlurgateError):
     """A model file is missing, damaged, or needs other features."""
 
 
+class NetError(ModelFileError):
+    """A model's net cannot be run, or does not answer with finite numbers."""
+
+
 class OutputError(BlurgateError):
     """An output cannot be written."""
 
 
 class StudyFileError(BlurgateError):
     """A study file is damaged, or belongs to another search."""
-
-
-class NetError(BlurgateError):
-    """A net cannot be run, or does not answer with finite numbers."""
 
 
 class MachineError(BlurgateError):

@@ -387,12 +387,14 @@ def test_onnx_runtime_is_imported_when_the_first_photo_asks(cascade, pictures, a
     assert done.stdout.split() == ["False", "False", "True"]
 
 
-@pytest.mark.parametrize("answers", [[np.nan, 1.0], [np.inf, 1.0], [1.0], [[1.0, 2.0]]])
+@pytest.mark.parametrize("answers", [[np.nan, 1.0], [np.inf, 1.0], [1.0, -3e38], [1.0], [[1.0, 2.0]]])
 def test_a_net_that_answers_nonsense_ends_the_scan(cascade, pictures, monkeypatch, answers):
     session = type("", (), {"run": lambda *_: [np.asarray([answers], np.float32)]})()
     net = Net(cascade.net.onnx)
     monkeypatch.setitem(net.__dict__, "_session", session)
-    with pytest.raises(NetError, match=r"net-\w{8} must answer with 2 finite numbers, got .*--model trees"):
+    with pytest.raises(
+        NetError, match=r"net-\w{8} must answer with 2 finite numbers of at most 1,000,000, got .*--model trees"
+    ):
         list(scan(pictures, model=replace(cascade, net=net), jobs=3))
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from blurgate.errors import ModelFileError, PhotoError
-from blurgate.judging.model import load_model, to_probability
+from blurgate.errors import ModelFileError, OutputError, PhotoError
+from blurgate.judging.model import SHIPPED, load_model, to_probability
 from blurgate.learning.table import build_table
 from blurgate.making.blurs import BLURS
 from blurgate.measuring.features import FEATURE_SETS
@@ -33,6 +33,11 @@ def card_with(**values):
         members["card.json"] = json.dumps(json.loads(members["card.json"]) | values)
 
     return change
+
+
+def strength_as_kind(members):
+    members["kind.ubj"] = members["strength.ubj"]
+    card_with(boosters=["blurred", "kind", "strength"], kinds=["a", "b"])(members)
 
 
 @pytest.mark.parametrize("px", [1, 2, 7, 30])
@@ -160,7 +165,9 @@ def test_a_truncated_file_is_refused(model_file, tmp_path_factory, data):
 
 
 def test_files_that_are_not_models(tmp_path):
-    with pytest.raises(ModelFileError, match=r"expected a model file, but .*no.blurgate does not exist"):
+    with pytest.raises(
+        ModelFileError, match=r"^No model file: .*no.blurgate. Check the path, or name a shipped model: default, "
+    ):
         load_model(tmp_path / "no.blurgate")
     with pytest.raises(ModelFileError, match="is a folder: name a .blurgate file, or a shipped model: default"):
         load_model(tmp_path)
@@ -180,10 +187,8 @@ def test_files_that_are_not_models(tmp_path):
         (card_with(threshold=9), "has a damaged card .its threshold must be between 0 and 1, got 9"),
         (card_with(columns=[1] * 18), "has a damaged card"),
         (card_with(feature_set=["a"]), "has a damaged card"),
-        (
-            lambda members: members.update({"kind.ubj": members["strength.ubj"]}),
-            "contains a booster named kind whose outputs do not match its card",
-        ),
+        (strength_as_kind, "contains a booster named kind whose outputs do not match its card"),
+        (card_with(kinds=["a", "b"]), "must contain a booster named kind if its card lists kinds, and none if not"),
         (
             card_with(feature_set="dct18", columns=FEATURE_SETS["dct18"].columns),
             "contains a booster named blurred for 99 features, but its card lists 18 columns",
@@ -196,7 +201,7 @@ def test_files_that_are_not_models(tmp_path):
         (card_with(review=[0.1, 1.2]), "has a damaged card .its review must be two probabilities"),
         (card_with(review=0.5), "has a damaged card"),
         (card_with(review=["0.1", "0.2"]), "has a damaged card .a number is not finite, or a value has the wrong type"),
-        (card_with(surprise=1), "has a damaged card .*surprise"),
+        (card_with(surprise=1), "has a damaged card .it has an entry that no card has: .surprise"),
         (
             card_with(columns=["9__low__mean__mean"]),
             r"does not compute .missing: 9__low__mean__mean.: update blurgate or train it again",
@@ -205,9 +210,9 @@ def test_files_that_are_not_models(tmp_path):
             card_with(feature_set="dct99"),
             "needs the feature set dct99, which this version of blurgate does not compute: update blurgate",
         ),
-        (lambda members: members.pop("card.json"), "is not one or is damaged"),
+        (lambda members: members.pop("card.json"), "has a damaged card .it is missing"),
         (lambda members: members.update({"card.json": b"[1]"}), "is not a model of format 1"),
-        (lambda members: members.update({"card.json": b"{"}), "is not one or is damaged"),
+        (lambda members: members.update({"card.json": b"{"}), "has a damaged card .it is not JSON"),
         (lambda members: members.pop("blurred.ubj"), "contains no booster named blurred"),
         (lambda members: members.update({"blurred.ubj": b"{}"}), "contains a damaged booster"),
         (lambda members: members.update({"blurred.ubj": members["blurred.ubj"][:500]}), "contains a damaged booster"),
@@ -216,6 +221,29 @@ def test_files_that_are_not_models(tmp_path):
 def test_damaged_models(model_file, tmp_path, change, message):
     with pytest.raises(ModelFileError, match=message):
         load_model(rewrite(model_file, tmp_path / "m.blurgate", change))
+
+
+@pytest.mark.parametrize("name", ["default", "open"])
+def test_a_shipped_model_without_one_of_its_boosters_is_refused(name, tmp_path):
+    path = rewrite(SHIPPED / f"{name}.blurgate", tmp_path / "m.blurgate", lambda members: members.pop("strength.ubj"))
+    with pytest.raises(ModelFileError, match="contains the boosters blurred, but its card lists blurred, strength: "):
+        load_model(path)
+
+
+def test_a_model_that_does_not_list_its_boosters_is_loaded(model, model_file, tmp_path):
+    def forget(members):
+        members["card.json"] = json.dumps(
+            {name: entry for name, entry in json.loads(members["card.json"]).items() if name != "boosters"}
+        )
+
+    assert load_model(rewrite(model_file, tmp_path / "m.blurgate", forget)).fingerprint == model.fingerprint
+
+
+def test_a_model_that_could_not_be_read_again_is_not_written(model, tmp_path):
+    large = replace(model, card=replace(model.card, limits=("x" * 2**20,)))
+    with pytest.raises(OutputError, match="card.json of a model may have 1 MiB, got 1.0"):
+        large.save(tmp_path / "m.blurgate")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_save_leaves_the_old_file(model, tmp_path):

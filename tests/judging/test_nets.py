@@ -12,6 +12,7 @@ from blurgate import build_table, calibrate, evaluate, read_table, scan, train, 
 from blurgate.errors import DatasetError, ModelFileError, NetError
 from blurgate.judging.model import load_model
 from blurgate.judging.nets import MAX_PIXELS, TRAINED_SIDE, Net
+from blurgate.judging.onnx_graphs import OPERATORS, check_graph, list_operators
 from blurgate.photos.images import read_gray
 
 MODELS = ["net_model", "joint_model", "cascade"]
@@ -172,15 +173,45 @@ def test_damaged_files(net_model, tmp_path, change, message):
         load_model(rewrite(tmp_path / "n.blurgate", tmp_path / "d.blurgate", change))
 
 
-def test_a_damaged_net_is_reported_when_it_is_asked(net_model, astronaut, tmp_path):
+def test_a_damaged_net_is_refused_when_it_is_loaded(net_model, tmp_path):
     broken = Net(net_model.net.onnx[:100])
     name = f"texture1+{broken.name}"
     columns = ("1/4__low__log_energy__p97", f"{broken.name}__blurred", f"{broken.name}__strength")
     replace(net_model, card=replace(net_model.card, feature_set=name, columns=columns), net=broken).save(
         tmp_path / "n.blurgate"
     )
-    with pytest.raises(NetError, match=f"{broken.name} cannot be read by ONNX Runtime"):
-        load_model(tmp_path / "n.blurgate").predict(astronaut)
+    with pytest.raises(ModelFileError, match="n.blurgate contains a net that is damaged or unlike those of blurgate"):
+        load_model(tmp_path / "n.blurgate")
+
+
+def test_a_net_that_only_onnx_runtime_can_refuse_is_refused_when_it_is_asked(net_model, astronaut):
+    onnx = pytest.importorskip("onnx")
+    net = onnx.load_from_string(net_model.net.onnx)
+    next(node for node in net.graph.node if node.op_type == "Squeeze").op_type = "Gather"  # its indices are too large
+    broken = Net(net.SerializeToString())
+    check_graph(broken.onnx)
+    with pytest.raises(ModelFileError, match=f"{broken.name} .* ONNX Runtime"):
+        replace(net_model, net=broken).predict(astronaut)
+
+
+def test_the_operators_of_the_shipped_nets_are_among_those_that_a_net_may_have():
+    for name in ("net", "open"):
+        assert list_operators(load_model(name).net.onnx) <= OPERATORS
+
+
+@pytest.mark.parametrize("kind", ["plain", "mobilenet", "convnext", "dct", "blocks", "partial"])
+@pytest.mark.filterwarnings("ignore")  # torch's export calls what torch deprecates
+def test_every_kind_of_net_may_be_loaded(kind, tmp_path):
+    pytest.importorskip("torch")
+    from models.net_kinds import KINDS
+    from models.net_training import export_net
+
+    try:
+        net = KINDS[kind]()
+    except ImportError as error:
+        pytest.skip(str(error))
+    export_net(net, tmp_path / "n.onnx")
+    check_graph((tmp_path / "n.onnx").read_bytes())
 
 
 def test_a_table_needs_the_net_that_it_names(net, made_folder):
@@ -211,7 +242,9 @@ def test_a_net_with_non_finite_outputs_is_refused(net_model):
     weights = next(each for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT and each.dims)
     weights.CopyFrom(onnx.numpy_helper.from_array(np.full(weights.dims, np.nan, np.float32), weights.name))
     broken = Net(model.SerializeToString())
-    with pytest.raises(NetError, match=r"must answer with 2 finite numbers, got \[.*nan.*: copy the model again"):
+    with pytest.raises(
+        NetError, match=r"must answer with 2 finite numbers of at most 1,000,000, got \[.*nan.*: copy the model again"
+    ):
         broken.check()
 
 
@@ -228,7 +261,8 @@ def test_a_file_named_like_a_shipped_model_is_loaded_by_its_path(model, tmp_path
     model.save(Path("both"))
     assert load_model("./both").fingerprint == load_model(Path("both")).fingerprint == model.fingerprint
     with pytest.raises(
-        ModelFileError, match="BOTH does not exist: check the path, or name a shipped model: default, trees"
+        ModelFileError,
+        match="^No model file: BOTH. Check the path, or name a shipped model: default, trees, net, both or open$",
     ):
         load_model("BOTH")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,12 @@ from blurgate.judging.inputs import find_inputs
 FILE_FORMAT = 1
 TREES, NET = "trees", "net"  # who can judge alone
 
+MOST_WEIGHT = 1e6  # of slopes, intercepts and ask_from, in size: log-odds stay finite
+_MOST_LEVELS = 16  # of nested lists and mappings
+_MOST_INTEGER = 2**63
+_UNFIT = re.compile(
+    "[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]"
+)  # would colour a terminal, or cannot be written as UTF-8
 _DAMAGED = "{path} has a damaged card ({why}): train it or copy it again"
 _WEIGHTS = ("slope", "net_slope", "intercept")
 _LISTED = ("columns", "kinds", "limits", "review")  # tuples that JSON stores as lists
@@ -135,19 +143,21 @@ class Card:
         return replace(self, alone=alone, review=review, **_correct(joint, slope, shift))
 
 
-def read_card(content: Any, path: Path) -> Card:
+def read_card(content: bytes, path: Path) -> tuple[Card, frozenset[str] | None]:
     """Read and check a card.
 
     Parameters
     ----------
-    content : object
-        Any JSON value, as `json.loads` returns it.
+    content : bytes
+        JSON; empty if the model file has no card.
     path : Path
         The model file, for error messages.
 
     Returns
     -------
-    Card
+    card : Card
+    boosters : frozenset of str, or None
+        Names of the boosters that the model was saved with; None in older files, which do not list them.
 
     Raises
     ------
@@ -155,26 +165,65 @@ def read_card(content: Any, path: Path) -> Card:
         If the content is not a card of this format, is damaged, or needs feature columns that this version does not
         compute.
     """
-    if not isinstance(content, dict) or content.pop("format", None) != FILE_FORMAT:
+    try:
+        entries = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        why = "it is not JSON" if content else "it is missing"
+        raise ModelFileError(_DAMAGED.format(path=path, why=why)) from error
+    if not isinstance(entries, dict) or entries.pop("format", None) != FILE_FORMAT:
         raise ModelFileError(
             f"{path} is not a model of format {FILE_FORMAT}: train it again with this version of blurgate"
         )
-    content.pop("with_trees", None)  # in nets that shipped beside trees: weights for both together
+    entries.pop("with_trees", None)  # in nets that shipped beside trees: weights for both together
     try:
-        card = Card(**_to_tuples(content))
+        _check_content(entries)
+        boosters = _read_names(entries.pop("boosters", None))
+        _check_names(entries)
+        card = Card(**_to_tuples(entries))
         parts = _list_parts(card)
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise ModelFileError(_DAMAGED.format(path=path, why=error)) from error
     for each in (card, *parts):
         _check_values(each, path)
     _check_cascade(card, path)
     _check_columns(card, path)
-    return card
+    return card, boosters
+
+
+def _check_content(content: Any, level: int = 0) -> None:
+    """Check that nothing is nested too deeply to be copied, nor too large an integer to be written as a number."""
+    if level > _MOST_LEVELS:
+        raise ValueError("it is nested too deeply")
+    if isinstance(content, int) and abs(content) > _MOST_INTEGER:
+        raise ValueError("a number is not finite, or a value has the wrong type")
+    if isinstance(content, dict | list):
+        for entry in content.values() if isinstance(content, dict) else content:
+            _check_content(entry, level + 1)
+
+
+def _read_names(content: Any) -> frozenset[str] | None:
+    if content is not None and not (isinstance(content, list) and all(isinstance(name, str) for name in content)):
+        raise ValueError("its boosters must be a list of names")
+    return None if content is None else frozenset(content)
+
+
+def _check_names(content: Mapping[str, Any]) -> None:
+    """Check that a card has all entries that it needs, and no others."""
+    known = {each.name: each.default is MISSING and each.default_factory is MISSING for each in fields(Card)}
+    unknown = sorted(content.keys() - known)
+    missing = [name for name, needed in known.items() if needed and name not in content]
+    if unknown:
+        raise ValueError(f"it has an entry that no card has: {name_first([ascii(name) for name in unknown])}")
+    if missing:
+        raise ValueError(f"it lacks {name_first(missing)}")
 
 
 def _to_tuples(entries: Mapping[str, Any]) -> dict[str, Any]:
     """Turn the lists of JSON into tuples."""
     no_review = ("review", None)
+    for name in _LISTED:
+        if name in entries and not isinstance(entries[name], list | tuple) and (name, entries[name]) != no_review:
+            raise ValueError(f"its {name} must be a list")
     return {
         name: tuple(value) if name in _LISTED and (name, value) != no_review else value
         for name, value in entries.items()
@@ -219,16 +268,20 @@ def _is_number(value: object) -> bool:
 
 
 def _check_values(card: Card, path: Path) -> None:
-    numbers = [card.slope, card.net_slope, card.intercept, card.threshold, card.base_rate, *(card.review or ())]
-    numbers += [] if card.ask_from is None else [card.ask_from]
+    weights = [card.slope, card.net_slope, card.intercept, *([] if card.ask_from is None else [card.ask_from])]
+    numbers = [*weights, card.threshold, card.base_rate, *(card.review or ())]
     names = (card.feature_set, *card.columns, *card.kinds, *card.limits, card.made_by)
     mappings = (getattr(card, name) for name in _MAPPED)
     if (
         not all(map(_is_number, numbers))
-        or not all(isinstance(name, str) for name in names)
+        or not all(isinstance(name, str) and not _UNFIT.search(name) for name in names)
         or not all(isinstance(mapping, dict) for mapping in mappings)
     ):
         raise ModelFileError(_DAMAGED.format(path=path, why="a number is not finite, or a value has the wrong type"))
+    if max(map(abs, weights)) > MOST_WEIGHT:
+        raise ModelFileError(
+            _DAMAGED.format(path=path, why=f"slopes, intercepts and ask_from must be within ±{MOST_WEIGHT:,.0f}")
+        )
     if not 0 <= card.threshold <= 1:
         raise ModelFileError(
             _DAMAGED.format(path=path, why=f"its threshold must be between 0 and 1, got {card.threshold}")

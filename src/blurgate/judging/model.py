@@ -11,9 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -23,20 +21,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import ModelFileError
-from blurgate.files import atomic_file
 from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
 from blurgate.judging.doubts import find_doubts
 from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
+from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
+from blurgate.judging.onnx_graphs import check_graph
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
 
 SHIPPED = Path(__file__).parent / "shipped"
-_NET_FILE = "net.onnx"
 
-BLURRED, KIND, STRENGTH, OWN = "blurred", "kind", "strength", "own"  # names of boosters
+BLURRED, KIND, STRENGTH, OWN = BOOSTERS = "blurred", "kind", "strength", "own"
+_CARD_FILE, _NET_FILE = "card.json", "net.onnx"
+_LIMITS = {  # member of a model file -> its largest size in bytes, several times what training makes
+    _CARD_FILE: 2**20,
+    _NET_FILE: 2**24,
+    **{f"{name}.ubj": 2**26 for name in BOOSTERS},
+}
+_MOST_STRENGTH = 64  # log2 of pixels: a damaged model may predict more than a number can hold
 _DIGITS = 6  # of a probability in evidence
 STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
 
@@ -345,15 +350,15 @@ class BlurModel:
         ------
         OSError
             If the file cannot be written; an older file there stays as it was.
+        OutputError
+            If the model is too large to be read again.
         """
-        card = {"format": FILE_FORMAT, **asdict(self.card)}
-        members = {"card.json": json.dumps(card, indent=1).encode()}
+        card = {"format": FILE_FORMAT, "boosters": sorted(self.boosters), **asdict(self.card)}
+        members = {_CARD_FILE: json.dumps(card, indent=1).encode()}
         members.update((f"{name}.ubj", content) for name, content in self.boosters.items())
         if self.net:
             members[_NET_FILE] = self.net.onnx
-        with atomic_file(Path(path)) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, content in members.items():
-                archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+        write_members(Path(path), members, _LIMITS)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -512,12 +517,16 @@ def read_model(path: str | os.PathLike[str]) -> BlurModel:
     """
     stem, variant = VARIANTS.get(path, (None, None)) if isinstance(path, str) else (None, None)
     path = SHIPPED / f"{stem}.blurgate" if stem else Path(path)
-    card, members = _read_file(path)
+    members = read_members(path, _LIMITS)
+    card, boosters = read_card(members.pop(_CARD_FILE, b""), path)
     onnx = members.pop(_NET_FILE, None)
-    boosters = {name.removesuffix(".ubj"): content for name, content in members.items()}
-    model = BlurModel(read_card(card, path), boosters, None if onnx is None else Net(onnx))
+    model = BlurModel(
+        card,
+        {name.removesuffix(".ubj"): content for name, content in members.items()},
+        None if onnx is None else Net(onnx),
+    )
     _check_net(model, path)
-    _check_boosters(model, path)
+    _check_boosters(model, path, listed=boosters)
     return variant(model) if variant else model
 
 
@@ -545,30 +554,6 @@ def ask_always(model: BlurModel) -> BlurModel:
     return replace(model, card=replace(model.card, ask_from=None))
 
 
-def _read_file(path: Path) -> tuple[Any, dict[str, bytes]]:
-    """Unzip a model file: -> the JSON of its card, and its other members by name."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        return json.loads(members.pop("card.json")), members
-    except FileNotFoundError:
-        raise ModelFileError(
-            f"expected a model file, but {path} does not exist: check the path, or name a shipped model: default, "
-            "trees, net, both or open"
-        ) from None
-    except IsADirectoryError:
-        raise ModelFileError(
-            f"expected a model file, but {path} is a folder: name a .blurgate file, or a shipped model: default, "
-            "trees, net, both or open"
-        ) from None
-    except PermissionError:
-        raise ModelFileError(f"{path} cannot be opened: you have no permission to read it") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, NotImplementedError) as error:
-        raise ModelFileError(
-            f"expected a .blurgate model, but {path} is not one or is damaged ({error}): train it or copy it again"
-        ) from error
-
-
 def _leave_out(evidence: Evidence) -> Evidence:
     return replace(evidence, reason=TOO_LITTLE_TEXTURE)
 
@@ -591,13 +576,23 @@ def to_probability(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def to_strength(answer: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn the outputs of the booster ``strength``, or of the net, into pixels."""
-    return np.maximum(2.0**answer - STRENGTH_OFFSET, 0.0)
+    return np.maximum(2.0 ** np.minimum(answer, _MOST_STRENGTH) - STRENGTH_OFFSET, 0.0)
 
 
-def _check_boosters(model: BlurModel, path: Path) -> None:
+def _check_boosters(model: BlurModel, path: Path, *, listed: Collection[str] | None) -> None:
     inputs = model.inputs
     if BLURRED not in model.boosters and (model.is_cascade or not (model.net and inputs.texture_only)):
         raise ModelFileError(f"{path} contains no booster named blurred: train it or copy it again")
+    if listed is not None and set(listed) != set(model.boosters):
+        raise ModelFileError(
+            f"{path} contains the boosters {_list_names(model.boosters)}, but its card lists {_list_names(listed)}: "
+            "train it or copy it again"
+        )
+    if bool(model.card.kinds) != (KIND in model.boosters):
+        raise ModelFileError(
+            f"{path} must contain a booster named kind if its card lists kinds, and none if not: train it or copy it "
+            "again"
+        )
     try:
         boosters = model._trees
     except ValueError as error:
@@ -615,6 +610,10 @@ def _check_boosters(model: BlurModel, path: Path) -> None:
             )
 
 
+def _list_names(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
 def _check_net(model: BlurModel, path: Path) -> None:
     net_name = model.inputs.net
     if net_name and not model.net:
@@ -623,6 +622,14 @@ def _check_net(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} contains a net that its card does not name, or a damaged one: copy it again")
     if model.card.ask_from is not None and not model.net:
         raise ModelFileError(f"{path} contains no net, but its card says when to ask one: train it or copy it again")
+    try:
+        if model.net:
+            check_graph(model.net.onnx)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path} contains a net that is damaged or unlike those of blurgate ({error}): copy it again, or leave the "
+            "net out with --model trees"
+        ) from error
 
 
 VARIANTS: dict[str, tuple[str, Callable[[BlurModel], BlurModel] | None]] = {  # name -> shipped file, what is made of it

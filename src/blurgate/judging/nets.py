@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.util import find_spec
 from threading import Lock
 from typing import Any
@@ -20,6 +21,8 @@ from blurgate.photos.images import Gray
 TRAINED_SIDE = 192  # pixels; side of the pictures that nets are trained on
 MAX_PIXELS = 2**20  # that a net reads of one photo: bounds the memory, whatever the photo's shape
 
+MOST_ANSWER = 1e6  # in size; the shipped nets stay below 100
+_MEMORY = max(2**30, 2**25 * (os.cpu_count() or 1))  # bytes, for all photos in work; one takes less than 2^24
 _INSTALL = "pip install onnxruntime"
 _starting = Lock()  # the first photos ask from several threads, and one session serves them all
 
@@ -74,10 +77,10 @@ class Net:
         """
         looks = [self._run("answers", plane)[0] for plane in (gray, gray[::-1, ::-1].T)]
         answers = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
-        if answers.shape != (len(NET_OUTPUTS),) or not np.isfinite(answers).all():
+        if answers.shape != (len(NET_OUTPUTS),) or not (np.abs(answers) <= MOST_ANSWER).all():  # NaN is not
             raise NetError(
-                f"{self.name} must answer with {len(NET_OUTPUTS)} finite numbers, got {answers.tolist()}: copy the "
-                "model again, or leave the net out with --model trees"
+                f"{self.name} must answer with {len(NET_OUTPUTS)} finite numbers of at most {MOST_ANSWER:,.0f}, got "
+                f"{answers.tolist()}: copy the model again, or leave the net out with --model trees"
             )
         return answers
 
@@ -118,6 +121,7 @@ class Net:
         runtime = _import_runtime()
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
+        options.add_session_config_entry("session.use_env_allocators", "1")  # see _limit_memory
         try:
             return runtime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -135,7 +139,8 @@ def require_runtime() -> None:
     NetError
         If it is not installed.
     """
-    if find_spec("onnxruntime") is None:
+    found = find_spec("onnxruntime")
+    if found is None or found.origin is None:  # what is left of a half removed package is a folder without a module
         raise NetError(
             "the model has a net, which needs ONNX Runtime, but that is not installed: install it with "
             f"{_INSTALL}, or leave the net out with --model trees"
@@ -147,13 +152,22 @@ def _import_runtime() -> Any:
     try:
         import onnxruntime
 
-        onnxruntime.set_default_logger_severity(4)  # what is left of a half removed package has no such function
+        onnxruntime.set_default_logger_severity(4)
+        _limit_memory(onnxruntime)
     except Exception as error:  # a system library may be missing, or NumPy too old: their errors differ
         raise NetError(
             f"the model has a net, which needs ONNX Runtime, but that cannot be loaded ({_first_line(error)}): install "
             f"it again with {_INSTALL} --force-reinstall, or leave the net out with --model trees"
         ) from error
     return onnxruntime
+
+
+@cache
+def _limit_memory(runtime: Any) -> None:
+    """Limit the memory of all nets together: how much a graph asks for is known only when it runs."""
+    where = runtime.OrtMemoryInfo("Cpu", runtime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, runtime.OrtMemType.DEFAULT)
+    default = -1
+    runtime.create_and_register_allocator(where, runtime.OrtArenaCfg(_MEMORY, default, default, default))
 
 
 def _first_line(error: Exception) -> str:

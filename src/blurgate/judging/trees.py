@@ -17,11 +17,25 @@ from numpy.typing import NDArray
 
 _CHUNK = 64  # rows evaluated at once: their nodes in all trees fit into the cache
 _MAX_DEPTH = 16  # of nested UBJSON values; XGBoost nests six
+_MAX_VALUES = 2**20  # in a file: a short one could hold very many; XGBoost writes some twenty for each tree
+_MAX_LEVELS = 64  # of a tree
+_MAX_SCORE = 64  # characters for each output
+MOST_MARGIN = 1e6  # of the sum over all trees, in size: more than trees of real data reach, and finite when weighted
 
 # UBJSON type markers; numbers are big-endian
 _NUMBERS = {ord(marker): struct.Struct(f">{code}") for marker, code in zip("iUIlLdD", "bBhiqfd", strict=True)}
+_READERS = {marker: (layout.unpack_from, layout.size) for marker, layout in _NUMBERS.items()}
 _CONSTANTS = {ord("T"): True, ord("F"): False, ord("Z"): None}
 _STRING, _ARRAY, _ELEMENT_TYPE, _COUNT, _OBJECT, _OBJECT_END = b"S[$#{}"
+_STORED_AS = {  # array of a tree -> the types that XGBoost gives it
+    "left_children": "lL",
+    "right_children": "lL",
+    "split_indices": "lL",
+    "split_conditions": "d",
+    "default_left": "U",
+    "split_type": "U",
+}
+_OBJECTIVES = ("binary:logistic", "multi:softprob", "reg:squarederror")
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,7 @@ def read_trees(content: bytes) -> Trees:
     """
     try:
         return _join(_Reader(content).read())
-    except (KeyError, TypeError, IndexError, AttributeError, OverflowError, struct.error) as error:
+    except (KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError, struct.error) as error:
         raise ValueError(f"it contains no XGBoost trees ({type(error).__name__}: {error})") from error
 
 
@@ -126,35 +140,49 @@ def _join(content: Any) -> Trees:
     shape, objective = learner["learner_model_param"], learner["objective"]["name"]
     booster = learner["gradient_booster"]
     if booster["name"] != "gbtree":
-        raise ValueError(f"it must be a gbtree booster, got {booster['name']}")
+        raise ValueError(f"it must be a gbtree booster, got {booster['name']!a}")
+    if objective not in _OBJECTIVES:
+        raise ValueError(f"its objective must be {', '.join(_OBJECTIVES)}, got {objective!a}")
     trees = booster["model"]["trees"]
     if not trees:
         raise ValueError("it contains no trees")
     n_features, n_outputs = int(shape["num_feature"]), max(1, int(shape["num_class"]))
-    sizes = np.asarray([int(tree["tree_param"]["num_nodes"]) for tree in trees], np.intp)
+    if n_outputs > len(trees):  # before anything of that size is made
+        raise ValueError(f"it has {n_outputs} outputs, but only {len(trees)} trees")
+    sizes = np.asarray([_count_nodes(tree) for tree in trees], np.intp)
     roots = np.cumsum(sizes) - sizes
 
     def join(name: str) -> NDArray[Any]:
-        return _unpack([tree[name] for tree in trees], sizes)
+        return _unpack([tree[name] for tree in trees], sizes, _STORED_AS[name])
 
     if join("split_type").any():
         raise ValueError("its splits must be numerical, got categorical splits")
     children = _join_children(join("left_children"), join("right_children"), roots, sizes)
     split_feature = join("split_indices")
-    if split_feature.size and not 0 <= split_feature.min() <= split_feature.max() < n_features:
+    if not 0 <= split_feature.min() <= split_feature.max() < n_features:
         raise ValueError(f"its splits refer to features outside its {n_features}")
+    node_value = join("split_conditions").astype(np.float32)
     tree_output = _read_outputs(booster["model"]["tree_info"], len(trees), n_outputs)
-    base = np.broadcast_to(np.asarray(json.loads(shape["base_score"]), np.float32), (n_outputs,))
+    base_margin = _read_base(shape["base_score"], n_outputs, is_probability=objective == "binary:logistic")
+    _check_margins(node_value, children, roots, base_margin)
     return Trees(
         n_features=n_features,
         roots=roots,
         split_feature=split_feature.astype(np.int32),
-        node_value=join("split_conditions").astype(np.float32),
+        node_value=node_value,
         children=children.astype(np.int32),
         missing_side=1 - join("default_left").astype(np.int8),
         tree_output=tree_output,
-        base_margin=_to_margin(base) if objective == "binary:logistic" else base,
+        base_margin=base_margin,
     )
+
+
+def _count_nodes(tree: Any) -> int:
+    """Read how many nodes a tree has, at least one, and as many as there are entries in its arrays."""
+    count, stored = int(tree["tree_param"]["num_nodes"]), tree["left_children"]
+    if not isinstance(stored, _Packed) or not 0 < count <= len(stored.content):
+        raise ValueError(f"its arrays differ in length from its {count} nodes")
+    return count
 
 
 def _join_children(
@@ -163,13 +191,18 @@ def _join_children(
     """Turn the child indices within each tree into indices of concatenated trees; -> shape (n_nodes, 2)."""
     itself, start = np.arange(sizes.sum()), np.repeat(roots, sizes)
     is_leaf = left == -1
+    within = np.stack([left, right], axis=1)[~is_leaf]
+    if ((within <= 0) | (within >= np.repeat(sizes, sizes)[~is_leaf][:, np.newaxis])).any():
+        raise ValueError("its nodes refer to nodes outside their tree")
     children = np.stack([np.where(is_leaf, itself, start + left), np.where(is_leaf, itself, start + right)], axis=1)
-    split_children = children[~is_leaf].reshape(-1)
-    inside = not split_children.size or 0 <= split_children.min() <= split_children.max() < len(itself)
-    n_parents = np.bincount(split_children, minlength=len(itself)) if inside else None
-    if n_parents is None or n_parents.max(initial=0) > 1 or n_parents[roots].any():
-        raise ValueError("its nodes do not form trees")  # a walk could leave the arrays, or never end
-    return children
+    if np.bincount(children[~is_leaf].reshape(-1), minlength=1).max() > 1:
+        raise ValueError("its nodes do not form trees")  # a walk could meet a node again, and never end
+    reached = roots
+    for _ in range(_MAX_LEVELS):
+        reached = children[reached[~is_leaf[reached]]].reshape(-1)
+        if not reached.size:
+            return children
+    raise ValueError(f"its trees have more than {_MAX_LEVELS} levels")
 
 
 def _read_outputs(content: Any, n_trees: int, n_outputs: int) -> NDArray[np.intp]:
@@ -177,9 +210,32 @@ def _read_outputs(content: Any, n_trees: int, n_outputs: int) -> NDArray[np.intp
     outputs = np.asarray(content, np.intp)
     if outputs.shape != (n_trees,):
         raise ValueError("it does not assign an output to each tree")
-    if outputs.size and not 0 <= outputs.min() <= outputs.max() < n_outputs:
+    if not 0 <= outputs.min() <= outputs.max() < n_outputs:
         raise ValueError(f"its trees refer to outputs outside its {n_outputs}")
     return outputs
+
+
+def _read_base(content: Any, n_outputs: int, *, is_probability: bool) -> NDArray[np.float32]:
+    """Read the start of the sum for each output."""
+    if len(content) > _MAX_SCORE * n_outputs:
+        raise ValueError("its base score is too long")
+    base = np.asarray(json.loads(content), np.float64)
+    if not (np.abs(base) <= MOST_MARGIN).all() or (is_probability and not ((base > 0) & (base < 1)).all()):
+        raise ValueError(f"its base score must be {'between 0 and 1' if is_probability else 'finite'}, got {base}")
+    start = np.broadcast_to(base.astype(np.float32), (n_outputs,))
+    return _to_margin(start) if is_probability else start
+
+
+def _check_margins(
+    node_value: NDArray[np.float32], children: NDArray[Any], roots: NDArray[np.intp], base_margin: NDArray[np.float32]
+) -> None:
+    """Check that all numbers are finite, and that no sum of leaves can become too large."""
+    if not np.isfinite(node_value).all():
+        raise ValueError("its nodes have values that are not finite")
+    leaves = np.where(children[:, 0] == np.arange(len(children)), np.abs(node_value), np.float32(0))
+    most = np.maximum.reduceat(leaves, roots).sum(dtype=np.float64)
+    if not np.abs(base_margin).max(initial=0) + most <= MOST_MARGIN:
+        raise ValueError(f"its margins must stay within {MOST_MARGIN:,.0f}")
 
 
 def _to_margin(probability: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -195,11 +251,14 @@ class _Packed(NamedTuple):
     content: bytes
 
 
-def _unpack(arrays: Sequence[_Packed], lengths: Sequence[int] | NDArray[np.intp]) -> NDArray[Any]:
-    """Concatenate arrays of one type, after checking their lengths."""
-    stored = np.dtype(_NUMBERS[arrays[0].marker].format)
+def _unpack(arrays: Sequence[Any], lengths: NDArray[np.intp], markers: str) -> NDArray[Any]:
+    """Concatenate arrays of one of the types that these markers stand for, after checking their lengths."""
+    marker = arrays[0].marker
+    if chr(marker) not in markers:
+        raise ValueError(f"its arrays must be of the UBJSON types {markers}, got {marker}")
+    stored = np.dtype(_NUMBERS[marker].format)
     if any(
-        array.marker != arrays[0].marker or len(array.content) != length * stored.itemsize
+        array.marker != marker or len(array.content) != length * stored.itemsize
         for array, length in zip(arrays, lengths, strict=True)
     ):
         raise ValueError("its arrays differ in type, or in length from its number of nodes")
@@ -210,30 +269,31 @@ class _Reader:
     """Reads UBJSON from the first byte on."""
 
     def __init__(self, content: bytes) -> None:
-        self._content, self._position = content, 0
+        self._content, self._end, self._position, self._n_values = content, len(content), 0, 0
 
     def read(self, depth: int = 0) -> Any:
         """Read the next value, which is nested in `depth` others."""
         marker = self._content[self._position]
-        if depth > _MAX_DEPTH:
-            raise ValueError("it is nested too deeply")
-        if marker in _NUMBERS:
+        self._n_values += 1
+        if depth > _MAX_DEPTH or self._n_values > _MAX_VALUES:
+            raise ValueError("it is nested too deeply, or contains too many values")
+        if marker in _READERS:
             return self._number()
         self._position += 1
-        if marker in _CONSTANTS:
-            return _CONSTANTS[marker]
         if marker == _STRING:
-            return self._string()
-        if marker == _OBJECT:
-            return self._object(depth)
+            return self._take(self._number()).decode()
         if marker == _ARRAY:
             return self._array(depth)
+        if marker == _OBJECT:
+            return self._object(depth)
+        if marker in _CONSTANTS:
+            return _CONSTANTS[marker]
         raise ValueError(f"it contains an unknown UBJSON marker {marker}")
 
     def _object(self, depth: int) -> dict[str, Any]:
         members = {}
         while self._content[self._position] != _OBJECT_END:
-            name = self._string()
+            name = self._take(self._number()).decode()
             members[name] = self.read(depth + 1)
         self._position += 1
         return members
@@ -246,22 +306,20 @@ class _Reader:
         if self._content[self._position] != _COUNT:
             raise ValueError("it contains an array without a length")
         self._position += 1
-        count = int(self._number())
+        count = self._number()
         if element_type is not None:
-            return _Packed(element_type, self._take(count * _NUMBERS[element_type].size))
-        return [self.read(depth + 1) for _ in range(count)]
+            return _Packed(element_type, self._take(count * _READERS[element_type][1]))
+        return [self.read(depth + 1) for _ in range(count)]  # stops at the end of the file at the latest
 
-    def _string(self) -> str:
-        return self._take(int(self._number())).decode()
-
-    def _number(self) -> float:
-        layout = _NUMBERS[self._content[self._position]]
-        number: float = layout.unpack_from(self._content, self._position + 1)[0]
-        self._position += 1 + layout.size
+    def _number(self) -> Any:
+        unpack, size = _READERS[self._content[self._position]]
+        (number,) = unpack(self._content, self._position + 1)
+        self._position += 1 + size
         return number
 
     def _take(self, count: int) -> bytes:
-        start, self._position = self._position, self._position + count
-        if not start <= self._position <= len(self._content):
+        start, end = self._position, self._position + count
+        if not start <= end <= self._end:  # before anything of that size is made
             raise ValueError("it is truncated")
-        return self._content[start : self._position]
+        self._position = end
+        return self._content[start:end]
