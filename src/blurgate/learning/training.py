@@ -19,7 +19,7 @@ from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
 from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions
-from blurgate.learning.labels import is_labelled, list_photos
+from blurgate.learning.labels import is_labelled, list_photos, require_both_labels
 from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
 from blurgate.learning.splits import Plan, plan_validation
@@ -84,7 +84,7 @@ def load_sources(
             measured = work / f"{number}" / source.resolve().name
             measured.parent.mkdir(exist_ok=True)
             make_dataset(source, measured, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
-        tables[source] = build_table(measured, feature_set=feature_set, jobs=jobs, track=track)
+        tables[source] = build_table(measured, feature_set=feature_set, labelled=True, jobs=jobs, track=track)
     return join_tables([tables[source] for source in paths])
 
 
@@ -99,7 +99,7 @@ def _check_sources(sources: Sequence[Path], feature_set: str) -> dict[Path, Feat
             raise DatasetError(f"{source} is named twice: name each source once")
         named.add(source.resolve())
         if is_table(source):
-            tables[source] = build_table(source, feature_set=feature_set)
+            tables[source] = build_table(source, feature_set=feature_set, labelled=True)
         else:
             list_photos(source)
     return tables
@@ -122,7 +122,8 @@ def train(
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped, and those that
+        a model labelled.
     validate : {'leave-source-out', 'scenes'}, optional
         Which predictions choose parameters, calibration and threshold, and which photos the model is evaluated on.
         ``leave-source-out``: each source is predicted by trees trained on the other sources; the final model is trained
@@ -162,7 +163,8 @@ def train(
         raise ValueError(f"trials must be at least 1 and folds at least 2, got {trials} and {folds}")
     if validate not in (None, *VALIDATIONS):
         raise ValueError(f"validate must be one of {', '.join(VALIDATIONS)}, got {validate!r}")
-    table = table.prepare_training()
+    table = table.by_persons().prepare_training()
+    require_both_labels(table.photos)
     plan = plan_validation(table, validate, folds=folds, seed=seed)
     search = search_parameters(
         plan.training, plan.folds, trials=trials, timeout=timeout, study=study, seed=seed, jobs=jobs, track=track
