@@ -32,7 +32,9 @@ CONCLUSIONS = {
     "better": "better on scenes left out: use the new file",
     "no different": "no different on scenes left out, so the new file gives the same probabilities: keep either",
     "worse": "worse on scenes left out, so the new file keeps the old probabilities: keep the old model",
-    "too few": "too few labels to tell, so the new file keeps the old probabilities",
+    "one class": "all labels are the same, which cannot tell, so the new file keeps the old probabilities: label the "
+    "other class too",
+    "too few": "too few labels to tell, so the new file keeps the old probabilities: label 20 photos in the gallery",
 }
 
 # chosen by simulated rounds of labelling on sources left out of training; see docs/method.md
@@ -67,6 +69,7 @@ class CalibrationNumbers(TypedDict):
     n_chosen: int
     n_by_model: int
     n_held_out: int | None
+    old_threshold: float
     threshold: float
     conclusion: str
     refitted: bool
@@ -206,6 +209,7 @@ def calibrate(
         "n_chosen": int((table.column("chosen_by") == PERSON).sum()),
         "n_by_model": table.n_by_model,
         "n_held_out": None if held_out is None else len(held_out),
+        "old_threshold": old,
         "threshold": new,
         "conclusion": conclusion,
         "refitted": OWN in fitted.boosters,
@@ -451,7 +455,7 @@ def _check_photos(table: FeatureTable, log_odds: Floats) -> None:
     if len(labels) < MIN_PHOTOS or min(np.bincount(labels, minlength=2)) < MIN_OF_A_CLASS:
         return
     ranking = score_ranking(labels, log_odds[rows])["roc_auc"]
-    if ranking < 0.5:
+    if ranking is not None and ranking < 0.5:
         raise DatasetError(
             "calibrating needs a model that ranks the photos better than chance, but its ROC AUC on them is "
             f"{ranking:.2f}: check whether sharp and blurred are swapped, or only mistakes of the model are labelled; "
@@ -490,7 +494,7 @@ def _compare(model: BlurModel, table: FeatureTable, threshold: float, seed: int)
     labels, weights, before = table.labels, weigh_photos(model, table), model.log_odds(table.features)
     scenes = np.random.default_rng(seed).permutation(np.unique(table.scenes))
     if len(scenes) < 2:
-        return _Comparison(before, before, refitted=False, conclusion="too few")
+        return _Comparison(before, before, refitted=False, conclusion=_conclude(labels, 0, 0))
     folds = [_leave_out(table.scenes, part) for part in np.array_split(scenes, min(_FOLDS, len(scenes)))]
     after, refitted = _predict_left_out(model, table, folds, seed, refit=False), False
     if weights.sum() >= MIN_PHOTOS_FOR_TREES:
@@ -500,15 +504,17 @@ def _compare(model: BlurModel, table: FeatureTable, threshold: float, seed: int)
     gain = float(weights @ (_losses(labels, before) - _losses(labels, after)))
     right_before, right_after = ((to_probability(odds) >= threshold) == labels for odds in (before, after))
     fewer_right = weights @ right_after < weights @ right_before - 1e-9
-    conclusion = _conclude(-abs(gain) if fewer_right else gain, float(weights.sum()))
+    conclusion = _conclude(labels, float(weights.sum()), -abs(gain) if fewer_right else gain)
     return _Comparison(before, after, refitted=refitted and conclusion == "better", conclusion=conclusion)
 
 
-def _conclude(gain: float, n_photos: float) -> str:
+def _conclude(labels: Labels, n_photos: float, gain: float) -> str:
     """Choose the key of `CONCLUSIONS` by the gain in total log loss."""
     if gain >= _LEAST_GAIN:
         return "better"
-    if n_photos < MIN_PHOTOS - 1e-9:
+    if len(set(labels)) < 2:
+        return "one class"
+    if n_photos < MIN_PHOTOS:
         return "too few"
     return "worse" if gain <= -_LEAST_GAIN else "no different"
 
