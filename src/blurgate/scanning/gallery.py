@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes
 
 from blurgate.files import atomic_file
 from blurgate.judging.verdicts import Verdict, worst_first
-from blurgate.photos.images import thumbnail
+from blurgate.photos.images import read_rgb, resize, thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
 THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
@@ -33,7 +33,8 @@ def write_gallery(
 ) -> None:
     """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
-    On the page, users can move the threshold, mark wrong decisions, and download their labels as ``labels.csv``.
+    On the page, users can preview another threshold, mark wrong decisions, label the photos whose labels would teach
+    the model most, and download all labels as ``labels.csv``.
 
     Parameters
     ----------
@@ -86,12 +87,18 @@ def write_gallery(
 def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:
     """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads."""
 
-    def encode(verdict: Verdict) -> str:
+    def encode(verdict: Verdict) -> tuple[bytes, bytes]:
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        return base64.b64encode(content or b"").decode()
+        return (content, _find_layout(content)) if content else (b"", b"")
 
-    for index, content in enumerate(run_in_order(encode, photos, jobs=jobs)):
-        yield f'<script type="text/plain" id="thumbnail-{index}">{content}</script>\n'
+    for index, parts in enumerate(run_in_order(encode, photos, jobs=jobs)):
+        content, layout = (base64.b64encode(part).decode() for part in parts)
+        yield f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{content}</script>\n'
+
+
+def _find_layout(jpeg: bytes) -> bytes:
+    """Reduce a picture to the colours of 4 x 4 cells, in 48 bytes, by which the page finds photos unlike each other."""
+    return resize(read_rgb(jpeg, min_side=1), (4, 4)).tobytes()
 
 
 def _to_json(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
