@@ -3,6 +3,7 @@ import re
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from blurgate.learning.evaluation import evaluate
@@ -47,6 +48,15 @@ def test_the_page_shows_every_part(page, trained):
     assert page.count('<tr class="chosen">') == 2
     assert page.count("data:image/jpeg;base64,") == len(numbers["mistakes"]) > 0
     assert page.count("<svg") == len(CHARTS) - (not numbers["search"]["importances"])
+
+
+@pytest.mark.parametrize(("value", "rate"), [(0, "false alarm rate"), (1, "miss rate")])
+def test_photos_of_one_class_have_a_page(model, table, value, rate):
+    page = render_report(evaluate(model, table.take(np.flatnonzero(table.labels == value))), title="One class")
+    assert f"{rate}, 95 % interval" in page
+    assert "ROC curve" not in page
+    assert ">nan" not in page
+    assert "None" not in page
 
 
 def test_the_same_numbers_give_the_same_page(page, trained):

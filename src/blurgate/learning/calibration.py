@@ -38,7 +38,7 @@ CONCLUSIONS = {
 }
 
 # chosen by simulated rounds of labelling on sources left out of training; see docs/method.md
-_SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0  # prior on the correction: standard deviations of its log-slope and its shift
+_SLOPE_SPREAD, _SHIFT_SPREAD = 0.25, 1.5  # prior on the correction: standard deviations of its log-slope and its shift
 _PRIOR_PHOTOS = 50  # with so many labels, half of the variances of the prior; with fewer, less
 _LEAST_GAIN = 2.0  # in nats: by how much a calibration must lower the total log loss of scenes left out
 _FOLDS = 10
