@@ -148,8 +148,7 @@ def calibrate(
     model : BlurModel
         Without trees fitted to a user's photos.
     table : FeatureTable
-        Labelled photos, one or more, with the model's feature set. It takes 20, five of each class, for the
-        probabilities to change.
+        Labelled photos, one or more, with the model's feature set. It takes about ten for the probabilities to change.
     max_false_alarms : float, optional
         Raise the threshold until at most this share of the sharp photos is classified as blurred, 0 to 1.
     min_recall : float, optional
@@ -189,19 +188,13 @@ def calibrate(
     table, held_out = _hold_out(table, holdout, seed)
     fitted, compared = _fit(model, table, max_false_alarms, min_recall, seed)
     conclusion = compared.conclusion
-    if held_out is not None and conclusion == "better":
-        odds_before, odds_after = (each.log_odds(held_out.features) for each in (model, fitted))
-        gain = _losses(held_out.labels, odds_before).sum() - _losses(held_out.labels, odds_after).sum()
-        if gain <= -_LEAST_GAIN:
-            conclusion, fitted = "worse", model.with_threshold(fitted.card.threshold)
+    if conclusion == "better" and held_out is not None and _contradicts(held_out, model, fitted):
+        conclusion, fitted = "worse", model.with_threshold(fitted.card.threshold)
 
-    old, new = model.card.threshold, fitted.card.threshold
     if held_out is None:
-        before = _score_rows(table, compared.before, old)
-        after = _score_rows(table, compared.after if conclusion == "better" else compared.before, new)
+        scored, odds = table, (compared.before, compared.after if conclusion == "better" else compared.before)
     else:
-        before = _score_rows(held_out, model.log_odds(held_out.features), old)
-        after = _score_rows(held_out, fitted.log_odds(held_out.features), new)
+        scored, odds = held_out, (model.log_odds(held_out.features), fitted.log_odds(held_out.features))
     numbers: CalibrationNumbers = {
         "n": table.counts["n"],
         "n_blurred": table.counts["n_blurred"],
@@ -209,12 +202,12 @@ def calibrate(
         "n_chosen": int((table.column("chosen_by") == PERSON).sum()),
         "n_by_model": table.n_by_model,
         "n_held_out": None if held_out is None else len(held_out),
-        "old_threshold": old,
-        "threshold": new,
+        "old_threshold": model.card.threshold,
+        "threshold": fitted.card.threshold,
         "conclusion": conclusion,
         "refitted": OWN in fitted.boosters,
-        "before": before,
-        "after": after,
+        "before": _score_rows(scored, odds[0], model.card.threshold),
+        "after": _score_rows(scored, odds[1], fitted.card.threshold),
     }
     return Calibration(replace(fitted, card=_complete_card(fitted, model, table, numbers)), numbers)
 
@@ -477,6 +470,12 @@ def _hold_out(table: FeatureTable, share: float, seed: int) -> tuple[FeatureTabl
     held_out = np.isin(table.scenes, scenes[:count])
     kept = replace(table.take(np.flatnonzero(~held_out)), skipped=table.skipped, n_by_model=table.n_by_model)
     return kept, table.take(np.flatnonzero(held_out))
+
+
+def _contradicts(held_out: FeatureTable, model: BlurModel, fitted: BlurModel) -> bool:
+    """Return True if photos held out are clearly judged worse than before."""
+    before, after = (_losses(held_out.labels, each.log_odds(held_out.features)) for each in (model, fitted))
+    return float(before.sum() - after.sum()) <= -_LEAST_GAIN
 
 
 def _find_selected(table: FeatureTable) -> NDArray[np.bool_]:
