@@ -242,7 +242,7 @@ def calibrate(
     as_json: AsJson = False,
     jobs: Jobs = None,
 ) -> None:
-    """Fit a model to your own labelled photos, where scenes left out show that it helps."""
+    """Fit a model to your own labelled photos, where that helps."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("give either --max-false-alarms or --min-recall, not both: one follows from the other")
     check_outputs(output, inputs=[_file_of(model), source])
