@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import roc_auc_score
 
 from blurgate import FeatureTable, load_model
 from blurgate.learning.boosters import predict_left_out
-from blurgate.learning.metrics import score_ranking
 from blurgate.learning.splits import leave_sources_out
 from blurgate.measuring.features import DEFAULT_FEATURE_SET, FEATURE_SETS
 from models.sources import build_tables
@@ -62,7 +62,7 @@ def rank(table: FeatureTable, columns: list[str], parameters: dict[str, Any]) ->
     ranks = {}
     for source in sorted(set(table.sources)):
         rows = table.sources == source
-        ranks[str(source)] = score_ranking(table.labels[rows], margins[rows])["roc_auc"]
+        ranks[str(source)] = float(roc_auc_score(table.labels[rows], margins[rows]))
     return {**ranks, "mean": float(np.mean(list(ranks.values())))}
 
 

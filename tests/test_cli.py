@@ -19,6 +19,7 @@ import pytest
 
 from blurgate import cli
 from blurgate.judging.model import VARIANTS
+from blurgate.learning.calibration import CONCLUSIONS
 from blurgate.learning.table import write_table
 from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
@@ -88,14 +89,37 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
     assert numbers["n"] == len(table)
     assert numbers["after"]["accuracy"] > 0.7
     assert run("scan", made_folder / "sharp", "--model", "mine.blurgate")[0] == 0
-    few = np.random.default_rng(0).permutation(len(table))[:30]
-    write_table(table.take(few), tmp_path / "few.csv")
-    assert "the probabilities are worse than before: label more photos" in run("calibrate", "few.csv", *trees)[1]
+    few = table.take(np.flatnonzero(table.labels == 1)[:6])
+    write_table(replace(few, photos=tuple(replace(p, chosen_by="person") for p in few.photos)), tmp_path / "few.csv")
+    out = run("calibrate", "few.csv", *trees)[1]
+    assert "6 of them were chosen for what they show" in out
+    assert out.splitlines()[-1].startswith("all labels are the same")
+    code, out, _ = run("calibrate", "mine.csv", *trees, "--holdout", 0.3, "--output", "held.blurgate")
+    assert "photos held out:" in out
+    assert sum(line in CONCLUSIONS.values() for line in out.splitlines()) == 1
     code, _, err = run("calibrate", "mine.csv", *trees, "--output", "net")
     assert (code, "for this file, use --model ./net" in err) == (0, True)
     code, _, err = run("evaluate", made_folder, "--model", "folder.blurgate")
     assert code == 1
-    assert "remove them, or calibrate on other photos" in err
+    assert "remove them, or calibrate with --holdout" in err
+
+
+def test_labels_of_the_model_are_left_out_and_counted(run, table, tmp_path):
+    photos = tuple(replace(p, labelled_by="model") if n % 2 else p for n, p in enumerate(table.photos))
+    write_table(replace(table, photos=photos), tmp_path / "mixed.csv")
+    for command in (["evaluate", "mixed.csv"], ["calibrate", "mixed.csv"]):
+        code, out, err = run(*command, "--model", "trees")
+        assert (code, f"left out {len(table) // 2} photos that the model labelled" in err) == (0, True)
+        assert out.startswith(f"on {len(table) // 2} photos")
+    code, _, err = run("train", "mixed.csv", "--trials", 1, "--folds", 2)
+    assert (code, f"left out {len(table) // 2} photos that the model labelled" in err) == (0, True)
+
+
+def test_photos_of_one_class_can_be_evaluated(run, table, tmp_path):
+    write_table(table.take(np.flatnonzero(table.labels == 0)), tmp_path / "sharp.csv")
+    code, out, _ = run("evaluate", "sharp.csv", "--model", "trees", "--report", "r.html")
+    assert (code, "false-alarm rate" in out, "all are labelled sharp" in out) == (0, True, True)
+    assert json.loads(Path("r.json").read_text())["roc_auc"] is None
 
 
 def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):

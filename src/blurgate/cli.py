@@ -13,7 +13,7 @@ import sys
 import tempfile
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.util import find_spec
@@ -212,6 +212,12 @@ MaxFalseAlarms = Annotated[
         metavar="SHARE",
     ),
 ]
+Holdout = Annotated[
+    float,
+    typer.Option(
+        min=0, max=0.9, help="Hold out this share of the scenes, and measure on them instead.", metavar="SHARE"
+    ),
+]
 MinRecall = Annotated[
     float | None,
     typer.Option(
@@ -302,6 +308,7 @@ def evaluate(
         print(json.dumps(evaluation.numbers, allow_nan=False))
         return
     _print_numbers(evaluation.numbers, "scenes")
+    _count_left_out(evaluation.numbers["n_by_model"])
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
@@ -311,12 +318,13 @@ def calibrate(
     model: Model = "default",
     max_false_alarms: MaxFalseAlarms = None,
     min_recall: MinRecall = None,
+    holdout: Holdout = 0.0,
     seed: Seed = 0,
     output: Annotated[Path, typer.Option(help="The new model file.", metavar="FILE")] = Path("calibrated.blurgate"),
     as_json: AsJson = False,
     jobs: Jobs = None,
 ) -> None:
-    """Fit a model to your own labelled photos, 20 or more."""
+    """Fit a model to your own labelled photos, where that helps."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("use --max-false-alarms or --min-recall, not both")
     check_outputs(output, inputs=[_file_of(model), source])
@@ -325,10 +333,9 @@ def calibrate(
     table = blurgate.build_table(
         source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
     )
+    limits = {"max_false_alarms": max_false_alarms, "min_recall": min_recall}
     with track_step(_track, "calibrating"):
-        calibration = blurgate.calibrate(
-            loaded, table, max_false_alarms=max_false_alarms, min_recall=min_recall, seed=seed
-        )
+        calibration = blurgate.calibrate(loaded, table, **limits, holdout=holdout, seed=seed)
     calibration.model.save(output)
     _say(f"wrote {output}")
     if str(output) in _SHIPPED:
@@ -337,7 +344,8 @@ def calibrate(
     if as_json:
         print(json.dumps(calibration.numbers, allow_nan=False))
     else:
-        _print_calibration(calibration.numbers, max_false_alarms, min_recall)
+        _count_left_out(table.n_by_model)
+        _print_calibration(calibration.numbers, **limits)
 
 
 @app.command(cls=_Command)
@@ -377,6 +385,7 @@ def train(
     if len(sources) > 1 and validate is None and "sources" not in evaluation.numbers:
         _say("validated by scenes: the sources share scenes or have only one class, so none could be left out")
     _list_sources(evaluation.numbers.get("sources", {}))
+    _count_left_out(table.n_by_model)
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
 
@@ -654,27 +663,65 @@ def _file_of(model: str) -> Path | None:
 
 
 def _print_numbers(numbers: Numbers, where: str) -> None:
-    interval, laplacian = numbers["roc_auc_interval"], numbers["variance_of_laplacian"]
-    between = f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     few = "; too few for reliable figures" if numbers["n_scenes"] < 20 else ""
     print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
+    if numbers["roc_auc"] is None:
+        _print_one_class(numbers)
+        return
+    laplacian = numbers["variance_of_laplacian"]
+    between = _format_interval(numbers["roc_auc_interval"])
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
     print(f"  accuracy   {numbers['accuracy']:.3f}\n  precision  {numbers['precision']:.3f}")
     print(f"  recall     {numbers['recall']:.3f}\n  f1         {numbers['f1']:.3f}")
 
 
+def _print_one_class(numbers: Numbers) -> None:
+    """Print the only error rate of photos that are all of one class."""
+    if numbers["n_blurred"]:
+        label, name, rate, interval = "blurred", "miss rate", numbers["miss_rate"], numbers["miss_interval"]
+    else:
+        label, name = "sharp", "false-alarm rate"
+        rate, interval = numbers["false_alarm_rate"], numbers["false_alarm_interval"]
+    print(f"  {name}  {rate:.3f}{_format_interval(interval)}")
+    print(f"  all are labelled {label}: the other figures need photos of both classes")
+
+
+def _format_interval(interval: Sequence[float] | None) -> str:
+    return f"  (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+
+
+def _count_left_out(n_by_model: int) -> None:
+    if n_by_model:
+        _say(f"left out {_plural(n_by_model, 'photo')} that the model labelled, not a person")
+
+
 def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | None, min_recall: float | None) -> None:
-    before: Mapping[str, Any] = numbers["before"]
-    after: Mapping[str, Any] = numbers["after"]
-    print(f"on {numbers['n']} photos of {numbers['n_scenes']} scenes, each judged without its own scene:")
-    for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
-        print(f"  {name.replace('_', ' '):10} {before[name]:.3f} -> {after[name]:.3f}")
-    print(f"  threshold  {before['threshold']:.3f} -> {numbers['threshold']:.3f}")
-    if after["log_loss"] > before["log_loss"]:
-        print("  on scenes left out the probabilities are worse than before: label more photos or keep the old model")
+    """Print what calibration was given, the figures before and after, and one conclusion."""
+    from blurgate.learning.calibration import CONCLUSIONS
+
+    before: Mapping[str, Any] | None = numbers["before"]
+    after: Mapping[str, Any] | None = numbers["after"]
+    held_out = numbers["n_held_out"]
+    how = f"measured on {_plural(held_out, 'photo')} held out" if held_out else "each judged without its own scene"
+    on = f"on {_plural(numbers['n'], 'photo')} of {_plural(numbers['n_scenes'], 'scene')}"
+    print(f"{on}, {how}:" if before else f"{on}:")
+    if before and after:
+        for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
+            print(f"  {name.replace('_', ' '):10} {_format_figure(before[name])} -> {_format_figure(after[name])}")
+    print(f"  threshold  {numbers['old_threshold']:.3f} -> {numbers['threshold']:.3f}")
     _warn_of_few_photos(numbers, max_false_alarms, min_recall)
     if numbers["refitted"]:
-        print("  added trees fitted to these photos: on scenes left out they do better than calibration alone")
+        print("  added trees fitted to these photos: they do better than a line alone")
+    if numbers["n_chosen"]:
+        print(
+            f"  {numbers['n_chosen']} of them were chosen for what they show and together count as one photo: marked "
+            "mistakes do not say how rare mistakes are"
+        )
+    print(CONCLUSIONS[numbers["conclusion"]])
+
+
+def _format_figure(figure: float | None) -> str:
+    return "–" if figure is None else f"{figure:.3f}"
 
 
 def _warn_of_few_photos(numbers: CalibrationNumbers, max_false_alarms: float | None, min_recall: float | None) -> None:

@@ -126,9 +126,9 @@ def run_demo(
     with atomic_file(out / "verdicts.csv") as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         write_csv(scan([out / "dataset"], model=model), stream)
     return DemoResult(
-        roc_auc=numbers["roc_auc"],
+        roc_auc=numbers["roc_auc"] or 0.0,
         roc_auc_interval=tuple(numbers["roc_auc_interval"] or ()),
-        roc_auc_of_laplacian=numbers["variance_of_laplacian"]["roc_auc"],
+        roc_auc_of_laplacian=numbers["variance_of_laplacian"]["roc_auc"] or 0.0,
         accuracy=numbers["accuracy"],
         accuracy_of_laplacian=numbers["variance_of_laplacian"]["accuracy_at_customary_cutoff"],
         n=numbers["n"],

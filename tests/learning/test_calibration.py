@@ -5,15 +5,36 @@ import pytest
 
 from blurgate.errors import DatasetError
 from blurgate.judging.model import load_model, to_probability
-from blurgate.learning.calibration import calibrate, choose_threshold, constrain_threshold, fit_calibration
+from blurgate.learning.calibration import (
+    CONCLUSIONS,
+    calibrate,
+    choose_threshold,
+    constrain_threshold,
+    fit_calibration,
+    weigh_photos,
+)
 from blurgate.learning.evaluation import evaluate
 from blurgate.learning.splits import split_scenes
+from blurgate.learning.table import join_tables
 
 
 def miscalibrate(model, slope=1.0, shift=5.0):
     """A model with badly calibrated probabilities and an unchanged ranking."""
     card = model.card
     return replace(model, card=replace(card, slope=slope * card.slope, intercept=slope * card.intercept + shift))
+
+
+def mark(table, **changes):
+    """The same photos, labelled or chosen by somebody else."""
+    return replace(table, photos=tuple(replace(photo, **changes) for photo in table.photos))
+
+
+def find_mistakes(model, table, threshold):
+    return np.flatnonzero((model.predict_features(table.features).probability >= threshold) != table.labels)
+
+
+def predict(model, table):
+    return model.predict_features(table.features).probability
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +78,107 @@ def test_a_calibrated_model_has_better_probabilities_on_other_scenes(model, own)
     assert not fitted.numbers["refitted"]
 
 
-def test_twenty_photos_do_not_overrule_the_model(model, table):
-    few = table.take(np.arange(21))
-    fitted = calibrate(model, few).model.card
-    assert 0.3 < fitted.slope / model.card.slope < 3
+@pytest.mark.parametrize("count", [1, 2, 6, 20])
+def test_a_few_photos_are_taken_and_do_not_overrule_the_model(model, table, count):
+    fitted = calibrate(model, table.take(np.random.default_rng(count).permutation(len(table))[:count]))
+    assert 0.5 < fitted.model.card.slope / model.card.slope < 2
+    assert fitted.model.card.threshold == fitted.numbers["threshold"] == model.card.threshold  # it does not jump
+    assert fitted.numbers["conclusion"] in CONCLUSIONS
+    assert len(fitted.model.card.calibrated_on["digests"]) == count
+    if fitted.numbers["conclusion"] != "better":
+        np.testing.assert_array_equal(predict(fitted.model, table), predict(model, table))
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.9])
+def test_marked_mistakes_alone_change_nothing_wherever_the_slider_was(model, table, threshold):
+    off = miscalibrate(model, shift=1.0)
+    marked = mark(table.take(find_mistakes(off, table, threshold)), chosen_by="person")
+    for rows in (np.arange(1), np.arange(6), np.arange(len(marked)), np.flatnonzero(marked.labels == marked.labels[0])):
+        fitted = calibrate(off, marked.take(rows))
+        np.testing.assert_array_equal(predict(fitted.model, table), predict(off, table))
+        assert fitted.numbers["conclusion"] in {"too few", "one class"}
+        assert fitted.numbers["n_chosen"] == len(rows)
+        assert fitted.numbers["after"] is None  # figures of chosen photos would mean nothing
+
+
+def test_a_list_of_mistakes_that_does_not_say_so_counts_little(model, table):
+    off = miscalibrate(model, shift=1.0)
+    mistakes = table.take(find_mistakes(off, table, off.card.threshold))
+    assert weigh_photos(off, mistakes).sum() == pytest.approx(1)
+    right = table.take(np.setdiff1d(np.arange(len(table)), find_mistakes(off, table, off.card.threshold)))
+    assert weigh_photos(off, right).sum() == len(right)
+    assert weigh_photos(off, mark(mistakes, chosen_by="model")).sum() == len(mistakes)
+
+
+def test_photos_that_the_model_proposed_count_in_full(model, own):
+    mine, others = own
+    off = miscalibrate(model, shift=2.0)
+    doubtful = np.argsort(np.abs(off.log_odds(mine.features)))[:20]
+    fitted = calibrate(off, mark(mine.take(doubtful), chosen_by="model"))
+    assert fitted.numbers["conclusion"] == "better"
+    before, after = (evaluate(each, others).numbers for each in (off, fitted.model))
+    assert after["brier"] < before["brier"]
+    assert after["accuracy"] > before["accuracy"]
+
+
+def test_what_the_model_labelled_is_no_truth(model, own):
+    mine, others = own
+    swapped = tuple(
+        replace(photo, label="sharp" if photo.label == "blurred" else "blurred", labelled_by="model")
+        for photo in others.photos
+    )
+    both = join_tables([mine, replace(others, photos=swapped)])
+    alone, fitted = calibrate(miscalibrate(model), mine), calibrate(miscalibrate(model), both)
+    assert fitted.model == alone.model
+    assert fitted.numbers == alone.numbers | {"n_by_model": len(others)}
+    with pytest.raises(DatasetError, match=f"the model labelled all {len(others)}: label some yourself"):
+        calibrate(model, mark(others, labelled_by="model"))
+
+
+def test_labels_of_one_class_cannot_tell(model, table):
+    sharp = table.take(np.flatnonzero(table.labels == 0))
+    fitted = calibrate(miscalibrate(model), sharp)
+    assert fitted.numbers["conclusion"] == "one class"
+    np.testing.assert_array_equal(predict(fitted.model, table), predict(miscalibrate(model), table))
+
+
+def test_a_model_that_fits_already_is_kept(model, table):
+    rng, probabilities = np.random.default_rng(0), predict(model, table)
+    labels = np.asarray(["sharp", "blurred"])[(rng.uniform(size=len(table)) < probabilities).astype(int)]
+    fits = replace(
+        table, photos=tuple(replace(p, label=str(label)) for p, label in zip(table.photos, labels, strict=True))
+    )
+    fitted = calibrate(model, fits)
+    assert fitted.numbers["conclusion"] == "no different"
+    assert fitted.numbers["before"] == fitted.numbers["after"]
+    assert not fitted.numbers["refitted"]
+
+
+def test_scenes_can_be_held_out(model, table):
+    fitted = calibrate(miscalibrate(model), table, holdout=0.3)
+    held_out = fitted.numbers["n_held_out"]
+    assert fitted.numbers["n"] + held_out == len(table)
+    assert fitted.numbers["conclusion"] == "better"
+    assert fitted.numbers["after"]["log_loss"] < fitted.numbers["before"]["log_loss"]
+    assert sum(map(sum, fitted.numbers["after"]["confusion_matrix"])) == held_out
+    assert len(fitted.model.card.calibrated_on["digests"]) == len(table) - held_out
+    with pytest.raises(DatasetError, match="holding out 90% of 1 scenes leaves none to calibrate on"):
+        calibrate(model, mark(table, scene="same"), holdout=0.9)
+
+
+def test_a_calibration_that_photos_held_out_contradict_is_not_kept(model, table):
+    scenes = np.random.default_rng(0).permutation(np.unique(table.scenes))
+    held_out = set(scenes[: int(np.ceil(0.3 * len(scenes)))])
+    off = miscalibrate(model)
+    decided = (predict(off, table) >= off.card.threshold).astype(int)
+    photos = tuple(
+        replace(photo, label=("sharp", "blurred")[decision]) if photo.scene in held_out else photo
+        for photo, decision in zip(table.photos, decided, strict=True)
+    )
+    fitted = calibrate(off, replace(table, photos=photos), holdout=0.3)
+    assert fitted.numbers["conclusion"] == "worse"
+    assert fitted.numbers["before"] == fitted.numbers["after"]
+    np.testing.assert_array_equal(predict(fitted.model, table), predict(off, table))
 
 
 def test_trees_are_added_where_they_help(model, table):
@@ -95,6 +213,7 @@ def test_limits_are_met_on_the_photos_that_chose_the_threshold(share):
     eager = constrain_threshold(labels, probabilities, None, share)
     assert (probabilities[labels == 1] >= eager).mean() >= share
     assert constrain_threshold(labels, probabilities, None, None) == 0.5
+    assert constrain_threshold(labels, probabilities, None, None, start=0.3) == 0.3
 
 
 def test_calibrate_meets_the_limits(model, table):
@@ -103,7 +222,7 @@ def test_calibrate_meets_the_limits(model, table):
     (sharp, alarms), _ = cautious["confusion_matrix"]
     assert alarms / (sharp + alarms) <= 0.02
     assert eager["recall"] >= 0.98
-    assert cautious["threshold"] >= 0.5 >= eager["threshold"]
+    assert cautious["threshold"] >= model.card.threshold >= eager["threshold"]
 
 
 def test_the_card_records_what_it_was_calibrated_on(model, own):
@@ -124,19 +243,12 @@ def test_a_model_is_not_evaluated_on_photos_that_it_was_calibrated_on(model, own
 
 
 def test_errors(model, table):
-    few = np.concatenate([np.flatnonzero(table.labels == value)[:count] for value, count in ((0, 5), (1, 10))])
-    with pytest.raises(DatasetError, match=r"at least 20 labelled photos .* got 5 sharp and 10 blurred: label more"):
-        calibrate(model, table.take(few))
-    with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all 96 are blurred"):
-        calibrate(model, table.take(np.flatnonzero(table.labels == 1)))
+    with pytest.raises(DatasetError, match="calibrating needs a labelled photo that can be judged, got none"):
+        calibrate(model, table.take(np.arange(0)))
     swapped = tuple(replace(p, label="sharp" if p.label == "blurred" else "blurred") for p in table.photos)
     with pytest.raises(DatasetError, match="its ROC AUC on them is 0.0.: check whether sharp and blurred are swapped"):
         calibrate(model, replace(table, photos=swapped))
-    alone = tuple(replace(photo, scene="same") for photo in table.photos)
-    with pytest.raises(
-        DatasetError, match="two scenes or more in each class, to leave some out, but a class has only one"
-    ):
-        calibrate(model, replace(table, photos=alone))
+    assert calibrate(model, mark(table, scene="same")).numbers["conclusion"] == "too few"  # no scene to leave out
     with pytest.raises(DatasetError, match="expected photos that the model was not calibrated on"):
         calibrate(calibrate(model, table.take(np.arange(60))).model, table)
     other = replace(table, features=table.features[:, :18], feature_set="dct18")
@@ -146,6 +258,8 @@ def test_errors(model, table):
         evaluate(model, other)
     with pytest.raises(ValueError, match="min_recall must be between 0 and 1, got 95"):
         calibrate(model, table, min_recall=95)
+    with pytest.raises(ValueError, match="holdout must be from 0 up to 1, but not 1, got 1"):
+        calibrate(model, table, holdout=1)
     with pytest.raises(ValueError, match="give either max_false_alarms or min_recall, not both"):
         calibrate(model, table, min_recall=0.9, max_false_alarms=0.1)
 

@@ -42,6 +42,26 @@ def test_the_gain_over_the_laplacian_is_paired(model, table):
     assert evaluate(model, itself).numbers["variance_of_laplacian"]["gain_interval"] == [0.0, 0.0]
 
 
-def test_one_class_cannot_be_evaluated(model, table):
-    with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all"):
-        evaluate(model, table.take(np.flatnonzero(table.labels == 1)))
+@pytest.mark.parametrize(("value", "rate", "other"), [(0, "false_alarm", "miss"), (1, "miss", "false_alarm")])
+def test_one_class_is_evaluated_by_its_error_rate(model, table, value, rate, other):
+    whole = evaluate(model, table).numbers
+    numbers = evaluate(model, table.take(np.flatnonzero(table.labels == value))).numbers
+    wrong = whole["confusion_matrix"][value][1 - value] / sum(whole["confusion_matrix"][value])
+    assert numbers[f"{rate}_rate"] == whole[f"{rate}_rate"] == pytest.approx(wrong)
+    low, high = numbers[f"{rate}_interval"]
+    assert 0 <= low <= wrong <= high < 1
+    assert high > 0
+    for name in ("roc_auc", "roc_auc_interval", "average_precision", "precision", "f1", "curves", f"{other}_rate"):
+        assert numbers[name] is None
+    assert numbers["variance_of_laplacian"]["roc_auc"] is None
+    assert (numbers["recall"] is None) == (value == 0)
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+
+
+def test_what_the_model_labelled_is_left_out_and_counted(model, table):
+    photos = tuple(replace(p, labelled_by="model", label="sharp") if n % 3 else p for n, p in enumerate(table.photos))
+    numbers = evaluate(model, replace(table, photos=photos)).numbers
+    by_persons = evaluate(model, table.take(np.arange(0, len(table), 3))).numbers
+    assert numbers == by_persons | {"n_by_model": len(table) - by_persons["n"]}
+    with pytest.raises(DatasetError, match="expected photos that a person labelled, but the model labelled all"):
+        evaluate(model, replace(table, photos=photos).take(np.array([1, 2])))

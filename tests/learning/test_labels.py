@@ -61,7 +61,19 @@ def test_errors_of_folders(tmp_path, labelled):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,label\na.jpg,sharp\n", "needs the columns file and label, but has no file: add it"),
+        ("label\nsharp\n", "needs the columns file and label, but has no file: add it"),
+        (
+            "name,label\na.jpg,sharp\n",
+            "names its photos in the column name, but .* be called file: rename name to file",
+        ),
+        ("path,label\na.jpg,sharp\n", "in the column path, but it must be called file: rename path to file"),
+        (
+            "Filename,label\na.jpg,sharp\n",
+            "in the column Filename, but it must be called file: rename Filename to file",
+        ),
+        ("image,class\na.jpg,1\n", "called file and has no label: rename image to file and add the column label"),
+        ("file,label,labelled_by\na.jpg,sharp,me\n", "line 2: labelled_by must be person or model, got 'me': fix it"),
+        ("file,label,chosen_by\na.jpg,sharp,x\n", "line 2: chosen_by must be person or model, got 'x': fix it"),
         ("a,b\n1,2\n", "but has no file and no label: add it"),
         ("file,label\na.jpg,soft\n", "line 2: the label must be sharp or blurred, got 'soft'"),
         ("file,label\na.jpg,Sharp\n", "line 2: the label must be sharp or blurred, got 'Sharp'"),
@@ -77,6 +89,21 @@ def test_errors_of_folders(tmp_path, labelled):
 def test_errors_of_labels(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         list_photos(write_labels(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["path", "filename", "image", "name", "File"])
+def test_a_list_with_another_name_for_file_is_told_what_to_rename(tmp_path, name):
+    (tmp_path / "mine.csv").write_text(f"{name},label\na.jpg,sharp\nb.jpg,blurred\n")
+    with pytest.raises(DatasetError, match=f"in the column {name}, but it must be called file: rename {name} to file"):
+        build_table(tmp_path / "mine.csv", labelled=True)
+
+
+def test_labels_csv_says_who_labelled_and_who_chose(labelled):
+    text = "file,label,labelled_by,chosen_by\na.jpg,sharp,person,model\nb.jpg,blurred,model,\nc.jpg,sharp,,\n"
+    photos = list_photos(write_labels(labelled, text))
+    assert [(photo.labelled_by, photo.chosen_by) for photo in photos] == [
+        ("person", "model"), ("model", ""), ("person", "")
+    ]  # fmt: skip
 
 
 def test_a_list_of_labels_may_name_photos_in_any_folder(labelled, tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from blurgate.errors import DatasetError, MissingExtraError
 from blurgate.learning.labels import is_labelled
 from blurgate.learning.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
+from blurgate.learning.training import train
 from blurgate.measuring.features import FEATURE_SETS, extract_features
 from blurgate.photos.images import SkippedPhoto, read_plane
 
@@ -49,8 +50,9 @@ def test_a_folder_without_labels_can_be_measured_but_not_trained_on(sharp_folder
 def test_one_class_only(labelled):
     names = sorted(path.name for path in (labelled / "sharp").iterdir())
     found = build_table(write_labels(labelled, f"file,label\nsharp/{names[0]},sharp\nsharp/{names[1]},sharp\n"))
+    assert found.labels.tolist() == [0, 0]
     with pytest.raises(DatasetError, match="expected sharp and blurred photos, but all 2 are sharp: add the other"):
-        _ = found.labels
+        train(found)
 
 
 def test_unreadable_and_small_photos_are_skipped_and_distinguished(labelled, tmp_path):
@@ -79,11 +81,29 @@ def test_photos_without_texture_stay_undecided_in_a_file(table, tmp_path, suffix
     assert_same(read, found)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_keeps_who_labelled_and_chose_each_photo(table, tmp_path, suffix):
+    photos = [replace(photo, labelled_by="model") for photo in table.photos]
+    photos[:3] = [replace(table.photos[row], chosen_by=by) for row, by in enumerate(("", "person", "model"))]
+    write_table(replace(table, photos=tuple(photos)), tmp_path / f"t.{suffix}")
+    assert list(read_table(tmp_path / f"t.{suffix}").photos) == photos
+    mine = build_table(tmp_path / f"t.{suffix}", labelled=True)
+    assert (list(mine.photos), mine.n_by_model) == (photos[:3], len(table) - 3)
+
+
+def test_photos_that_the_model_labelled_are_not_even_measured(labelled):
+    (path,) = sorted((labelled / "sharp").iterdir())[:1]
+    rows = f"sharp/{path.name},sharp,person\nnowhere.png,blurred,model\n"
+    (labelled / "labels.csv").write_text("file,label,labelled_by\n" + rows)
+    found = build_table(labelled, labelled=True)
+    assert ([photo.path for photo in found.photos], found.skipped, found.n_by_model) == ([f"sharp/{path.name}"], (), 1)
+
+
 def test_tables_and_datasets_of_earlier_versions_lack_columns(labelled, made_folder, tmp_path):
     (labelled / "sharp" / "text.jpg").write_text("hello")
     write_table(build_table(labelled), tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="") as handle:
-        added = ("undecided", "phash")
+        added = {"undecided", "labelled_by", "chosen_by", "phash"}
         rows = [{name: cell for name, cell in row.items() if name not in added} for row in csv.DictReader(handle)]
     with (tmp_path / "old.csv").open("w", newline="") as handle:
         writer = csv.DictWriter(handle, rows[0])
@@ -156,19 +176,19 @@ def edit_csv(path, change):
         ),
         (lambda rows: [row.append("7") for row in rows], "unexpected: 7.: make it"),
         (lambda rows: rows[1].append("x"), "a row with more cells than columns"),
-        (lambda rows: rows[2].__setitem__(11, "nan"), "line 3: 1__low__log_energy__p75 must be a number, got 'nan'"),
-        (lambda rows: rows[2].__setitem__(11, ""), "line 3: 1__low__log_energy__p75 must be a number, got ''"),
+        (lambda rows: rows[2].__setitem__(13, "nan"), "line 3: 1__low__log_energy__p75 must be a number, got 'nan'"),
+        (lambda rows: rows[2].__setitem__(13, ""), "line 3: 1__low__log_energy__p75 must be a number, got ''"),
         (lambda rows: rows[3].__setitem__(0, ""), "line 4: the path of the photo is empty"),
         (lambda rows: rows[3].__setitem__(4, "big"), "line 4: strength_px must be a number, 0 or more, got 'big'"),
         (lambda rows: rows[3].__setitem__(1, "Blurred"), "line 4: the label must be sharp or blurred, got 'Blurred'"),
         (
-            lambda rows: rows[3].__setitem__(11, "1e300"),
+            lambda rows: rows[3].__setitem__(13, "1e300"),
             "line 4: 1__low__log_energy__p75 must be a number",
         ),
-        (lambda rows: rows[3].__setitem__(7, "true"), "line 4: undecided belongs to a row with an error: fix it"),
+        (lambda rows: rows[3].__setitem__(9, "true"), "line 4: undecided belongs to a row with an error: fix it"),
         (lambda rows: rows.append(rows[1]), "lists .* 2 times: list it once"),
         (
-            lambda rows: [row.__delitem__(slice(10, None)) for row in rows],
+            lambda rows: [row.__delitem__(slice(12, None)) for row in rows],
             "missing: 1__low__mean__mean, .* and 14 more",
         ),
         (lambda rows: rows.__delitem__(slice(1, None)), "has no rows"),

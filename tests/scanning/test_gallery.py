@@ -91,7 +91,7 @@ def test_the_page_holds_every_verdict_worst_first(page, verdicts):
 
 
 def test_every_readable_photo_has_a_small_thumbnail(page):
-    thumbnails = re.findall(r'<script type="text/plain" id="thumbnail-(\d+)">(.*?)</script>', page.read_text())
+    thumbnails = re.findall(r'<script type="text/plain" id="thumbnail-(\d+)"[^>]*>(.*?)</script>', page.read_text())
     assert [int(number) for number, _ in thumbnails] == list(range(9))
     assert [bool(content) for _, content in thumbnails] == [True] * 8 + [False]
     assert all(len(content) < 8000 for _, content in thumbnails)
@@ -246,9 +246,17 @@ def read_download(browser, folder):
     wait(browser, path.exists)
     content = path.read_bytes()
     path.unlink()
-    assert content.startswith(b"file,label\r\n")
+    assert content.startswith(b"file,label,labelled_by,chosen_by\r\n")
     text = content.decode(errors="surrogateescape")
-    return {row["file"]: row["label"] for row in csv.DictReader(io.StringIO(text, newline=""))}
+    return {file: tuple(cells) for file, *cells in list(csv.reader(io.StringIO(text, newline="")))[1:]}
+
+
+def picked(label):
+    return (label, "person", "person")
+
+
+def proposed(label):
+    return (label, "person", "model")
 
 
 def test_it_opens_worst_first_with_all_details(browser, page):
@@ -264,7 +272,7 @@ def test_it_opens_worst_first_with_all_details(browser, page):
     assert remarks[7] == "too small"
     assert texts(browser, ".tile .missing")[-1] == "torn.jpg cannot be read as a picture: it is cut short"
     assert counts(browser) == {
-        "All": 9, "Blurred": 4, "Doubtful": 1, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Overridden": 0,
+        "All": 9, "Blurred": 4, "Doubtful": 1, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Labelled": 0,
     }  # fmt: skip
     assert find(browser, "#hint").text.startswith("The threshold of the scan is 0.477.")
     assert "The scan left 1 photo undecided" in find(browser, "#hint").text
@@ -341,8 +349,7 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
 
     visit(browser, page)
     file = [verdict.path for verdict in verdicts]
-    decided = {file[number]: "blurred" if number in {1, 5, 6, 2} else "sharp" for number in (0, 1, 2, 4, 5, 6)}
-    assert read_download(browser, tmp_path) == decided
+    assert not find(browser, "#download").is_enabled()
 
     click(browser, ".tile:nth-child(1) [value=sharp]")
     find(browser, ".tile:nth-child(4) .photo").send_keys(
@@ -351,13 +358,12 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
     press(browser, "s")
     press(browser, Keys.ARROW_RIGHT, "s", "s")  # set and unset
     assert texts(browser, '.tile [aria-pressed="true"]') == ["sharp", "blurred", "sharp"]
-    assert counts(browser)["Overridden"] == 3
-    assert find(browser, "#overridden").text == "3 overridden (the model agrees with 1)."
+    assert counts(browser)["Labelled"] == 3
+    assert find(browser, "#overridden").text.startswith("3 labelled (the model agrees with 1).")
 
-    overrides = {file[1]: "sharp", file[2]: "blurred", file[3]: "sharp"}
-    assert read_download(browser, tmp_path) == decided | overrides
-    click(browser, "#others")
-    assert read_download(browser, tmp_path) == overrides
+    assert read_download(browser, tmp_path) == {
+        file[1]: picked("sharp"), file[2]: picked("blurred"), file[3]: picked("sharp")
+    }  # fmt: skip
 
     visit(browser, page)
     click(browser, "#filters [value=overridden]")
@@ -369,17 +375,68 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
     find(browser, "#clear").click()
     browser.switch_to.alert.accept()
     settle(browser)
-    assert counts(browser)["Overridden"] == 0
+    assert counts(browser)["Labelled"] == 0
     visit(browser, page)
-    assert counts(browser)["Overridden"] == 0
+    assert counts(browser)["Labelled"] == 0
 
 
-def test_labels_follow_the_threshold(browser, page, verdicts, tmp_path):
+def test_verdicts_are_included_only_if_asked_for_as_the_scan_decided_and_marked_as_the_models(
+    browser, page, verdicts, tmp_path
+):
     visit(browser, page)
     fill(browser, "#number", "0.9")
-    assert read_download(browser, tmp_path) == {
-        verdict.path: "blurred" if verdict.probability >= 0.9 else "sharp" for verdict in verdicts[:7]
+    click(browser, ".tile:nth-child(1) [value=sharp]")
+    file = [verdict.path for verdict in verdicts]
+    assert read_download(browser, tmp_path) == {file[1]: picked("sharp")}
+    assert find(browser, ".labels label").text == "Include the model’s verdicts for 5 unreviewed photos"
+    click(browser, "#others")
+    decided = {file[number]: (verdicts[number].decision, "model", "") for number in (0, 2, 4, 5, 6)}
+    assert read_download(browser, tmp_path) == decided | {file[1]: picked("sharp")}
+    assert {decision for decision, *_ in decided.values()} == {"sharp", "blurred"}
+
+
+def test_it_proposes_what_teaches_most_and_takes_labels_by_keys(browser, page, verdicts, tmp_path):
+    from selenium.webdriver import Keys
+
+    visit(browser, page)
+    assert find(browser, "#propose").text == "Label 20"
+    find(browser, "#propose").send_keys(Keys.ENTER)
+    settle(browser)
+    name, position = find(browser, "#name"), find(browser, "#position")
+    assert (name.text, position.text) == ("photo3.png", "1 of 7")  # in doubt, and left for review
+    assert "decision" not in find(browser, "#facts").text
+    press(browser, "b")
+    assert (name.text != "photo3.png", position.text) == (True, "2 of 7")
+    second = name.text
+    press(browser, "k")
+    assert (name.text != second, position.text) == (True, "2 of 6")
+    press(browser, "u", "u")
+    assert (name.text, position.text, find(browser, "#undo").is_enabled()) == ("photo3.png", "1 of 7", False)
+    press(browser, "s", "b", Keys.ESCAPE)
+    wait(browser, lambda: not find(browser, "#large").is_displayed())
+    assert find(browser, "#propose").text == "Continue labelling: 2 of 20 done"
+    assert browser.switch_to.active_element.get_attribute("id") == "propose"
+    click(browser, '.tile [aria-label*="photo1.png"] ~ .marks [value=sharp]')
+
+    visit(browser, page)
+    file = {Path(verdict.path).name: verdict.path for verdict in verdicts}
+    expected = {
+        file["photo3.png"]: proposed("sharp"),
+        file[second]: proposed("blurred"),
+        file["photo1.png"]: picked("sharp"),
     }
+    assert read_download(browser, tmp_path) == expected
+    click(browser, "#propose")
+    assert find(browser, "#position").text == "3 of 6"
+
+
+def test_a_page_that_is_labelled_whole_is_no_selection(browser, page, verdicts, tmp_path):
+    visit(browser, page)
+    click(browser, "#propose")
+    press(browser, *"sbsbsbs")
+    wait(browser, lambda: not find(browser, "#large").is_displayed())
+    assert {cells[1:] for cells in read_download(browser, tmp_path).values()} == {("person", "")}
+    assert not find(browser, "#propose").is_enabled()
 
 
 def test_the_large_view_loads_the_photo_itself(browser, page):
@@ -398,7 +455,7 @@ def test_the_large_view_loads_the_photo_itself(browser, page):
     assert find(browser, "#picture").size["width"] == 800  # a small photo is zoomed to twice its size
     press(browser, Keys.ESCAPE)
     wait(browser, lambda: not find(browser, "#large").is_displayed())
-    assert browser.switch_to.active_element.get_attribute("aria-label").endswith("overridden: sharp")
+    assert browser.switch_to.active_element.get_attribute("aria-label").endswith("labelled: sharp")
 
 
 def test_the_page_finds_photos_after_it_was_moved_with_or_without_them(browser, page, verdicts, tmp_path):
@@ -591,6 +648,7 @@ def test_hostile_names_survive_display_search_and_download(browser, tmp_path):
     click(browser, ".tile .photo")
     assert width_of_large(browser) == 400
     find(browser, "#close").click()
+    click(browser, "#others")
     saved = read_download(browser, tmp_path)
     here = Path.cwd()
     assert set(saved) == {str(named), *(str(here / name) for name in HOSTILE)}
@@ -600,10 +658,12 @@ def test_labels_of_names_that_are_not_utf8_can_be_read_back(browser, tmp_path):
     name = str(tmp_path / 'ä, "b"\n\udcff.jpg')
     write_gallery([Verdict(name, "blurred", 0.9)], tmp_path / "page.html", threshold=0.5)
     visit(browser, tmp_path / "page.html")
+    click(browser, "#others")
     click(browser, "#download")
     wait(browser, (tmp_path / "labels.csv").exists)
     assert b"\xff.jpg" in (tmp_path / "labels.csv").read_bytes()
-    assert read_csv(tmp_path / "labels.csv") == (["file", "label"], [{"file": name, "label": "blurred"}])
+    row = {"file": name, "label": "blurred", "labelled_by": "model", "chosen_by": ""}
+    assert read_csv(tmp_path / "labels.csv") == (list(row), [row])
 
 
 def test_an_empty_scan_has_a_page(browser, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
@@ -10,25 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import DatasetError, needs_extra
+from blurgate.judging.cards import Card
 from blurgate.judging.model import OWN, BlurModel, to_probability
 from blurgate.learning.boosters import tree_settings
 from blurgate.learning.evaluation import require_compatible
+from blurgate.learning.labels import PERSON
 from blurgate.learning.metrics import Decisions, Floats, Labels, error_rates, score_decisions, score_ranking
-from blurgate.learning.splits import Split, cut_folds
+from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
 
 with needs_extra("train", "Calibrating"):
     import xgboost
     from scipy import optimize
-    from sklearn.metrics import log_loss, roc_curve
+    from sklearn.metrics import roc_curve
 
-MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5
+MIN_PHOTOS, MIN_OF_A_CLASS = 20, 5  # with fewer, nothing can tell whether a calibration is better
 MIN_PHOTOS_FOR_TREES = 100
 OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
+CONCLUSIONS = {
+    "better": "better on scenes left out: use the new file",
+    "no different": "no different on scenes left out, so the new file gives the same probabilities: keep either",
+    "worse": "worse on scenes left out, so the new file keeps the old probabilities: keep the old model",
+    "one class": "all labels are the same, which cannot tell, so the new file keeps the old probabilities: label the "
+    "other class too",
+    "too few": "too few labels to tell, so the new file keeps the old probabilities: label 20 photos in the gallery",
+}
 
-# prior on the correction to the log-odds: standard deviations of its log-slope and of its shift
-_SLOPE_SPREAD, _SHIFT_SPREAD = 0.5, 1.0
-_FOLDS = 5
+# chosen by simulated rounds of labelling on sources left out of training; see docs/method.md
+_SLOPE_SPREAD, _SHIFT_SPREAD = 0.25, 1.5  # prior on the correction: standard deviations of its log-slope and its shift
+_PRIOR_PHOTOS = 50  # with so many labels, half of the variances of the prior; with fewer, less
+_LEAST_GAIN = 2.0  # in nats: by how much a calibration must lower the total log loss of scenes left out
+_FOLDS = 10
 _PASSES = 3  # at most, until the threshold of a cascade and the photos that it asks about settle
 
 
@@ -39,19 +52,29 @@ class DecisionsAndLoss(Decisions):
 
 
 class CalibrationNumbers(TypedDict):
-    """Scores on the same photos before and after calibration.
+    """What calibration was given, what it concluded, and scores on the same photos before and after it.
 
-    ``before``: scores of the original model. ``after``: each photo scored by a model calibrated on other scenes only.
-    ``refitted``: True if trees were added.
+    ``n``, ``n_blurred``, ``n_scenes``: photos that a person labelled. ``n_chosen``: of these, photos that the person
+    chose, as for having seen a mistake; they do not count in the scores. ``n_by_model``: photos left out because the
+    model labelled them. ``conclusion``: a key of `CONCLUSIONS`. ``refitted``: True if trees were added.
+
+    ``before``: scores of the original model. ``after``: scores of the new model, on scenes left out. Both are None if
+    there are too few photos. ``n_held_out``: if scenes were held out, the number of their photos, which these scores
+    are of; else None.
     """
 
     n: int
     n_blurred: int
     n_scenes: int
+    n_chosen: int
+    n_by_model: int
+    n_held_out: int | None
+    old_threshold: float
     threshold: float
+    conclusion: str
     refitted: bool
-    before: DecisionsAndLoss
-    after: DecisionsAndLoss
+    before: DecisionsAndLoss | None
+    after: DecisionsAndLoss | None
 
 
 @dataclass(frozen=True)
@@ -91,32 +114,49 @@ class LeftOutCalibration:
     laplacian_cutoff: float
 
 
+@dataclass(frozen=True)
+class _Comparison:
+    """The log-odds of each row by the model as it is and as it would be, without the row's scene; what is better."""
+
+    before: Floats
+    after: Floats
+    refitted: bool
+    conclusion: str
+
+
 def calibrate(
     model: BlurModel,
     table: FeatureTable,
     *,
     max_false_alarms: float | None = None,
     min_recall: float | None = None,
+    holdout: float = 0.0,
     seed: int = 0,
 ) -> Calibration:
-    """Fit a model's probabilities and threshold to a user's own labelled photos.
+    """Fit a model's probabilities to a user's own labelled photos, and its threshold to a limit on errors.
 
-    Corrects the model's log-odds with a slope and a shift. A prior keeps the correction small, so that 20 photos do not
-    overrule the thousands that the model was trained on. From `MIN_PHOTOS_FOR_TREES` photos on, further trees are
-    fitted to the photos as well, and kept if they lower the log loss on left-out scenes.
+    Corrects the model's log-odds with a slope and a shift. A prior keeps the correction small, the smaller the fewer
+    photos there are. From `MIN_PHOTOS_FOR_TREES` photos on, further trees are fitted to the photos as well, and used if
+    they lower the log loss on left-out scenes. The probabilities only change if that makes the left-out scenes clearly
+    better: otherwise the new model gives the same ones.
+
+    Only what a person labelled counts. Photos that the person chose, as for having seen a mistake, together weigh as
+    much as one photo: they say nothing about how rare such mistakes are.
 
     Parameters
     ----------
     model : BlurModel
         Without trees fitted to a user's photos.
     table : FeatureTable
-        At least 20 labelled photos, five of each class, with the model's feature set.
+        Labelled photos, one or more, with the model's feature set. It takes about ten for the probabilities to change.
     max_false_alarms : float, optional
-        Raise the threshold from 0.5 until at most this share of the sharp photos is classified as blurred, 0 to 1.
+        Raise the threshold until at most this share of the sharp photos is classified as blurred, 0 to 1.
     min_recall : float, optional
-        Lower the threshold from 0.5 until at least this share of the blurred photos is found, 0 to 1.
+        Lower the threshold until at least this share of the blurred photos is found, 0 to 1.
+    holdout : float
+        Share of the scenes to hold out, 0 up to 1: nothing is fitted to them, and the scores are of their photos.
     seed : int
-        Seed of the folds and the trees.
+        Seed of the scenes held out, the folds and the trees.
 
     Returns
     -------
@@ -125,56 +165,70 @@ def calibrate(
     Raises
     ------
     DatasetError
-        If there are too few photos, only one class, or too few scenes to leave some out; if the model already has trees
-        fitted to a user's photos, was calibrated on some of these photos, needs other features, or ranks the photos
-        worse than chance.
+        If no photo was labelled by a person, or none can be judged; if too few scenes remain beside those held out; if
+        the model already has trees fitted to a user's photos, was calibrated on some of these photos, needs other
+        features, or ranks the photos worse than chance.
     ValueError
-        If both shares are given, or one is not between 0 and 1.
+        If both shares of errors are given, or a share is out of range.
 
     References
     ----------
     .. [1] J. Platt, "Probabilistic outputs for support vector machines and comparisons to regularized likelihood
            methods", Advances in Large Margin Classifiers, MIT Press 1999.
     """
-    _check_shares(max_false_alarms, min_recall)
+    _check_shares(max_false_alarms, min_recall, holdout)
     if OWN in model.boosters:  # the correction cannot scale the margins of trees that an earlier calibration added
         raise DatasetError(
             "expected a model as it was trained, but this one already has trees fitted to a user's photos: "
             "start from the original model"
         )
     require_compatible(model, table)
-    table = table.without_flat().merge_copies()
-    labels, log_odds, before = table.labels, model.log_odds(table.features), model.card.threshold
-    _check_photos(labels, log_odds)
-    # out-of-fold probabilities choose the threshold and measure its cost, since in-sample ones are optimistic
-    for _ in range(_PASSES):
-        left_out, refit = _leave_scenes_out(model, table, seed)
-        threshold = constrain_threshold(labels, to_probability(left_out), max_false_alarms, min_recall)
-        if not model.is_cascade or threshold == model.card.threshold:
-            break
-        model = model.with_threshold(threshold)  # which can make a cascade ask about other photos
-    after = _score(labels, left_out, threshold)
-    fitted = fit_to_photos(model, table, seed, refit=refit)
-    card = replace(
-        fitted.card,
-        threshold=threshold,
-        base_rate=float(labels.mean()),
-        at_threshold={
-            **error_rates(after["confusion_matrix"]),
-            "measured_on": "the photos that it was calibrated on, by scenes left out",
-        },
-        calibrated_on={**table.counts, "sources": table.source_counts, "digests": sorted(set(table.digests()))},
-    )
+    table = table.by_persons().without_flat().merge_copies()
+    _check_photos(table, model.log_odds(table.features))
+    table, held_out = _hold_out(table, holdout, seed)
+    fitted, compared = _fit(model, table, max_false_alarms, min_recall, seed)
+    conclusion = compared.conclusion
+    if conclusion == "better" and held_out is not None and _contradicts(held_out, model, fitted):
+        conclusion, fitted = "worse", model.with_threshold(fitted.card.threshold)
+
+    if held_out is None:
+        scored, odds = table, (compared.before, compared.after if conclusion == "better" else compared.before)
+    else:
+        scored, odds = held_out, (model.log_odds(held_out.features), fitted.log_odds(held_out.features))
     numbers: CalibrationNumbers = {
         "n": table.counts["n"],
         "n_blurred": table.counts["n_blurred"],
         "n_scenes": table.counts["n_scenes"],
-        "threshold": threshold,
-        "refitted": refit,
-        "before": _score(labels, log_odds, before),
-        "after": after,
+        "n_chosen": int((table.column("chosen_by") == PERSON).sum()),
+        "n_by_model": table.n_by_model,
+        "n_held_out": None if held_out is None else len(held_out),
+        "old_threshold": model.card.threshold,
+        "threshold": fitted.card.threshold,
+        "conclusion": conclusion,
+        "refitted": OWN in fitted.boosters,
+        "before": _score_rows(scored, odds[0], model.card.threshold),
+        "after": _score_rows(scored, odds[1], fitted.card.threshold),
     }
-    return Calibration(replace(fitted, card=card), numbers)
+    return Calibration(replace(fitted, card=_complete_card(fitted, model, table, numbers)), numbers)
+
+
+def _fit(
+    model: BlurModel, table: FeatureTable, max_false_alarms: float | None, min_recall: float | None, seed: int
+) -> tuple[BlurModel, _Comparison]:
+    """Calibrate a model if that makes scenes left out better, and limit its errors; say how it compares."""
+    start = model.card.threshold
+    # out-of-fold probabilities choose the threshold and measure its cost, since in-sample ones are optimistic
+    for _ in range(_PASSES):
+        compared = _compare(model, table, start, seed)
+        better = compared.conclusion == "better"
+        probabilities = to_probability(compared.after if better else compared.before)
+        threshold = constrain_threshold(table.labels, probabilities, max_false_alarms, min_recall, start=start)
+        if not model.is_cascade or threshold == model.card.threshold:
+            break
+        model = model.with_threshold(threshold)  # which can make a cascade ask about other photos
+    if better:
+        model = fit_to_photos(model, table, seed, refit=compared.refitted)
+    return model.with_threshold(threshold), compared
 
 
 def fit_to_photos(model: BlurModel, table: FeatureTable, seed: int, *, refit: bool) -> BlurModel:
@@ -195,15 +249,43 @@ def fit_to_photos(model: BlurModel, table: FeatureTable, seed: int, *, refit: bo
     -------
     BlurModel
     """
-    slope, shift = _fit_correction(table.labels, model.log_odds(table.features))
+    weights = weigh_photos(model, table)
+    slope, shift = _fit_correction(table.labels, model.log_odds(table.features), weights)
     fitted = replace(model, card=model.card.correct_log_odds(slope, shift))
     if not refit:
         return fitted
     columns, log_odds = table.features[:, : model.own_columns], fitted.log_odds(table.features)
-    data = xgboost.QuantileDMatrix(columns, table.labels, base_margin=log_odds, nthread=1)
+    data = xgboost.QuantileDMatrix(columns, table.labels, weight=weights, base_margin=log_odds, nthread=1)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
     return replace(fitted, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
+
+
+def weigh_photos(model: BlurModel, table: FeatureTable) -> Floats:
+    """Weight photos by what their labels say about photos that nobody has labelled.
+
+    A label counts fully if the photo was not chosen for what it shows. Photos that a person chose weigh as much as one
+    photo together, and so do photos of one class only. In a list that does not say who chose them, the mistakes of the
+    model weigh at most as much as the rest, in case only mistakes were labelled.
+
+    Parameters
+    ----------
+    model : BlurModel
+    table : FeatureTable
+        Labelled, with the model's feature set.
+
+    Returns
+    -------
+    ndarray of shape (n_photos,), float64
+        Above 0, at most 1.
+    """
+    selected = _find_selected(table)
+    weights = np.where(selected, 1 / max(1, int(selected.sum())), 1.0)
+    unknown = ~selected & (table.column("chosen_by") == "")
+    wrong = unknown & ((to_probability(model.log_odds(table.features)) >= model.card.threshold) != table.labels)
+    right = int(unknown.sum() - wrong.sum())
+    weights[wrong] = min(1.0, max(1, right) / max(1, int(wrong.sum())))
+    return weights
 
 
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:
@@ -296,27 +378,34 @@ def choose_threshold(labels: Labels, scores: Floats, weights: NDArray[Any] | Non
 
 
 def constrain_threshold(
-    labels: Labels, probabilities: Floats, max_false_alarms: float | None, min_recall: float | None
+    labels: Labels,
+    probabilities: Floats,
+    max_false_alarms: float | None,
+    min_recall: float | None,
+    *,
+    start: float = 0.5,
 ) -> float:
-    """Move the threshold away from 0.5 only as far as a limit on these photos' errors requires.
+    """Move a threshold only as far as a limit on these photos' errors requires.
 
     A threshold that has to move lies half-way between two photos.
 
     Parameters
     ----------
     labels : ndarray of shape (n_photos,), int8
-        0 sharp, 1 blurred; both classes.
+        0 sharp, 1 blurred.
     probabilities : ndarray of shape (n_photos,), float64
         P(blurred).
     max_false_alarms : float or None
         Largest share of the sharp photos that may be classified as blurred, 0 to 1.
     min_recall : float or None
         Smallest share of the blurred photos that must be found, 0 to 1; ignored if `max_false_alarms` is given.
+    start : float
+        The threshold to move, 0 to 1.
 
     Returns
     -------
     float
-        0 to 1; 0.5 if it meets the limit or there is none.
+        0 to 1; `start` if it meets the limit, or there is none or no photo that it is about.
 
     Examples
     --------
@@ -328,65 +417,110 @@ def constrain_threshold(
         sharp = np.sort(probabilities[labels == 0])[::-1]
         allowed = int(max_false_alarms * len(sharp) + 1e-9)
         if allowed >= len(sharp):
-            return 0.5
+            return start
         above = probabilities[probabilities > sharp[allowed]]
-        return max(0.5, float((sharp[allowed] + (above.min() if above.size else 1.0)) / 2))
+        return max(start, float((sharp[allowed] + (above.min() if above.size else 1.0)) / 2))
     if min_recall is not None:
         blurred = np.sort(probabilities[labels == 1])
         missable = int((1 - min_recall) * len(blurred) + 1e-9)
         if missable >= len(blurred):
-            return 0.5
+            return start
         below = probabilities[probabilities < blurred[missable]]
-        return min(0.5, float((blurred[missable] + (below.max() if below.size else 0.0)) / 2))
-    return 0.5
+        return min(start, float((blurred[missable] + (below.max() if below.size else 0.0)) / 2))
+    return start
 
 
-def _check_shares(max_false_alarms: float | None, min_recall: float | None) -> None:
+def _check_shares(max_false_alarms: float | None, min_recall: float | None, holdout: float) -> None:
     for name, share in (("max_false_alarms", max_false_alarms), ("min_recall", min_recall)):
         if share is not None and not 0 <= share <= 1:
             raise ValueError(f"{name} must be between 0 and 1, got {share}")
+    if not 0 <= holdout < 1:
+        raise ValueError(f"holdout must be from 0 up to 1, but not 1, got {holdout}")
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("give either max_false_alarms or min_recall, not both: each of them fixes the threshold")
 
 
-def _check_photos(labels: Labels, log_odds: Floats) -> None:
-    n_blurred = int(labels.sum())
-    n_sharp = len(labels) - n_blurred
-    if len(labels) < MIN_PHOTOS or min(n_sharp, n_blurred) < MIN_OF_A_CLASS:
-        raise DatasetError(
-            f"calibrating needs at least {MIN_PHOTOS} labelled photos that can be judged, {MIN_OF_A_CLASS} of them "
-            f"sharp and {MIN_OF_A_CLASS} blurred, got {n_sharp} sharp and {n_blurred} blurred: label more"
-        )
-    ranking = score_ranking(labels, log_odds)["roc_auc"]
-    if ranking < 0.5:
+def _check_photos(table: FeatureTable, log_odds: Floats) -> None:
+    if not len(table):
+        raise DatasetError("calibrating needs a labelled photo that can be judged, got none: label more")
+    rows = table.column("chosen_by") == ""
+    labels = table.labels[rows]
+    if len(labels) < MIN_PHOTOS or min(np.bincount(labels, minlength=2)) < MIN_OF_A_CLASS:
+        return
+    ranking = score_ranking(labels, log_odds[rows])["roc_auc"]
+    if ranking is not None and ranking < 0.5:
         raise DatasetError(
             "calibrating needs a model that ranks the photos better than chance, but its ROC AUC on them is "
-            f"{ranking:.2f}: check whether sharp and blurred are swapped; if not, train a model on your photos"
+            f"{ranking:.2f}: check whether sharp and blurred are swapped, or only mistakes of the model are labelled; "
+            "if neither, train a model on your photos"
         )
 
 
-def _count_folds(table: FeatureTable) -> int:
-    """Count the folds that the scenes of the rarer class allow."""
-    labels, scenes = table.labels, table.scenes
-    fewest = min(len(set(scenes[labels == value])) for value in (0, 1))
-    if fewest < 2:
+def _hold_out(table: FeatureTable, share: float, seed: int) -> tuple[FeatureTable, FeatureTable | None]:
+    """Hold out a share of the scenes; None if the share is 0."""
+    if not share:
+        return table, None
+    scenes = np.random.default_rng(seed).permutation(np.unique(table.scenes))
+    count = math.ceil(share * len(scenes))
+    if count >= len(scenes):
         raise DatasetError(
-            "calibrating needs two scenes or more in each class, to leave some out, but a class has only one: "
-            "label photos of other scenes, or fix the column scene"
+            f"holding out {share:.0%} of {len(scenes)} scenes leaves none to calibrate on: label photos of other "
+            "scenes, or hold out fewer"
         )
-    return min(_FOLDS, fewest)
+    held_out = np.isin(table.scenes, scenes[:count])
+    kept = replace(table.take(np.flatnonzero(~held_out)), skipped=table.skipped, n_by_model=table.n_by_model)
+    return kept, table.take(np.flatnonzero(held_out))
 
 
-def _leave_scenes_out(model: BlurModel, table: FeatureTable, seed: int) -> tuple[Floats, bool]:
-    """Compute each photo's log-odds with models fitted to other scenes, and decide whether to add trees."""
-    folds = cut_folds(table, folds=_count_folds(table), seed=seed)
-    without_trees = _predict_left_out(model, table, folds, seed, refit=False)
-    if len(table) < MIN_PHOTOS_FOR_TREES:
-        return without_trees, False
-    with_trees = _predict_left_out(model, table, folds, seed, refit=True)
-    if _loss(table.labels, with_trees) < _loss(table.labels, without_trees):
-        return with_trees, True
-    return without_trees, False
+def _contradicts(held_out: FeatureTable, model: BlurModel, fitted: BlurModel) -> bool:
+    """Return True if photos held out are clearly judged worse than before."""
+    before, after = (_losses(held_out.labels, each.log_odds(held_out.features)) for each in (model, fitted))
+    return float(before.sum() - after.sum()) <= -_LEAST_GAIN
+
+
+def _find_selected(table: FeatureTable) -> NDArray[np.bool_]:
+    """Find the photos that were chosen for what they show: by a person, or all of a list with one class only."""
+    chosen_by, labels = table.column("chosen_by"), table.labels
+    selected = chosen_by == PERSON
+    unknown = chosen_by == ""
+    if len(set(labels[unknown])) == 1:
+        selected |= unknown
+    return np.asarray(selected, bool)
+
+
+def _compare(model: BlurModel, table: FeatureTable, threshold: float, seed: int) -> _Comparison:
+    """Judge each scene by the model as it is and as calibrated on the others, with trees of its own where they help."""
+    labels, weights, before = table.labels, weigh_photos(model, table), model.log_odds(table.features)
+    scenes = np.random.default_rng(seed).permutation(np.unique(table.scenes))
+    if len(scenes) < 2:
+        return _Comparison(before, before, refitted=False, conclusion=_conclude(labels, 0, 0))
+    folds = [_leave_out(table.scenes, part) for part in np.array_split(scenes, min(_FOLDS, len(scenes)))]
+    after, refitted = _predict_left_out(model, table, folds, seed, refit=False), False
+    if weights.sum() >= MIN_PHOTOS_FOR_TREES:
+        with_trees = _predict_left_out(model, table, folds, seed, refit=True)
+        if weights @ (_losses(labels, after) - _losses(labels, with_trees)) > 0:
+            after, refitted = with_trees, True
+    gain = float(weights @ (_losses(labels, before) - _losses(labels, after)))
+    right_before, right_after = ((to_probability(odds) >= threshold) == labels for odds in (before, after))
+    fewer_right = weights @ right_after < weights @ right_before - 1e-9
+    conclusion = _conclude(labels, float(weights.sum()), -abs(gain) if fewer_right else gain)
+    return _Comparison(before, after, refitted=refitted and conclusion == "better", conclusion=conclusion)
+
+
+def _conclude(labels: Labels, n_photos: float, gain: float) -> str:
+    """Choose the key of `CONCLUSIONS` by the gain in total log loss."""
+    if gain >= _LEAST_GAIN:
+        return "better"
+    if len(set(labels)) < 2:
+        return "one class"
+    if n_photos < MIN_PHOTOS:
+        return "too few"
+    return "worse" if gain <= -_LEAST_GAIN else "no different"
+
+
+def _leave_out(scenes: NDArray[np.str_], left_out: NDArray[np.str_]) -> Split:
+    test = np.isin(scenes, left_out)
+    return Split(np.flatnonzero(~test), np.flatnonzero(test))
 
 
 def _predict_left_out(
@@ -399,11 +533,11 @@ def _predict_left_out(
     return log_odds
 
 
-def _fit_correction(labels: Labels, log_odds: Floats) -> tuple[float, float]:
+def _fit_correction(labels: Labels, log_odds: Floats, weights: Floats) -> tuple[float, float]:
     """Fit a slope and a shift that correct log-odds; a gaussian prior favours no correction."""
-    return _fit_line(
-        log_odds, labels.astype(np.float64), np.ones(len(labels)), prior=(1 / _SLOPE_SPREAD**2, 1 / _SHIFT_SPREAD**2)
-    )
+    n_photos = float(weights.sum())
+    precision = (1 + _PRIOR_PHOTOS / n_photos) / np.square([_SLOPE_SPREAD, _SHIFT_SPREAD])
+    return _fit_line(log_odds, labels.astype(np.float64), weights, prior=(float(precision[0]), float(precision[1])))
 
 
 def _fit_line(
@@ -422,10 +556,31 @@ def _fit_line(
     return float(np.exp(best.x[0])), float(best.x[1])
 
 
-def _score(labels: Labels, log_odds: Floats, threshold: float) -> DecisionsAndLoss:
-    decisions = score_decisions(labels, to_probability(log_odds), threshold)
-    return {**decisions, "log_loss": _loss(labels, log_odds)}
+def _score_rows(table: FeatureTable, log_odds: Floats, threshold: float) -> DecisionsAndLoss | None:
+    """Score the photos that were not chosen for what they show; None if there are too few."""
+    rows = ~_find_selected(table)
+    if rows.sum() < MIN_PHOTOS:
+        return None
+    decisions = score_decisions(table.labels[rows], to_probability(log_odds[rows]), threshold)
+    return {**decisions, "log_loss": float(_losses(table.labels[rows], log_odds[rows]).mean())}
 
 
-def _loss(labels: Labels, log_odds: Floats) -> float:
-    return float(log_loss(labels, to_probability(log_odds), labels=[0, 1]))
+def _losses(labels: Labels, log_odds: Floats) -> Floats:
+    """Compute the log loss of each photo, in nats."""
+    return np.asarray(np.logaddexp(0, log_odds) - labels * log_odds)
+
+
+def _complete_card(fitted: BlurModel, model: BlurModel, table: FeatureTable, numbers: CalibrationNumbers) -> Card:
+    """Record what the model was calibrated on, and what that changed."""
+    card, after = fitted.card, numbers["after"]
+    changed = numbers["conclusion"] == "better"
+    if changed or card.threshold != model.card.threshold:
+        how = "left out" if numbers["n_held_out"] is None else "held out"
+        measured_on = f"the photos that it was calibrated on, by scenes {how}"
+        rates = error_rates(after["confusion_matrix"]) if after else None
+        card = replace(card, at_threshold={**rates, "measured_on": measured_on} if rates else {})
+    return replace(
+        card,
+        base_rate=float(np.average(table.labels, weights=weigh_photos(model, table))) if changed else card.base_rate,
+        calibrated_on={**table.counts, "sources": table.source_counts, "digests": sorted(set(table.digests()))},
+    )

@@ -18,6 +18,7 @@ from blurgate.learning.metrics import (
     CalibrationScores,
     Curves,
     Decisions,
+    ErrorIntervals,
     Floats,
     GroupScores,
     KindScores,
@@ -29,6 +30,7 @@ from blurgate.learning.metrics import (
     recall_by_strength,
     score_calibration,
     score_decisions,
+    score_errors,
     score_groups,
     score_kinds,
     score_laplacian,
@@ -46,7 +48,7 @@ class SourceScores(GroupScores):
     """Figures for one source, predicted by trees trained on the others."""
 
     roc_auc_within: float | None
-    roc_auc_of_laplacian: float
+    roc_auc_of_laplacian: float | None
     ece: float
 
 
@@ -105,18 +107,22 @@ class ColumnUse(TypedDict):
     mean_abs_shap: float
 
 
-class Numbers(Ranking, CalibrationScores, Decisions):
-    """All figures of an evaluation, ready for JSON."""
+class Numbers(Ranking, CalibrationScores, Decisions, ErrorIntervals):
+    """All figures of an evaluation, ready for JSON; None where the photos lack a class that the figure needs.
+
+    ``n_by_model`` counts photos left out because the model labelled them.
+    """
 
     n: int
     n_blurred: int
     n_scenes: int
     n_errors: int
     n_undecided: int
+    n_by_model: int
     roc_auc_interval: list[float] | None
     base_rate_trained: float
     cutoffs: list[Decisions]
-    curves: Curves
+    curves: Curves | None
     by_tier: dict[str, GroupScores]
     by_kind: dict[str, GroupScores]
     by_source: dict[str, GroupScores]
@@ -155,7 +161,8 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     ----------
     model : BlurModel
     table : FeatureTable
-        Labelled, both classes, with the model's feature set.
+        Labelled, with the model's feature set. Photos that a model labelled are left out. If all are of one class, the
+        error rate of that class remains.
     seed : int
         Seed of the bootstrap.
 
@@ -168,11 +175,13 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     Raises
     ------
     DatasetError
-        If labels are missing or all the same, the model was calibrated on some of these photos, or it needs other
-        features.
+        If labels are missing, or the model's, no photo can be judged, the model was calibrated on some of these photos,
+        or it needs other features.
     """
     require_compatible(model, table)
-    table = table.without_flat()
+    table = table.by_persons().without_flat()
+    if not len(table):
+        raise DatasetError("expected photos that can be judged, but all have too little texture: add others")
     card, predictions = model.card, model.predict_features(table.features)
     found = evaluate_predictions(table, predictions, threshold=card.threshold, base_rate=card.base_rate, seed=seed)
     return replace(found, numbers={**found.numbers, "model": identify(model)})
@@ -211,7 +220,7 @@ def evaluate_predictions(
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes.
+        Labelled.
     predictions : Predictions
         For the rows of the table.
     threshold : float
@@ -239,10 +248,12 @@ def evaluate_predictions(
         "n_scenes": table.counts["n_scenes"],
         "n_errors": sum(not photo.undecided for photo in table.skipped),
         "n_undecided": sum(photo.undecided for photo in table.skipped),
+        "n_by_model": table.n_by_model,
         **score_ranking(labels, probabilities),
         "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, scenes, seed=seed),
         **score_calibration(labels, probabilities),
-        **score_decisions(labels, probabilities, threshold),  # type: ignore[typeddict-item] # no ** brings optional keys
+        **score_decisions(labels, probabilities, threshold),
+        **score_errors(labels, probabilities, threshold, scenes),  # type: ignore[typeddict-item] # no ** brings optional keys
         "base_rate_trained": base_rate,
         "cutoffs": [score_decisions(labels, probabilities, cutoff) for cutoff in CUTOFFS],
         "curves": trace_curves(labels, probabilities),
@@ -290,7 +301,8 @@ def require_compatible(model: BlurModel, table: FeatureTable) -> None:
         others = f" and {len(seen) - 1} more" if len(seen) > 1 else ""
         raise DatasetError(
             f"expected photos that the model was not calibrated on, but it was calibrated on {len(seen)} of these "
-            f"{len(table)}: {seen[0]}{others}; remove them, or calibrate on other photos"
+            f"{len(table)}: {seen[0]}{others}; remove them, or calibrate with --holdout, which "
+            "evaluates on photos that it holds out"
         )
 
 

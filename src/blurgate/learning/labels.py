@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.cells import restore_row
-from blurgate.errors import DatasetError
+from blurgate.errors import DatasetError, name_first
 from blurgate.judging.verdicts import LABELS
 from blurgate.photos.copies import DIGITS
 from blurgate.photos.finding import find_photos
+
+PERSON, MODEL = "person", "model"
+_STAND_INS = ("path", "filename", "file_name", "image", "name", "photo")  # what others call the column ``file``
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class LabelledPhoto:
     phash : str
         Hash of what the photo shows, or of the photo that it was made from, see `blurgate.photos.copies.hash_picture`;
         empty if unknown.
+    labelled_by : {'person', 'model'}
+        Only what a person labelled counts as true.
+    chosen_by : {'', 'person', 'model'}
+        Who chose this photo to be labelled: a person, as for having seen a mistake, or the model, which proposed it.
+        Empty if unknown, as in a folder in which all photos are labelled.
     """
 
     path: str
@@ -48,6 +56,8 @@ class LabelledPhoto:
     strength_px: float = math.nan
     tier: str = ""
     phash: str = ""
+    labelled_by: str = PERSON
+    chosen_by: str = ""
 
 
 def list_photos(folder: Path) -> list[LabelledPhoto]:
@@ -82,12 +92,12 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
 
 
 def require_labels(photos: Sequence[LabelledPhoto]) -> None:
-    """Check that every photo has a label, and that both labels occur.
+    """Check that every photo has a label.
 
     Raises
     ------
     DatasetError
-        If a photo has no label, or all photos have the same one.
+        If a photo has none.
     """
     bare = [photo for photo in photos if not photo.label]
     if bare:
@@ -95,14 +105,44 @@ def require_labels(photos: Sequence[LabelledPhoto]) -> None:
             f"expected labelled photos, but {len(bare)} of {len(photos)} have no label, first {bare[0].path}: "
             "give a dataset, a folder with sharp/ and blurred/ in it, or one with a labels.csv"
         )
+
+
+def require_both_labels(photos: Sequence[LabelledPhoto]) -> None:
+    """Check that every photo has a label, and that both labels occur.
+
+    Raises
+    ------
+    DatasetError
+        If a photo has no label, or all photos have the same one.
+    """
+    require_labels(photos)
     if len({photo.label for photo in photos}) < 2:
         raise DatasetError(
             f"expected sharp and blurred photos, but all {len(photos)} are {photos[0].label}: add the other class"
         )
 
 
+def require_person(photos: Sequence[LabelledPhoto]) -> None:
+    """Check that a person labelled at least one photo.
+
+    Raises
+    ------
+    DatasetError
+        If all labels are the model's.
+    """
+    if photos and all(photo.labelled_by == MODEL for photo in photos):
+        raise DatasetError(
+            f"expected photos that a person labelled, but the model labelled all {len(photos)}: label some yourself, "
+            "as in the gallery"
+        )
+
+
 def is_label_list(source: Path) -> bool:
-    """Return True for a CSV of labels, which names photos in a column ``file``; a feature table has ``path``."""
+    """Return True for a CSV of labels, which names photos in a column ``file``; a feature table has ``path``.
+
+    A CSV that is neither a table nor verdicts, but has a column ``label`` or another name for ``file``, is one too:
+    reading it says what to rename.
+    """
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
     with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
@@ -110,7 +150,10 @@ def is_label_list(source: Path) -> bool:
             columns = next(csv.reader(handle, strict=True), [])
         except csv.Error:  # reading it as a table reports what is wrong
             return False
-    return "file" in columns and "path" not in columns
+    if "file" in columns and "path" not in columns:
+        return True
+    other = {"decision", "variance_of_laplacian"} & set(columns) or any("__" in name for name in columns)
+    return not other and ("label" in columns or bool(_find_stand_ins(columns)))
 
 
 def is_labelled(source: Path) -> bool:
@@ -153,6 +196,8 @@ def parse_photo(row: Mapping[str, Any], path: Path, number: int) -> LabelledPhot
         strength_px=parse_number(row, "strength_px", path, number) if strength not in (None, "") else math.nan,
         tier=str(row.get("tier") or ""),
         phash=_parse_phash(row.get("phash")),
+        labelled_by=_parse_choice(row, "labelled_by", (PERSON, MODEL), path, number) or PERSON,
+        chosen_by=_parse_choice(row, "chosen_by", (PERSON, MODEL), path, number),
     )
 
 
@@ -243,6 +288,17 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return columns, [restore_row(row) for row in rows]
 
 
+def _parse_choice(row: Mapping[str, Any], name: str, choices: tuple[str, ...], path: Path, number: int) -> str:
+    value = str(row.get(name) or "")
+    if value not in (*choices, ""):
+        raise DatasetError(f"{path}, line {number}: {name} must be {' or '.join(choices)}, got {value!r}: fix it")
+    return value
+
+
+def _find_stand_ins(columns: Sequence[str]) -> list[str]:
+    return [name for name in columns if name.strip().casefold() in ("file", *_STAND_INS) and name != "file"]
+
+
 def _require_text(path: Path) -> None:
     with path.open("rb") as file:
         if b"\0" in file.read(4096):
@@ -264,6 +320,13 @@ def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
 def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
     columns, rows = read_csv(path)
     missing = [name for name in (file_column, "label") if name not in columns]
+    stand_ins = _find_stand_ins(columns)
+    if "file" in missing and stand_ins:
+        others = " and has no label" if "label" in missing else ""
+        raise DatasetError(
+            f"{path} names its photos in the column {name_first(stand_ins)}, but it must be called file{others}: "
+            f"rename {stand_ins[0]} to file{' and add the column label' if others else ''}"
+        )
     if missing:
         raise DatasetError(
             f"{path} needs the columns {file_column} and label, but has no {' and no '.join(missing)}: add it"

@@ -25,10 +25,10 @@ STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
 
 
 class Ranking(TypedDict):
-    """Ranking quality, which no threshold affects, 0 to 1."""
+    """Ranking quality, which no threshold affects, 0 to 1; None if all photos are of one class."""
 
-    roc_auc: float
-    average_precision: float
+    roc_auc: float | None
+    average_precision: float | None
 
 
 class CalibrationBin(TypedDict):
@@ -48,13 +48,16 @@ class CalibrationScores(TypedDict):
 
 
 class Decisions(TypedDict):
-    """Scores of the decisions at a threshold; the matrix is [[tn, fp], [fn, tp]]."""
+    """Scores of the decisions at a threshold; the matrix is [[tn, fp], [fn, tp]].
+
+    None if all photos are of one class, and for photos that are all blurred, recall alone is a number.
+    """
 
     threshold: float
     accuracy: float
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
     confusion_matrix: list[list[int]]
 
 
@@ -90,7 +93,7 @@ class LaplacianScores(Ranking):
 
     gain_interval: list[float] | None
     roc_auc_interval: list[float] | None
-    curves: Curves
+    curves: Curves | None
     customary_cutoff: float
     accuracy_at_customary_cutoff: float
     chosen_cutoff: NotRequired[float]
@@ -119,13 +122,26 @@ class ErrorRates(TypedDict):
     miss_rate: float
 
 
+class ErrorIntervals(TypedDict):
+    """Error rates with their 95 % intervals; None for a class without photos."""
+
+    false_alarm_rate: float | None
+    false_alarm_interval: list[float] | None
+    miss_rate: float | None
+    miss_interval: list[float] | None
+
+
+def has_both(labels: Labels) -> bool:
+    """Return True if both classes occur."""
+    return bool(len(labels)) and 0 < int(labels.sum()) < len(labels)
+
+
 def score_ranking(labels: Labels, scores: Floats) -> Ranking:
     """Score a ranking of photos by ROC AUC and average precision.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
-        Both classes.
     scores : ndarray of shape (n,), float64
         Higher is more blurred.
 
@@ -133,6 +149,8 @@ def score_ranking(labels: Labels, scores: Floats) -> Ranking:
     -------
     Ranking
     """
+    if not has_both(labels):
+        return {"roc_auc": None, "average_precision": None}
     return {
         "roc_auc": float(metrics.roc_auc_score(labels, scores)),
         "average_precision": float(metrics.average_precision_score(labels, scores)),
@@ -202,12 +220,14 @@ def score_decisions(labels: Labels, probabilities: Floats, threshold: float) -> 
     (_, false_alarms), (missed, found) = matrix.tolist()
     precision = found / (found + false_alarms) if found + false_alarms else 0.0
     recall = found / (found + missed) if found + missed else 0.0
+    both = has_both(labels)
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
     return {
         "threshold": float(threshold),
         "accuracy": float((predicted == labels).mean()),
-        "precision": precision,
-        "recall": recall,
-        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "precision": precision if both else None,
+        "recall": recall if both or labels.any() else None,
+        "f1": f1 if both else None,
         "confusion_matrix": matrix.tolist(),
     }
 
@@ -225,6 +245,67 @@ def error_rates(confusion_matrix: list[list[int]]) -> ErrorRates:
         "false_alarm_rate": false_alarms / max(1, passed + false_alarms),
         "miss_rate": missed / max(1, missed + found),
     }
+
+
+def score_errors(labels: Labels, probabilities: Floats, threshold: float, scenes: NDArray[np.str_]) -> ErrorIntervals:
+    """Compute the error rates at a threshold with their 95 % intervals.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int8
+    probabilities : ndarray of shape (n,), float64
+        P(blurred).
+    threshold : float
+        Blurred from this probability on.
+    scenes : ndarray of shape (n,), str
+        Photos of one scene are not independent: an interval is as wide as for one photo of each scene.
+
+    Returns
+    -------
+    ErrorIntervals
+    """
+    rates, intervals = [], []
+    for value in (0, 1):
+        rows = labels == value
+        wrong = (probabilities[rows] >= threshold) != value
+        rates.append(float(wrong.mean()) if rows.any() else None)
+        intervals.append(rate_interval(float(wrong.mean()), len(set(scenes[rows]))) if rows.any() else None)
+    return {
+        "false_alarm_rate": rates[0],
+        "false_alarm_interval": intervals[0],
+        "miss_rate": rates[1],
+        "miss_interval": intervals[1],
+    }
+
+
+def rate_interval(rate: float, count: int) -> list[float]:
+    """Estimate the 95 % interval of a rate by Wilson's method, which holds for rates of 0 and 1 as well.
+
+    Parameters
+    ----------
+    rate : float
+        0 to 1.
+    count : int
+        Number of independent observations, at least 1.
+
+    Returns
+    -------
+    list of two floats
+        0 to 1.
+
+    References
+    ----------
+    .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+
+    Examples
+    --------
+    >>> [round(bound, 3) for bound in rate_interval(0.0, 100)]
+    [0.0, 0.037]
+    """
+    z = 1.96
+    middle = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    reach = z / (1 + z**2 / count) * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2))
+    return [max(0.0, middle - reach), min(1.0, middle + reach)]
 
 
 def bootstrap_roc_auc(
@@ -248,6 +329,8 @@ def bootstrap_roc_auc(
     list of two floats, or None
         2.5th and 97.5th percentiles; None if no draw has both classes.
     """
+    if not has_both(labels):
+        return None
     return _interval(draw_roc_auc(labels, scores, scenes, seed=seed, draws=draws))
 
 
@@ -287,20 +370,22 @@ def draw_roc_auc(labels: Labels, scores: Floats, scenes: NDArray[np.str_], *, se
     return areas
 
 
-def trace_curves(labels: Labels, scores: Floats) -> Curves:
+def trace_curves(labels: Labels, scores: Floats) -> Curves | None:
     """Trace the ROC and the precision-recall curve.
 
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
-        Both classes.
     scores : ndarray of shape (n,), float64
         Higher is more blurred.
 
     Returns
     -------
-    Curves
+    Curves or None
+        None if all photos are of one class.
     """
+    if not has_both(labels):
+        return None
     false_alarms, hits, _ = metrics.roc_curve(labels, scores)
     precision, recall, _ = metrics.precision_recall_curve(labels, scores)
     return {
@@ -388,7 +473,6 @@ def score_laplacian(
     Parameters
     ----------
     labels : ndarray of shape (n,), int8
-        Both classes.
     probabilities : ndarray of shape (n,), float64
         The model's P(blurred), for comparison.
     variances : ndarray of shape (n,), float64
@@ -403,7 +487,7 @@ def score_laplacian(
     -------
     LaplacianScores
         ``gain_interval`` is the 95 % interval of the model's ROC AUC minus that of the variance, from paired draws of
-        scenes.
+        scenes, and None if all photos are of one class.
     """
     gain = draw_roc_auc(labels, probabilities, scenes, seed=seed) - draw_roc_auc(labels, -variances, scenes, seed=seed)
     ranking = score_ranking(labels, -variances)

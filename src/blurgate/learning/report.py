@@ -139,6 +139,8 @@ def draw_roc(numbers: Numbers) -> Figure:
     """Draw the ROC curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
     for name, scores, colour in _contenders(numbers):
+        if scores["curves"] is None:
+            continue
         curve, area = scores["curves"]["roc"], scores["roc_auc"]
         _plot_curve(axes, curve["false_alarm_rate"], curve["recall"], f"{name}: AUC {area:.3f}", colour)
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
@@ -150,6 +152,8 @@ def draw_precision_recall(numbers: Numbers) -> Figure:
     """Draw the precision-recall curves of the model and of the variance of the Laplacian."""
     figure, axes = _figure()
     for name, scores, colour in _contenders(numbers):
+        if scores["curves"] is None:
+            continue
         curve, average = scores["curves"]["precision_recall"], scores["average_precision"]
         _plot_curve(axes, curve["recall"], curve["precision"], f"{name}: AP {average:.3f}", colour)
     _format_percent_axes(axes, "recall", "precision")
@@ -247,10 +251,9 @@ def _plot_curve(axes: Any, x: Sequence[float], y: Sequence[float], label: str, c
 
 
 def _has_data(name: str, numbers: Numbers) -> bool:
-    ranked = numbers["roc_auc"] is not None  # with one class there is nothing to rank
     return {
-        "roc": ranked,
-        "precision_recall": ranked,
+        "roc": numbers["curves"] is not None,
+        "precision_recall": numbers["curves"] is not None,
         "strength": bool(numbers["recall_by_strength"]),
         "kinds": any(entry["recall"] is not None for entry in numbers["by_kind"].values()),
         "search": "search" in numbers,

@@ -30,6 +30,7 @@ from blurgate.judging.inputs import Inputs, find_inputs, find_net_name
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import LABELS, TOO_LITTLE_TEXTURE
 from blurgate.learning.labels import (
+    MODEL,
     LabelledPhoto,
     is_label_list,
     list_photos,
@@ -37,6 +38,7 @@ from blurgate.learning.labels import (
     parse_photo,
     read_csv,
     require_labels,
+    require_person,
     require_unique_photos,
 )
 from blurgate.making.blurs import BLURS
@@ -48,10 +50,10 @@ from blurgate.threads import Track, no_track, run_in_order
 
 WITHOUT_NET_OUTPUTS = "give the photos themselves, or a table that `features --model` made for this model"
 ROW_COLUMNS = (
-    *("path", "label", "scene", "kind", "strength_px", "tier"),
+    *("path", "label", "scene", "kind", "strength_px", "tier", "labelled_by", "chosen_by"),
     *("error", "undecided", "variance_of_laplacian", "phash"),
 )
-_ADDED = ("undecided", "phash")  # tables of earlier versions lack these columns
+_OPTIONAL = ("labelled_by", "chosen_by", "undecided", "phash")  # tables of earlier versions lack these columns
 _UNDECIDED = "true"  # the only value of that column that is not empty
 
 
@@ -75,6 +77,8 @@ class FeatureTable:
         Source of each row.
     folders : mapping of str to Path
         Source -> the folder that its paths are relative to.
+    n_by_model : int
+        Number of photos left out because the model labelled them, not a person.
     """
 
     photos: tuple[LabelledPhoto, ...]
@@ -84,6 +88,7 @@ class FeatureTable:
     skipped: tuple[SkippedPhoto, ...] = ()
     sources: NDArray[np.str_] = dataclass_field(default_factory=lambda: np.empty(0, str))
     folders: Mapping[str, Path] = dataclass_field(default_factory=dict)
+    n_by_model: int = 0
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -100,7 +105,7 @@ class FeatureTable:
         Raises
         ------
         DatasetError
-            If a row has no label, or all rows have the same one.
+            If a row has no label.
         """
         require_labels(self.photos)
         return np.asarray(self.column("label") == LABELS[1], dtype=np.int8)
@@ -124,7 +129,21 @@ class FeatureTable:
         """Move photos with too little texture to judge from the rows to `skipped`."""
         textured = find_inputs(self.feature_set).has_texture(self.features)
         flat = [SkippedPhoto(self.photos[row].path, TOO_LITTLE_TEXTURE, True) for row in np.flatnonzero(~textured)]
-        return replace(self.take(np.flatnonzero(textured)), skipped=(*self.skipped, *flat))
+        kept = self.take(np.flatnonzero(textured))
+        return replace(kept, skipped=(*self.skipped, *flat), n_by_model=self.n_by_model)
+
+    def by_persons(self) -> FeatureTable:
+        """Leave out the photos that the model labelled, and count them in `n_by_model`.
+
+        Raises
+        ------
+        DatasetError
+            If the model labelled all of them.
+        """
+        require_person(self.photos)
+        rows = np.flatnonzero([photo.labelled_by != MODEL for photo in self.photos])
+        left_out = self.n_by_model + len(self) - len(rows)
+        return replace(self.take(rows), skipped=self.skipped, n_by_model=left_out)
 
     @property
     def scenes(self) -> NDArray[np.str_]:
@@ -254,7 +273,7 @@ def build_table(
     net : Net, optional
         The net that `feature_set` names, if it names one.
     labelled : bool
-        Require photos of both classes, all labelled, and check that before any is measured.
+        Require labels, check that before any photo is measured, and leave out photos that the model labelled.
     jobs : int, optional
         Photos measured at the same time, at least 1; by default one per core.
     track : Track
@@ -285,10 +304,12 @@ def build_table(
         table = _check_feature_set(read_table(source), source, feature_set)
         if labelled:
             require_labels(table.photos)
-        return table
-    photos = list_photos(source)
+        return table.by_persons() if labelled else table
+    listed = photos = list_photos(source)
     if labelled:
-        require_labels(photos)
+        require_labels(listed)
+        require_person(listed)
+        photos = [photo for photo in listed if photo.labelled_by != MODEL]
     folder = _folder_of(source)
     measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net), photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
@@ -302,6 +323,7 @@ def build_table(
         feature_set=feature_set,
         variance_of_laplacian=np.asarray([laplacian for _, _, laplacian in measured]),
         skipped=(*_read_skipped(source), *skipped),
+        n_by_model=len(listed) - len(photos),
     )
     return _set_source(table, source)
 
@@ -345,6 +367,7 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
         skipped=tuple(photo for table in tables for photo in table.skipped),
         sources=np.concatenate(sources),
         folders=folders,
+        n_by_model=sum(table.n_by_model for table in tables),
     )
 
 
@@ -373,12 +396,12 @@ def write_table(table: FeatureTable, path: str | os.PathLike[str]) -> None:
     rows = [
         [
             *(photo.path, photo.label, photo.scene, photo.kind, _or_none(photo.strength_px), photo.tier),
-            *("", "", laplacian, photo.phash),
+            *(photo.labelled_by if photo.label else "", photo.chosen_by, "", "", laplacian, photo.phash),
         ]
         for photo, laplacian in zip(table.photos, map(float, table.variance_of_laplacian), strict=True)
     ]
     rows += [
-        [photo.path, "", "", "", None, "", photo.error, _UNDECIDED if photo.undecided else "", None, ""]
+        [photo.path, "", "", "", None, "", "", "", photo.error, _UNDECIDED if photo.undecided else "", None, ""]
         for photo in table.skipped
     ]
     with atomic_file(path) as partial:
@@ -510,7 +533,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
     inputs = Inputs(feature_set, find_net_name(present))
     needed = (*ROW_COLUMNS, *inputs.columns)
-    missing = [name for name in needed if name not in columns and name not in _ADDED]
+    missing = [name for name in needed if name not in (*columns, *_OPTIONAL)]
     unexpected = [name for name in columns if name not in needed]
     if missing or unexpected:
         differences = [

@@ -19,7 +19,7 @@ from blurgate.judging.model import BlurModel, Predictions
 from blurgate.learning.boosters import explain_trees, fit_boosters, rank_within_sources
 from blurgate.learning.calibration import calibrate_left_out
 from blurgate.learning.evaluation import ColumnUse, Evaluation, TrainingNumbers, evaluate_predictions, identify
-from blurgate.learning.labels import is_labelled, list_photos
+from blurgate.learning.labels import is_labelled, list_photos, require_both_labels
 from blurgate.learning.metrics import ErrorRates, error_rates
 from blurgate.learning.search import Search, search_parameters
 from blurgate.learning.splits import Plan, plan_validation
@@ -86,7 +86,7 @@ def load_sources(
             measured = work / f"{number}" / source.resolve().name
             measured.parent.mkdir(exist_ok=True)
             make_dataset(source, measured, recipe=recipe, per_photo=per_photo, seed=seed, jobs=jobs, track=track)
-        tables[source] = build_table(measured, feature_set=feature_set, jobs=jobs, track=track)
+        tables[source] = build_table(measured, feature_set=feature_set, labelled=True, jobs=jobs, track=track)
     return join_tables([tables[source] for source in paths])
 
 
@@ -101,7 +101,7 @@ def _check_sources(sources: Sequence[Path], feature_set: str) -> dict[Path, Feat
             raise DatasetError(f"{source} is named twice: name each source once")
         named.add(source.resolve())
         if is_table(source):
-            tables[source] = build_table(source, feature_set=feature_set)
+            tables[source] = build_table(source, feature_set=feature_set, labelled=True)
         else:
             list_photos(source)
     return tables
@@ -124,8 +124,8 @@ def train(
     Parameters
     ----------
     table : FeatureTable
-        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped. Scenes that
-        hold copies of the same photo are one scene, whatever their names and sources.
+        Labelled, both classes; see `load_sources`. Photos with too little texture to judge are dropped, and those that
+        a model labelled. Scenes that hold copies of the same photo are one scene, whatever their names and sources.
     validate : {'leave-source-out', 'scenes'}, optional
         Which predictions choose parameters, calibration and threshold, and which photos the model is evaluated on.
         ``leave-source-out``: each source is predicted by trees trained on the other sources; the final model is trained
@@ -163,7 +163,8 @@ def train(
     """
     if trials < 1 or folds < 2:
         raise ValueError(f"trials must be at least 1 and folds at least 2, got {trials} and {folds}")
-    named = table.prepare_training()
+    named = table.by_persons().prepare_training()
+    require_both_labels(named.photos)
     table = named.merge_copies()
     n_copies = named.counts["n_scenes"] - table.counts["n_scenes"]
     plan = plan_validation(table, validate, folds=folds, seed=seed)

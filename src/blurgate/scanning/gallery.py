@@ -15,7 +15,7 @@ from urllib.parse import quote_from_bytes
 
 from blurgate.files import atomic_file
 from blurgate.judging.verdicts import Verdict, worst_first
-from blurgate.photos.images import read_shot, thumbnail
+from blurgate.photos.images import read_rgb, read_shot, resize, thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
@@ -34,7 +34,8 @@ def write_gallery(
 ) -> None:
     """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
-    On the page, users can move the threshold, mark wrong decisions, and download their labels as ``labels.csv``.
+    On the page, users can preview another threshold, mark wrong decisions, label the photos whose labels would teach
+    the model most, and download all labels as ``labels.csv``.
 
     Parameters
     ----------
@@ -90,14 +91,20 @@ def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[st
     A second one follows if its file says how the photo was taken.
     """
 
-    def encode(verdict: Verdict) -> tuple[str, dict[str, str]]:
+    def encode(verdict: Verdict) -> tuple[bytes, bytes, dict[str, str]]:
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        return base64.b64encode(content or b"").decode(), read_shot(verdict.path) if content else {}
+        return (content, _find_layout(content), read_shot(verdict.path)) if content else (b"", b"", {})
 
-    for index, (content, shot) in enumerate(run_in_order(encode, photos, jobs=jobs)):
-        yield f'<script type="text/plain" id="thumbnail-{index}">{content}</script>\n'
+    for index, (*parts, shot) in enumerate(run_in_order(encode, photos, jobs=jobs)):
+        content, layout = (base64.b64encode(part).decode() for part in parts)
+        yield f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{content}</script>\n'
         if shot:
             yield f'<script type="application/json" id="shot-{index}">{_to_json(shot)}</script>\n'
+
+
+def _find_layout(jpeg: bytes) -> bytes:
+    """Reduce a picture to the colours of 4 x 4 cells, in 48 bytes, by which the page finds photos unlike each other."""
+    return resize(read_rgb(jpeg, min_side=1), (4, 4)).tobytes()
 
 
 def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
