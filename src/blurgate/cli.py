@@ -118,7 +118,7 @@ Review = Annotated[
     ),
 ]
 CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.")]
-MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
+MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths, and so does --resume.")]
 LinkTo = Annotated[Path | None, typer.Option(help="Link to them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be copied, moved or linked.")]
 FailOn = Annotated[
@@ -240,7 +240,7 @@ def calibrate(
     """Fit a model to your own labelled photos, 20 or more."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("give either --max-false-alarms or --min-recall, not both: one follows from the other")
-    check_outputs(output, inputs=[_file_of(model), source])
+    check_outputs(model=output, inputs=[_file_of(model), source])
     require_extra("train", "Calibrating")
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(
@@ -276,7 +276,7 @@ def train(
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
     require_extra("train", "Training")
-    _check_report(report, output, study, inputs=sources)
+    _check_report(report, model=output, study=study, inputs=sources)
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
@@ -322,7 +322,7 @@ def preview(
     """Draw every kind of blur on a photo, from weak to strong."""
     from blurgate.making.preview import write_preview
 
-    check_outputs(output, suffixes=(".png",))
+    check_outputs(preview=output, inputs=[photo])
     write_preview(photo, output)
     _say(f"wrote {output}")
 
@@ -370,7 +370,7 @@ def features(
     """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
 
-    check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
+    check_outputs(table=output, inputs=[source, _file_of(model or "default")])
     find_table_writer(output)
     if model and feature_set != "block99":
         raise ValueError("give either --model or --feature-set, not both: a model has a feature set of its own")
@@ -540,14 +540,12 @@ def _open_stdout() -> TextIO | None:
     return sys.stdout
 
 
-def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> None:
+def _check_report(report: Path | None, *, inputs: Iterable[Path | None], **outputs: Path | None) -> None:
     """Check that the report can be made and written before the long job that it describes."""
-    if report is None:
-        check_outputs(*outputs, inputs=inputs)
-        return
-    check_outputs(report, suffixes=(".html",))
-    check_outputs(report, report.with_suffix(".json"), *outputs, inputs=inputs)
-    require_extra("report", "A report")
+    check_outputs(report=report, inputs=())  # its suffix, before that of its numbers is derived from it
+    check_outputs(report=report, numbers=report and report.with_suffix(".json"), **outputs, inputs=inputs)
+    if report:
+        require_extra("report", "A report")
 
 
 def _file_of(model: str) -> Path | None:

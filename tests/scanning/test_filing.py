@@ -1,6 +1,7 @@
 import pytest
 
 from blurgate.errors import OutputError
+from blurgate.files import FILED_MARK
 from blurgate.judging.verdicts import Verdict
 from blurgate.scanning import filing
 from blurgate.scanning.filing import ACTIONS, Filing
@@ -16,7 +17,8 @@ def photos(tmp_path):
 
 
 def tree(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    return sorted(path.as_posix() for path in files if path.name != FILED_MARK)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -92,7 +94,7 @@ def test_a_failure_is_reported_and_leaves_the_photo(photos, tmp_path, monkeypatc
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(filing.shutil, "copy2", fail)
+    monkeypatch.setattr(filing.shutil, "copystat", fail)
     with pytest.raises(OutputError, match=r"cannot copy .*a.jpg to .*a.jpg .No space left on device.: free disk space"):
         Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
     assert tree(tmp_path / "out") == []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal, TypeAlias
@@ -15,7 +15,7 @@ from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS, path_of
-from blurgate.scanning.items import Item, list_items, look_ahead
+from blurgate.scanning.items import Item, find_none, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
@@ -109,6 +109,59 @@ def scan(
     >>> [verdict.decision for verdict in scan([gray, b"no picture"])]
     ['undecided', '']
     """
+    judged = scan_items(
+        photos,
+        column=column,
+        include=include,
+        exclude=exclude,
+        leave_out=leave_out,
+        model=model,
+        threshold=threshold,
+        review=review,
+        resume=resume,
+        jobs=jobs,
+        engine=engine,
+        device=device,
+        max_megapixels=max_megapixels,
+    )
+    return (verdict for _, verdict in judged)
+
+
+def scan_items(
+    photos: Any,
+    *,
+    column: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    leave_out: Sequence[AnyPath] = (),
+    note_left_out: Callable[[str], None] | None = None,
+    model: BlurModel | AnyPath | None = None,
+    threshold: float | None = None,
+    review: Review | None = None,
+    resume: AnyPath | Records | None = None,
+    find_moved: Callable[[str, str], Iterator[Item]] | None = None,
+    jobs: int | None = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Iterator[tuple[Item, Verdict]]:
+    """Scan photos as `scan` does, for a caller that files them.
+
+    Parameters
+    ----------
+    photos, column, include, exclude, leave_out, model, threshold, review, jobs, engine, device, max_megapixels
+        See `scan`.
+    note_left_out : callable, optional
+        See `blurgate.photos.finding.walk_photos`.
+    resume : path or Records, optional
+        Records file, or records that the caller has opened.
+    find_moved : callable, optional
+        Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
+
+    Returns
+    -------
+    iterator of (Item, Verdict)
+    """
     if threshold is not None and review:
         raise ValueError("give either threshold or review, not both: review replaces the threshold")
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
@@ -119,9 +172,11 @@ def scan(
     check_engine(engine, device)
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out)
+        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out)
 
-    items, count = list_items(photos, column, walk)
+    judge = f"{__version__} {loaded.fingerprint}"
+    moved = (lambda path: find_moved(path, judge)) if find_moved else find_none
+    items, count = list_items(photos, column, walk, moved)
     if count is None:
         items, count = look_ahead(items, MANY)
     if not count and isinstance(photos, Sequence) and not len(photos):
@@ -131,19 +186,21 @@ def scan(
     chosen = Engine(engine, device, count=count, feature_set=loaded.inputs.feature_set)
     if not resume:
         chosen.prepare()  # with records, only once a photo is not in them
-    found = _judge(loaded, chosen, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
-    return (decide(evidence, threshold, bounds) for evidence in found)
+    opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
+    found = _judge(loaded, chosen, items, opened, judge, jobs=jobs, max_megapixels=max_megapixels)
+    return ((item, decide(evidence, threshold, bounds)) for item, evidence in found)
 
 
 def _judge(
     model: BlurModel,
     engine: Engine,
     items: Iterator[Item],
+    opened: AbstractContextManager[Records | None],
+    judge: str,
     *,
-    resume: AnyPath | None,
     jobs: int | None,
     max_megapixels: float,
-) -> Iterator[Evidence]:
+) -> Iterator[tuple[Item, Evidence]]:
     def look_up(item: Item) -> tuple[Item, Measurement] | None:
         return (item, Measurement(item.evidence)) if item.evidence else None
 
@@ -155,16 +212,16 @@ def _judge(
             return item, Measurement(Evidence(path, error=str(error)))
         return item, replace(measurement, evidence=replace(measurement.evidence, path=path))
 
-    with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
-        pending = _find_known(items, records, engine) if records else items
+    with opened as records:
+        pending = _find_known(items, records, judge, engine) if records else items
         measured = run_in_order(measure, pending, jobs=jobs, known=look_up)
         while batch := list(islice(measured, _BATCH)):
             finished = _finish([measurement for _, measurement in batch], engine, model.inputs.feature_set)
             found = model.judge(_ask_later(finished, model, jobs))
             if records:
                 pairs = zip((item.status for item, _ in batch), found, strict=True)
-                records.add((status, evidence) for status, evidence in pairs if status and not evidence.error)
-            yield from found
+                records.add(((status, evidence) for status, evidence in pairs if status and not evidence.error), judge)
+            yield from zip((item for item, _ in batch), found, strict=True)
 
 
 def _finish(batch: list[Measurement], engine: Engine, feature_set: str) -> list[Measurement]:
@@ -185,7 +242,7 @@ def _ask_later(batch: list[Measurement], model: BlurModel, jobs: int | None) -> 
     return list(run_in_order(model.ask, batch, jobs=jobs))
 
 
-def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iterator[Item]:
+def _find_known(items: Iterable[Item], records: Records, judge: str, engine: Engine) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
         if not isinstance(item.photo, str):
@@ -196,10 +253,10 @@ def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iter
         except OSError:  # reading the photo reports it
             yield item
             continue
-        known = records.find(item.photo, status)
+        known = None if item.filed else records.find(item.photo, status, judge)
         if not known:
             engine.prepare()  # on the main thread, where Ctrl-C can interrupt compiling
-        yield Item(evidence=known) if known else Item(item.photo, status=status)
+        yield Item(evidence=known) if known else item if item.filed else Item(item.photo, status=status)
 
 
 def _describe_nothing(photos: Any, *, filtered: bool) -> str:
