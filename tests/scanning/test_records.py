@@ -241,7 +241,7 @@ def test_links_and_journals_beside_records_are_refused(tmp_path, photo):
     (tmp_path / "r").symlink_to(tmp_path / "mine")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     for name in ("r", "dangling"):
-        with pytest.raises(OutputError, match=f"{name} is damaged or not a records file .it is not a file"):
+        with pytest.raises(OutputError, match=f"{name} is damaged or not a records file .it is a link"):
             save(tmp_path / name, photo)
     (tmp_path / "mine-journal").touch()
     with pytest.raises(OutputError, match="mine-journal lies beside the records of a scan, but blurgate makes no such"):

@@ -122,6 +122,10 @@ class Filing:
         """Count a photo that an earlier scan moved."""
         self._there += 1
 
+    def count_missing(self) -> int:
+        """Count the photos that earlier scans moved, less those of `count_moved`."""
+        return self.records.moved_before - self._there if self.records and self.action == "move" else 0
+
     def __str__(self) -> str:
         done = {"copy": "copied", "move": "moved", "link": "linked"}[self.action]
         count = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"

@@ -33,6 +33,7 @@ _SIDE_FILES = ("-wal", "-shm")
 _PAGE = 500  # moves read at a time: a query left open would let the side file grow
 _LONGEST = 2**20  # bytes of a row
 _LONGEST_TEXT = 500  # characters of a kind, a reason or a doubt
+_LONGEST_WHY = 100  # characters of what SQLite says of a stranger's schema
 _DIGEST = 8  # bytes
 _INTEGERS = -(2**63), 2**63 - 1  # that SQLite stores
 
@@ -79,8 +80,11 @@ class Records:
 
     def __init__(self, database: sqlite3.Connection, path: str | os.PathLike[str], *, anew: bool) -> None:
         self._database, self._path, self._anew = database, path, anew
-        first, last, count = database.execute("SELECT min(number), max(number), count(*) FROM moves").fetchone()
-        if count and (first, last) != (1, count):
+        query = (
+            "SELECT min(number), max(number), count(*), sum(typeof(place) || typeof(target) = 'blobblob') FROM moves"
+        )
+        first, last, count, sound = database.execute(query).fetchone()
+        if count and (first, last, sound) != (1, count, count):
             raise self._damaged("rows of moved photos are missing")
         self.moved_before: int = count  # photos that earlier scans moved, or were about to move
         self._last: int = count
@@ -178,7 +182,7 @@ class Records:
             return None
         row = self._database.execute("SELECT * FROM moves WHERE number = ?", (self._unsure,)).fetchone()
         folder, file = _name_places(root)
-        if row[1] != file and not (isinstance(row[1], bytes) and row[1].startswith(folder)):
+        if row[1] != file and not row[1].startswith(folder):
             return None
         self._unsure = 0
         return self._to_move(row, file if row[1] == file else folder, "")
@@ -204,8 +208,8 @@ class Records:
         *key, content = row
         number, place, target, size, modified_ns, found_by = key
         evidence = _parse(content, tuple(key), "")
-        is_sound = isinstance(place, bytes) and isinstance(target, bytes) and b"\0" not in target
-        if evidence is None or not is_sound or not all(isinstance(value, int) for value in (size, modified_ns)):
+        is_sound = b"\0" not in target and isinstance(size, int) and isinstance(modified_ns, int)
+        if evidence is None or not is_sound:
             raise self._damaged(f"row {number} of moved photos")
         try:
             below = place.removeprefix(prefix).replace(b"\0", os.sep.encode()).decode("utf-8", "surrogatepass")
@@ -241,6 +245,7 @@ def open_records(path: str | os.PathLike[str], *, anew: bool = False) -> Iterato
         raise it too.
     """
     path = Path(path)
+    _refuse_link(path)
     with hold(path):
         is_new, is_empty = _require_records(path), True
         try:
@@ -271,9 +276,15 @@ def delete_records(path: str | os.PathLike[str]) -> None:
         If the file exists but is not a records file, or another process uses it; it stays as it is.
     """
     path = Path(path)
+    _refuse_link(path)
     with hold(path):
         _require_records(path)
         _remove(path)
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise OutputError(_NO_RECORDS.format(path=path, why="it is a link"))
 
 
 def _require_records(path: Path) -> bool:
@@ -283,7 +294,7 @@ def _require_records(path: Path) -> bool:
         raise OutputError(f"{journal} lies beside the records of a scan, but blurgate makes no such file: delete it")
     if not os.path.lexists(path):
         return True
-    if path.is_symlink() or not path.is_file():
+    if not path.is_file():
         raise OutputError(_NO_RECORDS.format(path=path, why="it is not a file"))
     if not path.stat().st_size:  # a scan that was killed at its start
         return True
@@ -294,7 +305,7 @@ def _require_records(path: Path) -> bool:
             raise OutputError(_NO_RECORDS.format(path=path, why="it is another program's database"))
         (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
         if fault != "ok":
-            raise OutputError(_NO_RECORDS.format(path=path, why=fault))
+            raise OutputError(_NO_RECORDS.format(path=path, why="parts of it contradict each other"))
     return False
 
 
@@ -315,10 +326,11 @@ def _name_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:  # a full disk, no permission
         raise OutputError(
-            f"cannot use the records {path} ({error}): check disk space and permissions, or choose another output"
+            f"cannot use the records {path} ({str(error)[:_LONGEST_WHY]}): check disk space and permissions, or choose "
+            "another output"
         ) from error
     except sqlite3.Error as error:
-        raise OutputError(_NO_RECORDS.format(path=path, why=error)) from error
+        raise OutputError(_NO_RECORDS.format(path=path, why=str(error)[:_LONGEST_WHY])) from error
 
 
 def _remove(path: Path) -> None:
@@ -385,7 +397,7 @@ def _is_sound(evidence: Evidence) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return (isinstance(value, float) and math.isfinite(value)) or _is_size(value)
 
 
 def _is_size(value: Any) -> bool:

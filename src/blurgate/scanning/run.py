@@ -195,6 +195,11 @@ def run_scan(
             delete_records(request.records)
     for line in left_out.describe():
         say(line)
+    if filing and (missing := filing.count_missing()):
+        say(
+            f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
+            "longer where it put them"
+        )
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
