@@ -12,17 +12,18 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from blurgate.demo import load_photographs
 from blurgate.errors import OutputError
 from blurgate.judging.model import BlurModel, load_model
+from blurgate.photos.images import encode_jpeg
 from blurgate.scanning.records import _digest
 from blurgate.scanning.run import ScanRequest, run_scan
 
@@ -79,36 +80,35 @@ def run_records(options: argparse.Namespace) -> Numbers:
     }
 
 
-def run_chunk(seed: int, first: int, count: int) -> None:
+def _run_chunk(seed: int, first: int, count: int) -> None:
     """Resume from some records; print a line of JSON for each."""
     model = load_model("trees")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name) / "work"
-        bases = [make_base(work / "scan", Path(name) / f"base {moves}", model, moves=moves) for moves in (False, True)]
+        bases = [_make_base(work / "scan", Path(name) / f"base {moves}", model, moves=moves) for moves in (False, True)]
         for number in range(first, first + count):
             rng = np.random.default_rng([seed, number])
             base = bases[number % 2]
             shutil.copytree(base.folder, work / "scan", symlinks=True)
             (work / "outside").mkdir(parents=True)
             (work / "outside" / "kept.jpg").write_bytes(OUTSIDE)
-            what = damage(work, rng, number)
+            what = _damage(work, rng, number)
             faulthandler.dump_traceback_later(HANG_S, exit=True)
-            outcome, fault = resume(work, base, model)
+            outcome, fault = _resume(work, base, model)
             faulthandler.cancel_dump_traceback_later()
             print(json.dumps({"number": number, "what": what, "outcome": outcome, "fault": fault}), flush=True)
             shutil.rmtree(work)
 
 
-def make_base(folder: Path, kept: Path, model: BlurModel, *, moves: bool) -> Base:
+def _make_base(folder: Path, kept: Path, model: BlurModel, *, moves: bool) -> Base:
     """Make photos, scan them undisturbed, and scan them again up to the middle; keep what is there then."""
-    tiles: Iterator[bytes] = import_module("benchmarks.robustness").cut_random_tiles(N_PHOTOS)
-    for number, content in enumerate(tiles):
+    for number, rgb in enumerate(list(load_photographs().values())[:N_PHOTOS]):
         path = folder / "photos" / f"{number % 3}" / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    photos = frozenset(list_contents(folder))
+        path.write_bytes(encode_jpeg(rgb[:TILE, :TILE].copy(), quality=90))
+    photos = frozenset(_list_contents(folder))
     shutil.copytree(folder, kept)
-    scan(folder, model, moves=moves)
+    _scan(folder, model, moves=moves)
     rows = (folder / "v.csv").read_bytes()
     shutil.rmtree(folder)
     shutil.copytree(kept, folder)
@@ -123,7 +123,7 @@ def make_base(folder: Path, kept: Path, model: BlurModel, *, moves: bool) -> Bas
 
     Path.hardlink_to = stop  # type: ignore[method-assign, assignment]
     try:
-        scan(folder, model, moves=moves)
+        _scan(folder, model, moves=moves)
     except KeyboardInterrupt:
         pass
     finally:
@@ -133,7 +133,7 @@ def make_base(folder: Path, kept: Path, model: BlurModel, *, moves: bool) -> Bas
     return Base(kept, moves, rows, photos)
 
 
-def scan(folder: Path, model: BlurModel, *, moves: bool) -> list[str]:
+def _scan(folder: Path, model: BlurModel, *, moves: bool) -> list[str]:
     """Resume the scan of a folder: -> its messages. Paths are relative, so that all folders give the same rows."""
     os.chdir(folder)
     request = ScanRequest(
@@ -151,11 +151,11 @@ def scan(folder: Path, model: BlurModel, *, moves: bool) -> list[str]:
     return messages
 
 
-def resume(work: Path, base: Base, model: BlurModel) -> tuple[str, str]:
+def _resume(work: Path, base: Base, model: BlurModel) -> tuple[str, str]:
     """Resume, and find the fault: -> outcome, fault or an empty str."""
-    outside = describe(work / "outside")
+    outside = _describe(work / "outside")
     try:
-        messages = scan(work / "scan", model, moves=base.moves)
+        messages = _scan(work / "scan", model, moves=base.moves)
         outcome = "verdicts"
         if any(message.startswith("left out") for message in messages):  # as the records say, from elsewhere
             outcome = "verdicts, less those of photos that it says it leaves out"
@@ -165,9 +165,9 @@ def resume(work: Path, base: Base, model: BlurModel) -> tuple[str, str]:
             return outcome, "not one sentence"
     except BaseException as error:
         return type(error).__name__, f"{type(error).__name__}: {str(error)[:300]}"
-    contents = list_contents(work)
+    contents = _list_contents(work)
     faults = {
-        "something outside was touched": describe(work / "outside") != outside or len(list(work.iterdir())) != 2,
+        "something outside was touched": _describe(work / "outside") != outside or len(list(work.iterdir())) != 2,
         "other verdicts": outcome == "verdicts" and (work / "scan" / "v.csv").read_bytes() != base.rows,
         "a photo is lost": not base.photos <= contents.keys(),
         "a photo is there twice": outcome == "verdicts" and any(contents[photo] > 1 for photo in base.photos),
@@ -175,7 +175,7 @@ def resume(work: Path, base: Base, model: BlurModel) -> tuple[str, str]:
     return outcome, next((fault for fault, found in faults.items() if found), "")
 
 
-def describe(folder: Path) -> Numbers:
+def _describe(folder: Path) -> Numbers:
     """Describe everything in a folder, times included."""
     return {
         str(path): (path.lstat().st_mtime_ns, path.lstat().st_size, path.is_file() and path.read_bytes())
@@ -183,23 +183,23 @@ def describe(folder: Path) -> Numbers:
     }
 
 
-def list_contents(folder: Path) -> Counter[str]:
+def _list_contents(folder: Path) -> Counter[str]:
     """Count the files by their hash."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return Counter(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
 
-def damage(work: Path, rng: np.random.Generator, number: int) -> str:
+def _damage(work: Path, rng: np.random.Generator, number: int) -> str:
     """Damage the records: three in four by bytes, else by values and schemas with the right digests."""
     path = work / "scan" / "v.csv.resume"
     if number % 4 < 3:
-        return damage_bytes(path, rng)
+        return _damage_bytes(path, rng)
     attack = list(ATTACKS)[number // 4 % len(ATTACKS)]
     ATTACKS[attack](work, rng)
     return attack
 
 
-def damage_bytes(path: Path, rng: np.random.Generator) -> str:
+def _damage_bytes(path: Path, rng: np.random.Generator) -> str:
     """Change, cut, repeat or mix some bytes."""
     content = bytearray(path.read_bytes())
     kind = str(rng.choice(["bytes", "bits", "zeros", "cut", "repeat", "header", "noise"]))
@@ -221,7 +221,7 @@ def damage_bytes(path: Path, rng: np.random.Generator) -> str:
     return kind
 
 
-def rewrite(work: Path, change: Callable[[dict[str, Any], str], None], *, table: str = "") -> None:
+def _rewrite(work: Path, change: Callable[[dict[str, Any], str], None], *, table: str = "") -> None:
     """Change rows and give them the right digest: `change` gets the columns, with the verdict as a dict."""
     with closing(sqlite3.connect(work / "scan" / "v.csv.resume")) as database, database:
         for name in ("verdicts", "moves"):
@@ -238,17 +238,17 @@ def rewrite(work: Path, change: Callable[[dict[str, Any], str], None], *, table:
                 database.execute(f"INSERT OR REPLACE INTO {name} VALUES ({marks})", (*key, _digest(text, key) + text))
 
 
-def set_value(name: str, *values: Any) -> Callable[[Path, np.random.Generator], None]:
+def _set_value(name: str, *values: Any) -> Callable[[Path, np.random.Generator], None]:
     """Give a field of the evidence a value that no scan finds."""
 
     def attack(work: Path, rng: np.random.Generator) -> None:
         value = values[int(rng.integers(len(values)))]
-        rewrite(work, lambda row, _: row["verdict"].update({name: value}))
+        _rewrite(work, lambda row, _: row["verdict"].update({name: value}))
 
     return attack
 
 
-def set_column(name: str, *values: Any, table: str = "moves") -> Callable[[Path, np.random.Generator], None]:
+def _set_column(name: str, *values: Any, table: str = "moves") -> Callable[[Path, np.random.Generator], None]:
     """Give a column a hostile value; ``OUTSIDE`` in it becomes the folder that nobody may touch."""
 
     def attack(work: Path, rng: np.random.Generator) -> None:
@@ -256,17 +256,17 @@ def set_column(name: str, *values: Any, table: str = "moves") -> Callable[[Path,
         if isinstance(value, bytes):
             value = value.replace(b"OUTSIDE", os.fsencode(work / "outside"))
             value = value.replace(b"SCAN", os.fsencode(work / "scan"))
-        rewrite(work, lambda row, _: row.update({name: value}), table=table)
+        _rewrite(work, lambda row, _: row.update({name: value}), table=table)
 
     return attack
 
 
-def set_text(*texts: str) -> Callable[[Path, np.random.Generator], None]:
+def _set_text(*texts: str) -> Callable[[Path, np.random.Generator], None]:
     """Replace the JSON."""
-    return lambda work, rng: rewrite(work, lambda row, _: row.update(verdict=texts[int(rng.integers(len(texts)))]))
+    return lambda work, rng: _rewrite(work, lambda row, _: row.update(verdict=texts[int(rng.integers(len(texts)))]))
 
 
-def run_sql(*statements: str) -> Callable[[Path, np.random.Generator], None]:
+def _run_sql(*statements: str) -> Callable[[Path, np.random.Generator], None]:
     """Run a statement that changes the schema or the rows."""
 
     def attack(work: Path, rng: np.random.Generator) -> None:
@@ -276,7 +276,7 @@ def run_sql(*statements: str) -> Callable[[Path, np.random.Generator], None]:
     return attack
 
 
-def link_inside(work: Path, rng: np.random.Generator) -> None:
+def _link_inside(work: Path, rng: np.random.Generator) -> None:
     """Let a folder that receives photos, or the records, be a link."""
     folder = work / "scan" / "sorted"
     if rng.integers(2) or not folder.exists():
@@ -290,7 +290,7 @@ def link_inside(work: Path, rng: np.random.Generator) -> None:
         (folder / name).symlink_to(work / "outside" / name)
 
 
-def leave_journal(work: Path, _: np.random.Generator) -> None:
+def _leave_journal(work: Path, _: np.random.Generator) -> None:
     """Leave a journal whose master journal is somebody else's file."""
     name = os.fsencode(work / "outside" / "kept.jpg")
     magic = bytes.fromhex("d9d505f920a163d7")
@@ -298,7 +298,7 @@ def leave_journal(work: Path, _: np.random.Generator) -> None:
     (work / "scan" / "v.csv.resume-journal").write_bytes(magic + bytes(504) + (2**31).to_bytes(4, "big") + tail)
 
 
-def add_moves(work: Path, rng: np.random.Generator) -> None:
+def _add_moves(work: Path, rng: np.random.Generator) -> None:
     """Say that photos were moved that are still there, or that were never there."""
     folder = work / "scan"
     places = [*sorted(folder.glob("photos/*/*.jpg")), work / "outside" / "kept.jpg", folder / "photos" / "ghost.jpg"]
@@ -315,27 +315,27 @@ def add_moves(work: Path, rng: np.random.Generator) -> None:
 
 
 ATTACKS: dict[str, Callable[[Path, np.random.Generator], None]] = {
-    "decision": set_value("decision", "../../x", "sharp", 3),
-    "probability": set_value("probability", float("nan"), float("inf"), -1, 2, "0.5", True, None, [1], 10**400),
-    "strength": set_value("strength_px", float("nan"), -3, "4", {}, 10**4000),
-    "kind": set_value("kind", "x" * 10**5, "\x1b[31m", None, 3),
-    "reason": set_value("reason", "because", "\n", None, ["x"]),
-    "error": set_value("error", "no", None, 1),
-    "size": set_value("width", 10**30, -1, 1.5, "3", True),
-    "part": set_value("part", [0, 0, 10**9, 1], [3, 3, 1, 1], [[]], "all", [0.5, 0, 1, 1]),
-    "doubts": set_value("doubts", [3], "dark\x1b", None, {"a": 1}, ["x" * 9999]),
-    "path": set_value("path", "../../x", 3),
-    "json": set_text("[" * 10**5, '{"a":' * 10**5, "null", "[]", "{}", "7", "NaN", '"x"', "9" * 10**5, ""),
-    "target": set_column(
+    "decision": _set_value("decision", "../../x", "sharp", 3),
+    "probability": _set_value("probability", float("nan"), float("inf"), -1, 2, "0.5", True, None, [1], 10**400),
+    "strength": _set_value("strength_px", float("nan"), -3, "4", {}, 10**4000),
+    "kind": _set_value("kind", "x" * 10**5, "\x1b[31m", None, 3),
+    "reason": _set_value("reason", "because", "\n", None, ["x"]),
+    "error": _set_value("error", "no", None, 1),
+    "size": _set_value("width", 10**30, -1, 1.5, "3", True),
+    "part": _set_value("part", [0, 0, 10**9, 1], [3, 3, 1, 1], [[]], "all", [0.5, 0, 1, 1]),
+    "doubts": _set_value("doubts", [3], "dark\x1b", None, {"a": 1}, ["x" * 9999]),
+    "path": _set_value("path", "../../x", 3),
+    "json": _set_text("[" * 10**5, '{"a":' * 10**5, "null", "[]", "{}", "7", "NaN", '"x"', "9" * 10**5, ""),
+    "target": _set_column(
         "target", b"OUTSIDE/kept.jpg", b"SCAN/sorted/../../outside/kept.jpg", b"/etc/passwd", b"", b"\0"
     ),
-    "target of another type": set_column("target", "text", 3, None, 2.5),
-    "place": set_column("place", b"OUTSIDE\0kept.jpg", b"SCAN\0photos\0..\0..\0outside\0kept.jpg", b"\xff\xfe", b""),
-    "place of another type": set_column("place", "text", 3, None),
-    "size and time": set_column("size", "x", -1, 2.5, None),
-    "judge": set_column("judge", "", 3, None, "0.1.0 x"),
-    "path of evidence": set_column("path", "x", b"", 3, table="verdicts"),
-    "triggers": run_sql(
+    "target of another type": _set_column("target", "text", 3, None, 2.5),
+    "place": _set_column("place", b"OUTSIDE\0kept.jpg", b"SCAN\0photos\0..\0..\0outside\0kept.jpg", b"\xff\xfe", b""),
+    "place of another type": _set_column("place", "text", 3, None),
+    "size and time": _set_column("size", "x", -1, 2.5, None),
+    "judge": _set_column("judge", "", 3, None, "0.1.0 x"),
+    "path of evidence": _set_column("path", "x", b"", 3, table="verdicts"),
+    "triggers": _run_sql(
         "CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN DELETE FROM moves; END",
         "CREATE TRIGGER t AFTER INSERT ON moves BEGIN UPDATE moves SET target = x'2f746d702f78'; END",
         "ALTER TABLE verdicts RENAME TO v; CREATE VIEW verdicts AS SELECT * FROM v",
@@ -343,7 +343,7 @@ ATTACKS: dict[str, Callable[[Path, np.random.Generator], None]] = {
         "CREATE INDEX i ON verdicts (hex(path))",
         "CREATE TABLE more (a, b); ALTER TABLE verdicts ADD COLUMN x DEFAULT 3",
     ),
-    "rows": run_sql(
+    "rows": _run_sql(
         "UPDATE verdicts SET verdict = zeroblob(100000000)",
         "UPDATE moves SET verdict = zeroblob(100000000)",
         "UPDATE verdicts SET verdict = NULL",
@@ -355,10 +355,10 @@ ATTACKS: dict[str, Callable[[Path, np.random.Generator], None]] = {
         "PRAGMA user_version = 7; PRAGMA application_id = 9",
         "PRAGMA journal_mode = DELETE; VACUUM",
     ),
-    "links": link_inside,
-    "journal": leave_journal,
-    "moves that were none": add_moves,
+    "links": _link_inside,
+    "journal": _leave_journal,
+    "moves that were none": _add_moves,
 }
 
 if __name__ == "__main__":
-    run_chunk(*map(int, sys.argv[1:]))
+    _run_chunk(*map(int, sys.argv[1:]))

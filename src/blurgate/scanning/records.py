@@ -114,7 +114,14 @@ class Records:
         return _parse(row[0], key, path) if row else None
 
     def add(self, judged: Iterable[tuple[os.stat_result, Evidence]], judge: str) -> None:
-        """Save evidence, each with the status that its file had before it was read, in one transaction."""
+        """Save evidence in one transaction.
+
+        Parameters
+        ----------
+        judged : iterable of (os.stat_result, Evidence)
+            Each with the status that its file had before it was read.
+        judge : str
+        """
         keys = [(_key(evidence.path, status, judge), evidence) for status, evidence in judged]
         rows = [(*key, _format(evidence, key)) for key, evidence in keys]
         with self._database:
@@ -134,13 +141,18 @@ class Records:
             Of a photo whose evidence is saved.
         target : str
             Absolute, without links.
+
+        Raises
+        ------
+        OutputError
+            If the evidence is gone.
         """
         row = self._database.execute(
             "SELECT size, modified_ns, judge, verdict FROM verdicts WHERE path = ?", (os.fsencode(path),)
         ).fetchone()
         evidence = _parse(row[3], (os.fsencode(path), *row[:3]), path) if row else None
         if evidence is None:
-            raise self._damaged(f"it has lost the row of {path}")
+            raise OutputError(_NO_RECORDS.format(path=self._path, why=f"it has lost the row of {path}"))
         key = (self._last + 1, _encode(locate(path)), os.fsencode(target), *row[:3])
         with self._database:
             self._database.execute("INSERT INTO moves VALUES (?, ?, ?, ?, ?, ?, ?)", (*key, _format(evidence, key)))

@@ -149,18 +149,27 @@ def scan_items(
 
     Parameters
     ----------
-    photos, column, include, exclude, leave_out, model, threshold, review, jobs, engine, device, max_megapixels
+    photos, column, include, exclude, leave_out
         See `scan`.
     note_left_out : callable, optional
         See `blurgate.photos.finding.walk_photos`.
+    model, threshold, review
+        See `scan`.
     resume : path or Records, optional
         Records file, or records that the caller has opened.
     find_moved : callable, optional
         Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
+    jobs, engine, device, max_megapixels
+        See `scan`.
 
     Returns
     -------
     iterator of (Item, Verdict)
+
+    Raises
+    ------
+    PhotoError, ValueError
+        As `scan` does, and all else that it raises.
     """
     if threshold is not None and review:
         raise ValueError("give either threshold or review, not both: review replaces the threshold")
