@@ -359,6 +359,10 @@ def test_scan_files_photos(run, mixed, tmp_path):
     assert code == 0
     assert f"left out 6 photos in {mixed / 'sorted'}, where an earlier scan filed them: name that folder to scan" in err
     assert f"copied 0 photos to {mixed / 'sorted'}; 6 were there already" in err
+    code, out, err = run("scan", mixed, "--format", "csv")
+    assert (code, len(paths_of(out))) == (0, 7)
+    assert f"left out 6 photos in {mixed / 'sorted'}, where an earlier scan filed them: name that folder to scan" in err
+    assert len(paths_of(run("scan", mixed / "sorted", "--format", "csv")[1])) == 6
     assert len(paths_of((tmp_path / "v.csv").read_text())) == 7  # copies are not found as more photos
     assert len(list((mixed / "sorted").rglob("*.png"))) == 6
     assert run(*words, "--move-to", tmp_path / "moved")[0] == 0

@@ -1,14 +1,25 @@
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from blurgate.errors import OutputError
-from blurgate.files import atomic_file, atomic_folder, check_outputs, check_writable
+from blurgate.files import KINDS, atomic_file, atomic_folder, check_outputs, check_writable, is_ours
+from blurgate.judging.verdicts import Verdict
+from blurgate.learning.report import write_report
+from blurgate.learning.search import search_parameters
+from blurgate.learning.splits import cut_folds
+from blurgate.learning.table import write_table
+from blurgate.making.preview import write_preview
+from blurgate.scanning.formats import WRITERS
+from blurgate.scanning.gallery import write_gallery
 
 
 def test_file_appears_complete_and_alone(tmp_path):
@@ -67,7 +78,7 @@ def test_one_writer_at_a_time(tmp_path, write):
     path = tmp_path / "out"
     with write(path) as first:
         first.mkdir(exist_ok=True) if first.is_dir() else first.touch()
-        with pytest.raises(OutputError, match="another blurgate process is writing out: wait until it has ended, or"):
+        with pytest.raises(OutputError, match="another run of blurgate is writing out: wait until it has ended, or"):
             with write(path):
                 pass
         assert first.exists()
@@ -94,7 +105,7 @@ def test_a_killed_writer_leaves_no_lock_and_what_it_leaves_is_deleted(tmp_path, 
     writer = subprocess.Popen([*namespace, sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE)
     assert writer.stdout.readline() == b"begun\n"
     partials = list(tmp_path.glob(".out.csv.*.partial"))
-    with pytest.raises(OutputError, match="another blurgate process is writing out.csv"), atomic_file(path):
+    with pytest.raises(OutputError, match="another run of blurgate is writing out.csv"), atomic_file(path):
         pass
     assert list(tmp_path.glob(".out.csv.*.partial")) == partials != []
     writer.kill()
@@ -176,6 +187,58 @@ def test_no_output_replaces_an_input_or_its_labels(tmp_path):
         with pytest.raises(ValueError, match=f"{Path(name).name} is read and cannot be the output too: choose another"):
             check_outputs(table=tmp_path / name, inputs=[None, tmp_path / "a.csv", tmp_path / "photos"])
     check_outputs(table=tmp_path / "photos" / "features.csv", inputs=[tmp_path / "photos"])
+
+
+@pytest.fixture(scope="module")
+def outputs(trained, table, astronaut, tmp_path_factory):
+    """One of each file that commands write, by its name."""
+    folder = tmp_path_factory.mktemp("outputs")
+    model, evaluation = trained
+    verdicts = [Verdict(f"{'deep/' * 200}é.jpg", "sharp", 0.25, width=4, height=3), Verdict("b.jpg", error="torn")]
+    for name, kind in WRITERS.items():
+        with (folder / f"{name}.v").open(
+            "wb" if kind.binary else "w", encoding=None if kind.binary else "utf-8"
+        ) as out:
+            kind.write(verdicts, out)
+    (folder / "bom.v").write_bytes(b'\xef\xbb\xbf"path";"decision";"probability";"kind"\r\n')  # by a spreadsheet
+    write_gallery(verdicts[:1], folder / "gallery.html", threshold=0.5)
+    write_report(evaluation, folder / "report.html", title="<title>")
+    model.save(folder / "a.model")
+    write_preview(astronaut, folder / "preview.png", kinds=["defocus"])
+    for suffix in ("csv", "parquet"):
+        write_table(table, folder / f"table.{suffix}")
+    search_parameters(table, cut_folds(table, folds=2, seed=0), trials=1, study=folder / "a.study")
+    return folder
+
+
+OURS = {
+    "verdicts": ("table.v", "csv.v", "jsonl.v", "parquet.v", "bom.v"),
+    "gallery": ("gallery.html",),
+    "report": ("report.html",),
+    "numbers": ("report.json",),
+    "model": ("a.model",),
+    "preview": ("preview.png",),
+    "table": ("table.csv", "table.parquet"),
+    "study": ("a.study",),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_of_file_is_known_by_its_content(outputs, sharp_folder, tmp_path, kind):
+    """A command may replace what it wrote, and an empty file, but nothing else."""
+    (tmp_path / "empty").touch()
+    assert is_ours(tmp_path / "empty", kind)
+    assert {path.name for path in outputs.iterdir() if is_ours(path, kind)} == set(OURS[kind])
+    (tmp_path / "page.html").write_text("<!doctype html><title>my page about blurgate</title>")
+    (tmp_path / "list.csv").write_text("path,label\n")
+    (tmp_path / "note.json").write_text('{"n": 3, "threshold": 4}')
+    (tmp_path / "data.parquet").write_bytes(b"PAR1PAR1")
+    with zipfile.ZipFile(tmp_path / "mine.zip", "w") as archive:
+        archive.writestr("letter.txt", "card.json")
+    with closing(sqlite3.connect(tmp_path / "mine.db")) as database:
+        database.execute("CREATE TABLE songs (title)")
+    foreign = [path for path in tmp_path.iterdir() if path.name != "empty"] + [min(sharp_folder.iterdir())]
+    assert not [path for path in foreign if is_ours(path, kind)]
 
 
 def test_inputs_may_be_read_only_and_may_repeat(tmp_path, monkeypatch):

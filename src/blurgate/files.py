@@ -316,7 +316,7 @@ def _lock(handle: IO[bytes], path: Path) -> bool:
         if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             raise
         raise OutputError(
-            f"another blurgate process is writing {path.name}: wait until it has ended, or choose another name"
+            f"another run of blurgate is writing {path.name}: wait until it has ended, or choose another name"
         ) from error
     return True
 

@@ -86,7 +86,7 @@ def test_a_study_of_another_search_or_a_damaged_one_is_rejected_and_kept(table, 
 @pytest.mark.parametrize(
     ("locks", "error", "message"),
     [
-        (True, OutputError, "another blurgate process is writing study.db: wait until it has ended"),
+        (True, OutputError, "another run of blurgate is writing study.db: wait until it has ended"),
         (False, StudyFileError, "study.db is in use by another training: wait until that has ended"),
     ],
 )

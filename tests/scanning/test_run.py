@@ -130,6 +130,16 @@ def test_moved_photos_keep_their_rows(moving, tmp_path):
     assert len([*(tmp_path / "out").rglob("*.png")]) == 4
 
 
+def test_moved_photos_that_were_named_one_by_one_keep_their_rows(moving, tmp_path):
+    named = [str(tmp_path / "in" / Path(path).name) for path in sorted((tmp_path / "in").iterdir())]
+    moved = [str(tmp_path / "in" / path.name) for path in (tmp_path / "out").rglob("*.png")]
+    names = sorted(named + moved)
+    for photos in (names, iter(names)):
+        run_scan(replace(moving, resume=True, photos=photos, roots=()))
+        assert [row["path"] for row in rows_of(moving)] == names
+        assert not any(row["error"] for row in rows_of(moving))
+
+
 def test_records_of_moved_photos_are_not_thrown_away(moving, tmp_path):
     before = moving.records.read_bytes()
     for changes, message in (
@@ -189,7 +199,7 @@ def test_a_scan_without_resume_judges_anew_and_loses_nothing_if_it_is_interrupte
 def test_one_scan_at_a_time_writes_an_output(request_all):
     def start_another(verdicts, _):
         with pytest.raises(
-            OutputError, match="another blurgate process is writing v.jsonl: wait until it has ended, or"
+            OutputError, match="another run of blurgate is writing v.jsonl: wait until it has ended, or"
         ):
             run_scan(request_all)
         yield from verdicts

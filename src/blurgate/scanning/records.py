@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from blurgate.errors import OutputError
-from blurgate.files import hold, locate
+from blurgate.files import locate
 from blurgate.judging.verdicts import Evidence
 
 _WHAT = "size INTEGER, modified_ns INTEGER, judge TEXT, verdict TEXT"
@@ -238,7 +238,9 @@ class Records:
 
 @contextmanager
 def open_records(path: str | os.PathLike[str], *, anew: bool = False) -> Iterator[Records]:
-    """Open a records file, a SQLite database, and hold it; create it if missing, and delete it if nothing gets saved.
+    """Open a records file, a SQLite database; create it if missing, and delete it if nothing gets saved.
+
+    Several scans may save evidence at the same time. A caller that moves photos holds the output, see `blurgate.files`.
 
     Parameters
     ----------
@@ -253,30 +255,27 @@ def open_records(path: str | os.PathLike[str], *, anew: bool = False) -> Iterato
     Raises
     ------
     OutputError
-        If the file is not a records file, another process uses it, or it cannot be written. Writes within the context
-        raise it too.
+        If the file is not a records file, is damaged, or cannot be written. Writes within the context raise it too.
     """
     path = Path(path)
-    _refuse_link(path)
-    with hold(path):
-        is_new, is_empty = _require_records(path), True
-        try:
-            with _name_errors(path), closing(_connect(path)) as database:
-                if is_new:
-                    database.execute("PRAGMA journal_mode = MEMORY")  # the next line would make a journal of its own
-                database.execute("PRAGMA journal_mode = WAL")  # if the process is killed, only whole rows remain
-                database.execute("PRAGMA synchronous = NORMAL")
-                with database:
-                    for name, rest in _SCHEMA.items():
-                        database.execute(f"CREATE {name.replace(' ', ' IF NOT EXISTS ')} {rest}")
-                try:
-                    yield Records(database, path, anew=anew)
-                finally:
-                    query = "SELECT 1 FROM verdicts UNION ALL SELECT 1 FROM moves LIMIT 1"
-                    is_empty = not database.execute(query).fetchone()
-        finally:
-            if is_new and is_empty:
-                _remove(path)
+    is_new, is_empty = _require_records(path), True
+    try:
+        with _name_errors(path), closing(_connect(path)) as database:
+            if is_new:
+                database.execute("PRAGMA journal_mode = MEMORY")  # the next line would make a journal of its own
+            database.execute("PRAGMA journal_mode = WAL")  # if the process is killed, only whole rows remain
+            database.execute("PRAGMA synchronous = NORMAL")
+            with database:
+                for name, rest in _SCHEMA.items():
+                    database.execute(f"CREATE {name.replace(' ', ' IF NOT EXISTS ')} {rest}")
+            try:
+                yield Records(database, path, anew=anew)
+            finally:
+                query = "SELECT 1 FROM verdicts UNION ALL SELECT 1 FROM moves LIMIT 1"
+                is_empty = not database.execute(query).fetchone()
+    finally:
+        if is_new and is_empty:
+            _remove(path)
 
 
 def delete_records(path: str | os.PathLike[str]) -> None:
@@ -285,18 +284,11 @@ def delete_records(path: str | os.PathLike[str]) -> None:
     Raises
     ------
     OutputError
-        If the file exists but is not a records file, or another process uses it; it stays as it is.
+        If the file exists but is not a records file; it stays as it is.
     """
     path = Path(path)
-    _refuse_link(path)
-    with hold(path):
-        _require_records(path)
-        _remove(path)
-
-
-def _refuse_link(path: Path) -> None:
-    if path.is_symlink():
-        raise OutputError(_NO_RECORDS.format(path=path, why="it is a link"))
+    _require_records(path)
+    _remove(path)
 
 
 def _require_records(path: Path) -> bool:
@@ -306,8 +298,8 @@ def _require_records(path: Path) -> bool:
         raise OutputError(f"{journal} lies beside the records of a scan, but blurgate makes no such file: delete it")
     if not os.path.lexists(path):
         return True
-    if not path.is_file():
-        raise OutputError(_NO_RECORDS.format(path=path, why="it is not a file"))
+    if path.is_symlink() or not path.is_file():
+        raise OutputError(_NO_RECORDS.format(path=path, why="it is a link or not a file"))
     if not path.stat().st_size:  # a scan that was killed at its start
         return True
     with _name_errors(path), closing(_connect(path, read_only=True)) as database:
