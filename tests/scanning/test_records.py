@@ -235,6 +235,15 @@ def test_a_schema_that_is_not_ours_to_the_letter_is_refused(tmp_path, photo, sql
         look_up(tmp_path / "r", photo)
 
 
+def test_a_schema_that_is_not_text_is_refused(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    (tmp_path / "r").write_bytes(
+        (tmp_path / "r").read_bytes().replace(b"TABLE moves (number", b"TAB\xd8E moves (number")
+    )
+    with pytest.raises(OutputError, match="r is damaged or not a records file .its schema is not text"):
+        look_up(tmp_path / "r", photo)
+
+
 def test_links_and_journals_beside_records_are_refused(tmp_path, photo):
     """SQLite follows a link, and rolling back a stranger's journal can delete the file that it names."""
     save(tmp_path / "mine", photo)

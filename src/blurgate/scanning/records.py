@@ -304,7 +304,10 @@ def _require_records(path: Path) -> bool:
         return True
     with _name_errors(path), closing(_connect(path, read_only=True)) as database:
         ours = {"".join(f"CREATE {name} {rest}".split()) for name, rest in _SCHEMA.items()}
-        found = {"".join(str(sql).split()) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
+        try:
+            found = {"".join(str(sql).split()) for (sql,) in database.execute("SELECT sql FROM sqlite_master")}
+        except UnicodeDecodeError as error:  # in SQLite's own message about the schema
+            raise OutputError(_NO_RECORDS.format(path=path, why="its schema is not text")) from error
         if found - ours:
             raise OutputError(_NO_RECORDS.format(path=path, why="it is another program's database"))
         (fault,) = database.execute("PRAGMA quick_check(1)").fetchone()
