@@ -118,7 +118,7 @@ Review = Annotated[
     ),
 ]
 CopyTo = Annotated[Path | None, typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.")]
-MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths, and so does --resume.")]
+MoveTo = Annotated[Path | None, typer.Option(help="Move them; verdicts keep the original paths.")]
 LinkTo = Annotated[Path | None, typer.Option(help="Link to them.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only print what would be copied, moved or linked.")]
 FailOn = Annotated[
