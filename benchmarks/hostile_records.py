@@ -30,6 +30,12 @@ from blurgate.scanning.run import ScanRequest, run_scan
 Numbers = dict[str, Any]
 CHUNK, HANG_S, TILE, N_PHOTOS = 250, 30, 96, 8
 MOST_SUSPECTS = 50
+REFUSALS = {  # name -> words of the sentence
+    "refused as damaged or not records": "is damaged or not a records file",
+    "refused beside a journal": "lies beside the records",
+    "refused for a link out of the target": "a link leads from there",
+    "refused for moves to elsewhere": "give the same --move-to again",
+}
 OUTSIDE = b"a file of somebody else"
 
 
@@ -160,7 +166,7 @@ def _resume(work: Path, base: Base, model: BlurModel) -> tuple[str, str]:
         if any(message.startswith("left out") for message in messages):  # as the records say, from elsewhere
             outcome = "verdicts, less those of photos that it says it leaves out"
     except OutputError as error:
-        outcome = f"OutputError: {str(error).splitlines()[0].split('(')[-1][:60]}"
+        outcome = next((name for name, words in REFUSALS.items() if words in str(error)), "refused otherwise")
         if len(str(error).splitlines()) != 1:
             return outcome, "not one sentence"
     except BaseException as error:

@@ -226,3 +226,10 @@ def test_photos_that_are_there_already_are_counted(photos, tmp_path):
             files.file(Verdict(str(path), "sharp"))
         assert str(files).startswith(done)
     assert str(files) == f"copied 0 photos to {tmp_path / 'out'}; 2 were there already"
+
+
+def test_a_move_that_was_interrupted_between_its_steps_is_ended(photos, tmp_path):
+    (tmp_path / "out/sharp").mkdir(parents=True)
+    (tmp_path / "out/sharp/a.jpg").hardlink_to(photos / "a.jpg")
+    Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path) == ["in/sub/a.jpg", "more/in/a.jpg", "out/sharp/a.jpg"]

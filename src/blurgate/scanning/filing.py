@@ -142,14 +142,19 @@ class Filing:
         ]
 
     def _choose_target(self, source: Path, decision: str) -> Path | None:
-        """Choose a free path, numbered if need be; None if an earlier run already put the photo there."""
+        """Choose a free path, numbered if need be; None if an earlier run already put the photo there.
+
+        A move that was interrupted between its two steps, when no records knew of it, is to be ended where it began.
+        """
         if decision not in DECISIONS:
             raise ValueError(f"decision must be one of {', '.join(DECISIONS)}, got {decision!r}")
         preferred = self.folder / decision / self._relative_path(source)
         self._require_inside(preferred)
         target, number = preferred, 1
         while os.path.lexists(target) or (self.dry_run and target in self._made):
-            if self.action != "move" and target not in self._made and _is_same(source, target):
+            if target not in self._made and self.action == "move" and _is_linked(source, target):
+                return target
+            if target not in self._made and self.action != "move" and _is_same(source, target):
                 return None
             number += 1
             target = preferred.with_name(f"{preferred.stem} ({number}){preferred.suffix}")
@@ -262,6 +267,14 @@ def _is_same(source: Path, target: Path) -> bool:
     return target.is_file() and (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
+def _is_linked(source: Path, target: Path) -> bool:
+    """Return True if both are names of one file."""
+    try:
+        return os.path.samestat(source.lstat(), target.lstat())
+    except OSError:
+        return False
+
+
 def _copy(source: Path, target: Path) -> None:
     status = source.stat()
     partial = _name_partial(source, target, (status.st_size, status.st_mtime_ns))
@@ -282,6 +295,9 @@ def _name_partial(source: Path, target: Path, what: tuple[int, int]) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
+    if _is_linked(source, target):
+        source.unlink()
+        return
     try:
         if not source.is_symlink():  # the scan read a link's target, so copy that and drop the link
             _rename(source, target)

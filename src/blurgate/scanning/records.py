@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from blurgate.errors import OutputError
+from blurgate.errors import OutputError, escape_unprintable
 from blurgate.files import locate
 from blurgate.judging.verdicts import Evidence
 
@@ -329,15 +329,16 @@ def _connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 @contextmanager
 def _name_errors(path: Path) -> Iterator[None]:
+    """Turn errors of SQLite into ours; what it says may quote a stranger's schema."""
     try:
         yield
     except sqlite3.OperationalError as error:  # a full disk, no permission
         raise OutputError(
-            f"cannot use the records {path} ({str(error)[:_LONGEST_WHY]}): check disk space and permissions, or choose "
+            f"cannot use the records {path} ({escape_unprintable(str(error)[:_LONGEST_WHY])}): check disk space and permissions, or choose "
             "another output"
         ) from error
     except sqlite3.Error as error:
-        raise OutputError(_NO_RECORDS.format(path=path, why=str(error)[:_LONGEST_WHY])) from error
+        raise OutputError(_NO_RECORDS.format(path=path, why=escape_unprintable(str(error)[:_LONGEST_WHY]))) from error
 
 
 def _remove(path: Path) -> None:

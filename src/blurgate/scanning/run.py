@@ -221,7 +221,8 @@ class LeftOut:
     def __init__(self, request: ScanRequest) -> None:
         filing = request.make_filing()
         self._request, self._folders = request, list[str]()
-        self._new = {os.path.realpath(target) for target in filing.targets if not target.exists()} if filing else set()
+        folders = [filing.folder, *filing.targets] if filing else []
+        self._new = {os.path.realpath(folder) for folder in folders if not folder.exists()}
 
     def note(self, folder: str) -> None:
         """Remember a folder, unless the scan itself has made it."""
