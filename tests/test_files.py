@@ -169,7 +169,11 @@ def test_a_link_to_a_folder_keeps_its_target(tmp_path):
         ({"gallery": "folder.html"}, OutputError, "expected a file to write to, but .*folder.html is a folder"),
         ({"gallery": "file/a.html"}, OutputError, "expected a folder to write .*a.html into, but .*file is not one"),
         ({"model": "file"}, OutputError, "file is read-only and is not replaced: choose another name, or make it wri"),
-        ({"model": "mine.zip"}, OutputError, "mine.zip exists and is not a model of blurgate's: choose another name"),
+        (
+            {"model": "mine.zip"},
+            OutputError,
+            "mine.zip exists and is not a model that blurgate wrote: choose another name",
+        ),
     ],
 )
 def test_outputs_that_cannot_be_written(tmp_path, outputs, error, message):

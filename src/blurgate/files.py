@@ -350,7 +350,7 @@ def _check_replaceable(path: Path, kind: str) -> None:
         raise OutputError(f"{path} is read-only and is not replaced: choose another name, or make it writable")
     if not is_ours(path, kind):
         raise OutputError(
-            f"{path} exists and is not {KINDS[kind].words} of blurgate's: choose another name, or delete it first"
+            f"{path} exists and is not {KINDS[kind].words} that blurgate wrote: choose another name, or delete it first"
         )
 
 

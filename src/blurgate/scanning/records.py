@@ -29,6 +29,9 @@ _SCHEMA = {
     "INDEX moves_by_place": "ON moves (place, number)",
 }
 _NO_RECORDS = "{path} is damaged or not a records file ({why}): move it away, or choose another output"
+_CANNOT_USE = (  # a full disk, no permission
+    "cannot use the records {path} ({why}): check disk space and permissions, or choose another output"
+)
 _SIDE_FILES = ("-wal", "-shm")
 _PAGE = 500  # moves read at a time: a query left open would let the side file grow
 _LONGEST = 2**20  # bytes of a row
@@ -332,13 +335,10 @@ def _name_errors(path: Path) -> Iterator[None]:
     """Turn errors of SQLite into ours; what it says may quote a stranger's schema."""
     try:
         yield
-    except sqlite3.OperationalError as error:  # a full disk, no permission
-        raise OutputError(
-            f"cannot use the records {path} ({escape_unprintable(str(error)[:_LONGEST_WHY])}): check disk space and permissions, or choose "
-            "another output"
-        ) from error
     except sqlite3.Error as error:
-        raise OutputError(_NO_RECORDS.format(path=path, why=escape_unprintable(str(error)[:_LONGEST_WHY]))) from error
+        why = escape_unprintable(str(error)[:_LONGEST_WHY])
+        message = _CANNOT_USE if isinstance(error, sqlite3.OperationalError) else _NO_RECORDS
+        raise OutputError(message.format(path=path, why=why)) from error
 
 
 def _remove(path: Path) -> None:
