@@ -79,7 +79,7 @@ class Filing:
         OutputError
             If the photo cannot be filed, or a link would lead it out of the folder. It then remains where it was.
         """
-        if not verdict.decision or not verdict.path:
+        if verdict.error or not verdict.decision or not verdict.path:
             return None
         source = Path(verdict.path)
         target = self._choose_target(source, verdict.decision)

@@ -38,7 +38,6 @@ _LONGEST = 2**20  # bytes of a row
 _LONGEST_TEXT = 500  # characters of a kind, a reason or a doubt
 _LONGEST_WHY = 100  # characters of what SQLite says of a stranger's schema
 _DIGEST = 8  # bytes
-_INTEGERS = -(2**63), 2**63 - 1  # that SQLite stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,8 +346,12 @@ def _remove(path: Path) -> None:
 
 
 def _key(path: str, status: os.stat_result, judge: str) -> tuple[bytes, int, int, str]:
-    least, most = _INTEGERS
-    return os.fsencode(path), status.st_size, min(max(status.st_mtime_ns, least), most), judge
+    return os.fsencode(path), status.st_size, _modified(status), judge
+
+
+def _modified(status: os.stat_result) -> int:
+    """Wrap the time of a file to the 64 bits that SQLite holds: a file can claim to be from the year 2300."""
+    return (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 
 
 def _name_places(root: str) -> tuple[bytes, bytes]:
