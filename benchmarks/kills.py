@@ -5,7 +5,7 @@
 Each of dataset, features, train, evaluate, scan and preview is killed (SIGKILL) ``--kills`` times, at moments spread
 over the time of an undisturbed run. After each kill, a file under its final name must equal that of the undisturbed
 run, byte for byte. A last run to the end must give the same files as the undisturbed run; its tuning resumes the study
-of the killed runs.
+of the killed runs. For a scan that moves photos see `kill_moves`, which ``benchmarks/robustness.py kills`` runs.
 """
 
 import argparse
@@ -23,6 +23,9 @@ from typing import Any
 import numpy as np
 
 from blurgate.demo import cut_tiles, load_photographs
+from blurgate.files import FILED_MARK
+
+KILLS_IN_A_CHAIN = 5
 
 COMMANDS = {  # command line -> files that it makes
     "preview sharp/coffee/1.jpg --output preview.png": ("preview.png",),
@@ -121,6 +124,74 @@ def kill_repeatedly(command: str, made: Sequence[str], folder: Path, moments: Se
         "then_gives_the_same": same,
         "hidden_leftovers": len(leftovers),
     }
+
+
+def kill_moves(photos: Path, work: Path, kills: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Kill and resume a scan that moves photos until it ends, and start over until there were enough kills.
+
+    After each kill, every photo must be there; at the end each must lie where an undisturbed scan puts it, once, and
+    the rows must be the same. Where there is another file system in memory, every other target lies on it.
+
+    Parameters
+    ----------
+    photos : Path
+        Folder of photos; they are copied.
+    work : Path
+        Folder to work in.
+    kills : int
+        How many.
+    rng : numpy.random.Generator
+        Draws the moments.
+
+    Returns
+    -------
+    dict
+    """
+    elsewhere = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    wanted = digest_each(photos)
+    faults = dict.fromkeys(("lost", "failed", "different", "misplaced", "left_over"), 0)
+    moments: list[float] = []
+    killed = chains = 0
+    shutil.copytree(photos, work / "undisturbed" / "inbox")
+    lasts, placed, rows = move_undisturbed(work / "undisturbed")
+    while killed < kills:
+        folder = work / str(chains)
+        target = elsewhere / str(chains) if chains % 2 else folder / "sorted"
+        shutil.copytree(photos, folder / "inbox")
+        command = f"scan inbox --move-to {target} --output v.csv --resume --model trees"
+        chains += 1
+        for _ in range(min(KILLS_IN_A_CHAIN, kills - killed)):
+            process, moment = begin(command, folder), float(rng.uniform(0, lasts))
+            time.sleep(moment)
+            process.kill()
+            if process.wait() != -9:
+                break
+            killed += 1
+            moments.append(round(moment, 2))
+            there = digest_each(folder / "inbox") | digest_each(target)
+            faults["lost"] += bool(set(wanted.values()) - set(there.values()))
+        faults["failed"] += begin(command, folder).wait() != 0
+        faults["different"] += (folder / "v.csv").read_bytes() != rows
+        faults["misplaced"] += digest_each(target) != placed or bool(digest_each(folder / "inbox"))
+        names = {path.name for path in (*folder.iterdir(), *target.rglob(".*"))}
+        faults["left_over"] += bool(names - {"inbox", "sorted", "v.csv", "v.csv.resume", FILED_MARK})
+        shutil.rmtree(folder)
+        shutil.rmtree(target, ignore_errors=True)
+    elsewhere.rmdir()
+    return {**faults, "kills": killed, "chains": chains, "photos": len(wanted), "moments_s": sorted(moments)}
+
+
+def move_undisturbed(folder: Path) -> tuple[float, dict[str, str | None], bytes]:
+    """Move the photos of a folder's inbox: -> seconds, where they lie then, and the rows."""
+    began = time.monotonic()
+    if begin("scan inbox --move-to sorted --output v.csv --resume --model trees", folder).wait() != 0:
+        sys.exit("a scan that moves photos failed undisturbed")
+    return time.monotonic() - began, digest_each(folder / "sorted"), (folder / "v.csv").read_bytes()
+
+
+def digest_each(folder: Path) -> dict[str, str | None]:
+    """Hash each photo in a folder: relative path -> hash."""
+    return {path.relative_to(folder).as_posix(): digest(path) for path in folder.rglob("*.jpg")}
 
 
 def main() -> None:

@@ -6,15 +6,18 @@
     python benchmarks/robustness.py many --files 100000
     python benchmarks/robustness.py large
     python benchmarks/robustness.py models --count 20000
+    python benchmarks/robustness.py records --count 4000
 
 corpus: runs ``blurgate scan`` on every oddity of ``tests/oddities.py``. fuzz: runs ``predict`` on mutated JPEG, PNG,
 TIFF and WebP files, in a separate process, so that a crash is noticed; files that crash it, take longer than 2 s or
 more than 1 GiB, raise anything but PhotoError, or get a verdict although Pillow alone cannot decode them, are kept in a
-folder. kills: kills (SIGKILL) and resumes a scan at random moments, repeatedly, with each kind of output; the final
-output must equal that of an undisturbed run. many: measures time and memory of a scan of ``--files`` small photos and
-of a tenth of them, and of resuming each when it is done. large: measures time and memory of a scan of one photo of 108
-megapixels with each shipped model; a net may take at most 64 MiB more than the trees. models: loads hostile and mutated
-models in processes with limits; each must predict finite numbers or raise ModelFileError.
+folder. kills: kills (SIGKILL) and resumes a scan at random moments, repeatedly, with each kind of output, and one that
+moves photos; the final output must equal that of an undisturbed run, and every photo must be there once. many: measures
+time and memory of a scan of ``--files`` small photos and of a tenth of them, and of resuming each when it is done.
+large: measures time and memory of a scan of one photo of 108 megapixels with each shipped model; a net may take at most
+64 MiB more than the trees. records: resumes scans from mutated and hostile records; each must give the right verdicts
+or end with one sentence, and touch nothing else. models: loads hostile and mutated models in processes with limits;
+each must predict finite numbers or raise ModelFileError.
 
 Exit code 1 if any check fails. Needs Linux and the extra ``all``.
 """
@@ -43,6 +46,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import hostile_models, memory
+from benchmarks.hostile_records import run_records
+from benchmarks.kills import kill_moves
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
@@ -250,6 +255,10 @@ def run_kills(options: argparse.Namespace) -> Numbers:
             print(suffix, file=sys.stderr, flush=True)
             results[suffix] = kill_scans(work, suffix, options.kills, rng)
             results["ok"] &= not any(results[suffix][fault] for fault in ("torn", "failed", "different", "left_over"))
+        print("moves", file=sys.stderr, flush=True)
+        moves = results["moves"] = kill_moves(work / "photos", work / "moves", options.kills, rng)
+        faults = ("lost", "failed", "different", "misplaced", "left_over")
+        results["ok"] &= not any(moves[fault] for fault in faults)
     return results
 
 
@@ -508,6 +517,9 @@ def main() -> None:
     many.add_argument("--files", type=int, default=100_000)
     commands.add_parser("large")
     hostile_models.add_command(commands)
+    records = commands.add_parser("records")
+    records.add_argument("--count", type=int, default=4_000)
+    records.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.command == "chunk":
         run_chunk(options)
@@ -518,8 +530,15 @@ def main() -> None:
         sys.exit(1)
 
 
-COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many, "large": run_large}
-COMMANDS["models"] = hostile_models.run_models
+COMMANDS = {
+    "corpus": run_corpus,
+    "fuzz": run_fuzz,
+    "kills": run_kills,
+    "many": run_many,
+    "large": run_large,
+    "records": run_records,
+    "models": hostile_models.run_models,
+}
 
 if __name__ == "__main__":
     main()

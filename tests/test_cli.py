@@ -184,7 +184,6 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
             "photos2 exists already: choose another folder, or replace it with --overwrite",
         ),
         (["features", "nowhere"], "expected a folder of photos or a table, but nowhere is neither: check the path"),
-        (["features", "photos", "--output", "t.txt"], "the name of a table must end in .csv or .parquet, got t.txt"),
         (["train", "photos", "--trials", "1"], "at least 7 scenes with sharp photos, for a test and 5 folds, got 2"),
         (["evaluate", "photos", "--model", "no"], "expected a model file, but no does not exist: check the path"),
         (["scan", "photos", "--model", "photos/a.png"], "photos/a.png is not one or is damaged"),
@@ -195,30 +194,60 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
             ["preview", "photos/a.png", "--output", "photos/a.png/p.png"],
             "photos/a.png/p.png into, but",
         ),
-        (["preview", "photos/a.png", "--output", "p.jpg"], "expected a file named .png, got p.jpg"),
         (["scan", "empty", "--model", "MODEL"], "found no photos in the given folders"),
         (
             ["scan", "photos", "--model", "MODEL", "--format", "csv", "--output", "empty"],
             "expected a file to write to, but empty is a folder",
         ),
-        (["train", "photos", "--output", "a.html", "--report", "a.html"], "but a.html is named twice: choose another"),
-        (["train", "photos", "--output", "a.json", "--report", "a.html"], "but a.json is named twice: choose another"),
         (["train", "photos", "photos"], "photos is named twice: name each source once"),
-        (
-            ["scan", "photos/a.png", "--format", "csv", "--output", "photos/a.png"],
-            "but a.png is named twice: choose another",
-        ),
-        (["features", "photos", "--output", "photos/labels.csv"], "but labels.csv is named twice: choose another"),
         (
             ["scan", "photos", "--model", "empty"],
             "expected a model file, but empty is a folder: name a .blurgate file",
         ),
-        (["train", "photos", "--report", "a.json"], "expected a file named .html, got a.json"),
-        (["evaluate", "photos", "--model", "MODEL", "--report", "empty"], "expected a file named .html, got empty"),
+        (["preview", "photos/a.png", "--output", "photos/b.png"], "photos/b.png exists and is not a preview that"),
+        (
+            ["scan", "photos", "--format", "csv", "--output", "photos/a.png"],
+            "a.png exists and is not a file of verdicts",
+        ),
+        (
+            ["scan", "photos", "--report", "mine.html"],
+            "mine.html exists and is not a gallery that blurgate wrote: choose",
+        ),
+        (
+            ["evaluate", "photos", "--report", "x.html"],
+            "x.json exists and is not the numbers of a report that blurgate wrote",
+        ),
+        (["train", "photos", "--report", "mine.html"], "mine.html exists and is not a report that blurgate wrote"),
+        (["train", "photos", "--output", "photos/a.png"], "photos/a.png exists and is not a model that blurgate wrote"),
+        (["train", "photos", "--study", "mine.db"], "mine.db exists and is not a study that blurgate wrote"),
+        (
+            ["calibrate", "photos", "--output", "mine.zip"],
+            "mine.zip exists and is not a model that blurgate wrote: choose",
+        ),
+        (
+            ["features", "photos", "--output", "mine.csv"],
+            "mine.csv exists and is not a table of features that blurgate wrote",
+        ),
+        (
+            ["scan", "photos", "--output", "ds/manifest.csv"],
+            "ds/manifest.csv exists and is not a file of verdicts that",
+        ),
+        (["scan", "photos", "--output", "kept.csv"], "kept.csv is read-only and is not replaced: choose another name"),
+        (["demo", "--output", "demo", "--overwrite"], "demo holds notes.txt, not made by the demo: move it away, or"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file, tmp_path, words, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / ".blurgate-demo").touch()
+    foreign = ("mine.html", "x.json", "mine.zip", "mine.csv", "demo/notes.txt")
+    for name in foreign:
+        (tmp_path / name).write_text("mine")
+    (tmp_path / "kept.csv").touch(0o444)
+    with closing(sqlite3.connect(tmp_path / "mine.db")) as database:
+        database.execute("CREATE TABLE songs (title)")
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds" / "manifest.csv").write_text("path,label,scene\n")
     for folder in ("photos", "photos2"):
         (tmp_path / folder).mkdir()
     for name, path in zip("ab", sorted(sharp_folder.iterdir()), strict=False):
@@ -231,6 +260,7 @@ def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file
     assert sentence.startswith("blurgate: ")
     assert "Traceback" not in err + out
     assert sorted(tmp_path.rglob("*")) == before
+    assert all((tmp_path / name).read_text() == "mine" for name in foreign)
 
 
 @pytest.mark.parametrize(
@@ -254,16 +284,29 @@ def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file
         ["scan", "FOLDER", "--model", "MODEL", "--review", "auto"],
         ["scan", "FOLDER", "--dry-run"],
         ["scan", "FOLDER", "--copy-to", "a", "--link-to", "b"],
-        ["scan", "FOLDER", "--move-to", "a", "--output", "v.csv", "--resume"],
+        ["features", "FOLDER", "--output", "t.txt"],
+        ["features", "FOLDER", "--output", "FOLDER/labels.csv"],
+        ["features", "t.csv", "--output", "t.csv"],
+        ["preview", "photo.png", "--output", "p.jpg"],
+        ["preview", "photo.png", "--output", "photo.png"],
+        ["calibrate", "FOLDER", "--output", "FOLDER/labels.csv"],
+        ["calibrate", "FOLDER", "--model", "MODEL", "--output", "MODEL"],
+        ["train", "FOLDER", "--output", "a.html", "--report", "a.html"],
+        ["train", "FOLDER", "--output", "a.json", "--report", "a.html"],
+        ["train", "FOLDER", "--report", "a.json"],
+        ["evaluate", "FOLDER", "--report", "empty"],
+        ["scan", "photo.png", "--format", "csv", "--output", "photo.png"],
+        ["scan", "FOLDER", "--output", "FOLDER/manifest.csv"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
-    places = {"FOLDER": str(sharp_folder), "MODEL": str(model_file)}
-    code, _, err = run(*[places.get(word, word) for word in words])
+    before = sorted(sharp_folder.iterdir())
+    code, _, err = run(*[word.replace("FOLDER", str(sharp_folder)).replace("MODEL", str(model_file)) for word in words])
     assert code == 2
     assert "Traceback" not in err
     if "--review" in words and "--threshold" in words:
         assert "use --threshold or --review, not both" in err
+    assert sorted(sharp_folder.iterdir()) == before
 
 
 def test_help_names_every_choice(run):
@@ -461,7 +504,12 @@ def test_scan_files_photos(run, mixed, tmp_path):
     assert sorted(path.name for path in (mixed / "sorted/blurred").rglob("*.png")) == [f"{n}.png" for n in range(6)]
     code, _, err = run(*words, "--copy-to", mixed / "sorted")
     assert code == 0
-    assert f"skipping {mixed / 'sorted' / 'blurred'}: it holds photos that an earlier scan sorted" in err
+    assert f"left out 6 photos in {mixed / 'sorted'}, where an earlier scan filed them: name that folder to scan" in err
+    assert f"copied 0 photos to {mixed / 'sorted'}; 6 were there already" in err
+    code, out, err = run("scan", mixed, "--format", "csv")
+    assert (code, len(paths_of(out))) == (0, 7)
+    assert f"left out 6 photos in {mixed / 'sorted'}, where an earlier scan filed them: name that folder to scan" in err
+    assert len(paths_of(run("scan", mixed / "sorted", "--format", "csv")[1])) == 6
     assert len(paths_of((tmp_path / "v.csv").read_text())) == 7  # copies are not found as more photos
     assert len(list((mixed / "sorted").rglob("*.png"))) == 6
     assert run(*words, "--move-to", tmp_path / "moved")[0] == 0

@@ -327,7 +327,7 @@ def calibrate(
     """Fit a model to your own labelled photos, where that helps."""
     if max_false_alarms is not None and min_recall is not None:
         raise ValueError("use --max-false-alarms or --min-recall, not both")
-    check_outputs(output, inputs=[_file_of(model), source])
+    check_outputs(model=output, inputs=[_file_of(model), source])
     _load_extra("train", "Calibrating")
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(
@@ -366,7 +366,7 @@ def train(
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
     _load_extra("train", "Training")
-    _check_report(report, output, study, inputs=sources)
+    _check_report(report, model=output, study=study, inputs=sources)
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
@@ -415,7 +415,7 @@ def preview(
     """Draw every kind of blur on a photo, from weak to strong."""
     from blurgate.making.preview import write_preview
 
-    check_outputs(output, suffixes=(".png",))
+    check_outputs(preview=output, inputs=[photo])
     write_preview(photo, output)
     _say(f"wrote {output}")
 
@@ -465,7 +465,7 @@ def features(
     """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
 
-    check_outputs(output, inputs=[source / "labels.csv", source / "manifest.csv"])
+    check_outputs(table=output, inputs=[source, _file_of(model or "default")])
     find_table_writer(output)
     if model and feature_set != "block99":
         raise ValueError("use --model or --feature-set, not both: a model has its own feature set")
@@ -641,14 +641,12 @@ def _open_stdout() -> TextIO | None:
     return sys.stdout
 
 
-def _check_report(report: Path | None, *outputs: Path | None, inputs: Iterable[Path | None]) -> None:
+def _check_report(report: Path | None, *, inputs: Iterable[Path | None], **outputs: Path | None) -> None:
     """Check that the report can be made and written before the long job that it describes."""
-    if report is None:
-        check_outputs(*outputs, inputs=inputs)
-        return
-    check_outputs(report, suffixes=(".html",))
-    check_outputs(report, report.with_suffix(".json"), *outputs, inputs=inputs)
-    require_extra("report", "A report")
+    check_outputs(report=report, inputs=())  # its suffix, before that of its numbers is derived from it
+    check_outputs(report=report, numbers=report and report.with_suffix(".json"), **outputs, inputs=inputs)
+    if report:
+        require_extra("report", "A report")
 
 
 def _load_extra(extra: str, purpose: str) -> None:

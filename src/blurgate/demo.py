@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from blurgate.errors import DatasetError, needs_extra, require_extra
-from blurgate.files import atomic_file
+from blurgate.errors import DatasetError, name_first, needs_extra, require_extra
+from blurgate.files import atomic_file, hold
 from blurgate.judging.model import load_model
 from blurgate.learning.table import build_table, write_table
 from blurgate.making.dataset import make_dataset
@@ -106,11 +106,16 @@ def run_demo(
         If the extra ``demo`` is not installed.
     """
     require_extra("demo", "The demo")
+    out = Path(out)
+    with hold(out):
+        return _run(out, trials=trials, overwrite=overwrite, track=track)
+
+
+def _run(out: Path, *, trials: int, overwrite: bool, track: Track) -> DemoResult:
     from blurgate.learning.evaluation import evaluate
     from blurgate.learning.report import write_report
     from blurgate.learning.training import train
 
-    out = Path(out)
     _clear(out, overwrite=overwrite)
     photographs = load_photographs()
     cut_tiles(photographs, out / "sharp")
@@ -185,6 +190,11 @@ def _clear(out: Path, *, overwrite: bool) -> None:
         raise DatasetError(f"{out} exists already: choose another folder, or replace it with --overwrite")
     if out.exists() and not (out / _MARK).exists():
         raise DatasetError(f"{out} was not made by the demo and will not be replaced: choose another folder")
+    others = sorted(entry.name for entry in out.iterdir() if entry.name not in _ALL) if out.exists() else []
+    if others:
+        raise DatasetError(
+            f"{out} holds {name_first(others)}, not made by the demo: move it away, or choose another folder"
+        )
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / _MARK).write_text("blurgate demo made this folder and may replace it.\n", encoding="utf-8")
@@ -202,3 +212,4 @@ MADE = {  # in the order in which they are made
     "report.json": "the same numbers",
     "verdicts.csv": "its verdict on every picture",
 }
+_ALL = {*MADE, _MARK, "study.db"}

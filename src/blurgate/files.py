@@ -1,16 +1,67 @@
-"""Write files and folders atomically, and check output paths before a long job."""
+"""Write files and folders atomically, one writer at a time, and check output paths before a long job."""
 
 from __future__ import annotations
 
-import glob
+import errno
+import json
 import os
+import re
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import IO, NamedTuple
 
 from blurgate.errors import OutputError
+from blurgate.version import __version__
+
+RESERVED = ("labels.csv", "manifest.csv", "skipped.csv")  # what says in a folder of photos which of them is blurred
+FILED_MARK = ".blurgate-filed"
+
+_HEAD = 2**16  # bytes that show what a file is
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # a file system without them
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[bool]:
+    """Keep other processes from writing a file or a folder, in other containers and, over NFS, on other hosts too.
+
+    The system lets go of the lock, that of a small hidden file beside `path`, when the process ends, however it ends.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder to be written. Its parent is made if it is missing.
+
+    Yields
+    ------
+    bool
+        False if the file system has no locks, so that nobody knows who else writes.
+
+    Raises
+    ------
+    OutputError
+        If another process, or another thread of this one, holds it.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    place = path.with_name(f".{path.name}.lock")
+    while True:
+        with _open_lock(place, path) as handle:
+            held = _lock(handle, path)
+            if held and not _is_at(handle, place):  # its former holder has removed it
+                continue
+            try:
+                yield held
+            finally:
+                if os.name != "nt" and held:  # Windows removes no open file
+                    place.unlink(missing_ok=True)
+            break
+    if os.name == "nt":
+        with suppress(OSError):
+            place.unlink()
 
 
 @contextmanager
@@ -27,6 +78,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Path
         Temporary path to write to: a hidden file in the same folder. Temporary files of killed runs are deleted.
 
+    Raises
+    ------
+    OutputError
+        If another process is writing the file.
+
     Examples
     --------
     >>> import tempfile
@@ -36,10 +92,28 @@ def atomic_file(path: Path) -> Iterator[Path]:
     >>> [entry.name for entry in folder.iterdir()]
     ['notes.txt']
     """
+    with hold(path) as held, replace_file(path, held=held) as partial:
+        yield partial
+
+
+@contextmanager
+def replace_file(path: Path, *, held: bool) -> Iterator[Path]:
+    """Do as `atomic_file` does, for a caller that holds the file already.
+
+    Parameters
+    ----------
+    path : Path
+    held : bool
+        What `hold` has yielded: if False, leftovers stay, since another process may be writing them.
+
+    Yields
+    ------
+    Path
+    """
     path = Path(os.path.realpath(path))  # write to the target of a link, and keep the link
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    if held:
+        _clear_leftovers(path)
+    partial = _name_partial(path)
     try:
         yield partial
         with partial.open("rb+") as handle:
@@ -73,65 +147,71 @@ def atomic_folder(path: Path, *, replace: bool) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        If `path` exists once the block has succeeded, made by another run perhaps, and `replace` is False.
+        If another process is making the folder; or if `path` exists once the block has succeeded, made by another
+        program perhaps, and `replace` is False.
     """
     path = path.resolve()  # write to the target of a link, and keep the link
-    _clear_leftovers(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        if path.exists():
-            if not replace:
-                raise OutputError(f"{path} has appeared in the meantime: choose another folder")
-            older = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-            path.replace(older)
-            partial.replace(path)
-            shutil.rmtree(older, ignore_errors=True)
-        else:
-            partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with hold(path) as held:
+        if held:
+            _clear_leftovers(path)
+        partial = _name_partial(path)
+        partial.mkdir()
+        try:
+            yield partial
+            if path.exists():
+                if not replace:
+                    raise OutputError(f"{path} has appeared in the meantime: choose another folder")
+                older = _name_partial(path)
+                path.replace(older)
+                partial.replace(path)
+                shutil.rmtree(older, ignore_errors=True)
+            else:
+                partial.replace(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
-def check_outputs(*paths: Path | None, inputs: Iterable[Path | None] = (), suffixes: tuple[str, ...] = ()) -> None:
-    """Check before a long job that its output files can be written.
+def check_outputs(*, inputs: Iterable[Path | None] = (), **outputs: Path | None) -> None:
+    """Check before a long job that its output files can be written, and that nothing is lost by it.
 
     Parameters
     ----------
-    *paths : Path or None
-        Files to write; None is ignored.
     inputs : iterable of Path or None
-        Files that the job reads, which no output may replace. Inputs may be read-only and may repeat.
-    suffixes : tuple of str
-        If given, every output must have one of these suffixes.
+        Files and folders that the job reads. No output may replace one, nor the labels or the manifest in a folder.
+        Inputs may be read-only and may repeat.
+    **outputs : Path or None
+        Files to write, by what they will hold: a name out of `KINDS`. None is ignored.
 
     Raises
     ------
+    ValueError
+        If an output is named twice, is an input, or has another suffix than its kind.
     OutputError
-        If an output is named twice, is an input, a folder, a pipe or a device, has another suffix, or cannot be
-        written.
+        If an output is a folder, a pipe, a device or read-only, cannot be written, or would replace a file that is not
+        one of ours of the same kind.
 
     Examples
     --------
-    >>> check_outputs(Path("a.html"), Path("b/../a.html"))
+    >>> check_outputs(gallery=Path("a.html"), report=Path("b/../a.html"))
     Traceback (most recent call last):
     ...
-    blurgate.errors.OutputError: each output needs its own file, but a.html is named twice: choose another name
+    ValueError: each output needs its own file, but a.html is named twice: choose another name
     """
-    seen = {os.path.realpath(path) for path in inputs if path}
-    for path in filter(None, paths):
+    read = list(filter(None, inputs))
+    known = {_identify(path) for path in read} | {_identify(path / name) for path in read for name in RESERVED}
+    seen = set()
+    for kind, path in outputs.items():
+        if path is None:
+            continue
+        suffixes = KINDS[kind].suffixes
         if suffixes and path.suffix.lower() not in suffixes:
-            raise OutputError(f"expected a file named {' or '.join(suffixes)}, got {path}: choose another name")
-        if path.is_dir():
-            raise OutputError(f"expected a file to write to, but {path} is a folder: choose another name")
-        if path.exists() and not path.is_file():  # renaming the finished file would replace the pipe or device itself
-            raise OutputError(
-                f"expected a file to write to, but {path} is a pipe or a device: omit it, and redirect stdout instead"
-            )
-        if os.path.realpath(path) in seen:
-            raise OutputError(f"each output needs its own file, but {path.name} is named twice: choose another name")
-        seen.add(os.path.realpath(path))
+            raise ValueError(f"expected a file named {' or '.join(suffixes)}, got {path}: choose another name")
+        if _identify(path) in known:
+            raise ValueError(f"{path} is read and cannot be the output too: choose another name")
+        if _identify(path) in seen:
+            raise ValueError(f"each output needs its own file, but {path.name} is named twice: choose another name")
+        seen.add(_identify(path))
+        _check_replaceable(path, kind)
         check_writable(path)
 
 
@@ -151,24 +231,196 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path} cannot be written: you have no permission to write into {folder}")
 
 
+def is_ours(path: Path, kind: str) -> bool:
+    """Tell by its content whether a file is empty or one that blurgate wrote.
+
+    Parameters
+    ----------
+    path : Path
+        A file that exists.
+    kind : str
+        What it should hold, a name out of `KINDS`.
+
+    Returns
+    -------
+    bool
+    """
+    head = _read_head(path)
+    return not head or re.match(KINDS[kind].content, head) is not None
+
+
+def locate(path: str) -> str:
+    """Make a path absolute, without links on the way; the file itself may be one."""
+    parent, name = os.path.split(path)
+    return str(Path(os.path.realpath(parent), name))
+
+
+def mark_filed(folder: Path) -> None:
+    """Mark a folder, so that a later scan of what is around it leaves out the photos that are filed in it."""
+    mark = {"filed by": f"blurgate {__version__}", "folder": folder.stat().st_ino}
+    with suppress(FileExistsError), (folder / FILED_MARK).open("x", encoding="utf-8") as handle:
+        json.dump(mark, handle)
+
+
+def is_filed(folder: str) -> bool:
+    """Return True for a folder with a mark of its own; one that was copied from another folder hides nothing."""
+    try:
+        with open(f"{folder}{os.sep}{FILED_MARK}", "rb", opener=_open_regular) as handle:
+            mark = json.loads(handle.read(_HEAD))
+        return isinstance(mark, dict) and mark.get("folder") == Path(folder).stat().st_ino
+    except (OSError, ValueError, RecursionError):
+        return False
+
+
+def _name_partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
 def _clear_leftovers(path: Path) -> None:
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
-        pid = leftover.name.removeprefix(f".{path.name}.").split(".")[0]
-        if not pid.isdecimal() or _is_running(int(pid)):
-            continue
-        if leftover.is_dir():
+    """Delete what killed runs left; the caller holds the path, so nobody is writing it now."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for leftover in [entry for entry in path.parent.iterdir() if ours.fullmatch(entry.name)]:
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
 
 
-def _is_running(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere sending signal 0 is not a harmless test
-        return True
+def _open_lock(place: Path, path: Path) -> IO[bytes]:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+        return open(place, "ab", opener=_open_regular)
+    except OSError as error:
+        error.filename = str(path)  # users know nothing of the lock
+        raise
+
+
+def _open_regular(name: str, flags: int) -> int:
+    """Open a file, but neither follow a link in its place nor wait for the other end of a pipe."""
+    return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def _lock(handle: IO[bytes], path: Path) -> bool:
+    """Lock an open file; False if its file system has no locks."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore] # Windows
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return False
+        if error.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            raise
+        raise OutputError(
+            f"another run of blurgate is writing {path.name}: wait until it has ended, or choose another name"
+        ) from error
     return True
+
+
+def _is_at(handle: IO[bytes], place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle.fileno()), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _identify(path: Path) -> object:
+    """Return what two names of one file share."""
+    try:
+        status = path.stat()
+    except OSError:  # it does not exist, or is a link to itself
+        return os.path.realpath(path)
+    return status.st_dev, status.st_ino
+
+
+def _check_replaceable(path: Path, kind: str) -> None:
+    if path.is_dir():
+        raise OutputError(f"expected a file to write to, but {path} is a folder: choose another name")
+    if not path.exists():
+        return
+    if not path.is_file():  # renaming the finished file would replace the pipe or device itself
+        raise OutputError(
+            f"expected a file to write to, but {path} is a pipe or a device: omit it, and redirect stdout instead"
+        )
+    if not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise OutputError(f"{path} is read-only and is not replaced: choose another name, or make it writable")
+    if not is_ours(path, kind):
+        raise OutputError(
+            f"{path} exists and is not {KINDS[kind].words} that blurgate wrote: choose another name, or delete it first"
+        )
+
+
+def _read_head(path: Path) -> bytes:
+    """Read the beginning of a file; of Parquet, that of the schema, and of SQLite, the names of the tables."""
+    with path.open("rb") as handle:
+        head = handle.read(_HEAD)
+        if head.startswith(b"PAR1") and head != b"PAR1":
+            handle.seek(-8, os.SEEK_END)
+            length = int.from_bytes(handle.read(4), "little")
+            handle.seek(-min(length + 8, path.stat().st_size), os.SEEK_END)
+            return b"PAR1" + handle.read(_HEAD)
+    return b"SQLite " + _list_tables(path) if head.startswith(b"SQLite format 3\0") else head
+
+
+def _list_tables(path: Path) -> bytes:
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            database.execute("PRAGMA trusted_schema = OFF")
+            return " ".join(name for (name,) in database.execute("SELECT name FROM sqlite_master")).encode()
+    except sqlite3.Error:
+        return b"?"
+
+
+class Kind(NamedTuple):
+    """A kind of file that blurgate writes.
+
+    Parameters
+    ----------
+    words : str
+        What to call one.
+    content : bytes
+        Regular expression that matches the beginning of each, see `is_ours`.
+    suffixes : tuple of str
+        That one may have; empty for any.
+    """
+
+    words: str
+    content: bytes
+    suffixes: tuple[str, ...] = ()
+
+
+def _with(*parts: bytes) -> bytes:
+    """Match content that has all of the parts, in any order."""
+    return b"(?s)" + b"".join(b"(?=.*%s)" % part for part in parts)
+
+
+_CELL = rb"\"?[,;\t]\"?"  # between the names of columns, also as spreadsheets write them
+_VERDICTS = (
+    rb"(?:\xef\xbb\xbf)?\"?path" + _CELL + rb"decision" + _CELL + rb"probability",  # CSV
+    rb'\{"path": ".*"decision": ".*"probability": ',  # JSON lines
+    rb"decision +P +",  # text
+    rb"PAR1" + _with(b"path", b"decision", b"probability", b"strength_px").removeprefix(b"(?s)"),
+)
+_TABLE = (
+    rb"(?:\xef\xbb\xbf)?\"?path" + _CELL + rb"label" + _CELL + rb"scene",
+    rb"PAR1" + _with(b"path", b"label", b"scene", b"variance_of_laplacian").removeprefix(b"(?s)"),
+)
+
+KINDS = {
+    "verdicts": Kind("a file of verdicts", b"(?s)" + b"|".join(_VERDICTS)),
+    "gallery": Kind(
+        "a gallery",
+        rb'(?s)<!doctype html>.*(?:<meta name="generator" content="blurgate gallery"|<title>blurgate: photos scanned<)',
+        (".html",),
+    ),
+    "report": Kind("a report", rb'(?s)<!doctype html>.*<meta name="generator" content="blurgate report"', (".html",)),
+    "numbers": Kind("the numbers of a report", _with(rb'"n_blurred":', rb'"roc_auc":', rb'"threshold":'), (".json",)),
+    "model": Kind("a model", rb"(?s)PK\x03\x04.{26}card\.json"),
+    "preview": Kind("a preview", rb"(?s)\x89PNG\r\n\x1a\n.*tEXtSoftware\0blurgate", (".png",)),
+    "table": Kind("a table of features", b"(?s)" + b"|".join(_TABLE), (".csv", ".parquet")),
+    "study": Kind("a study", rb"SQLite (?:(?:stud|trial|version_info|alembic|ix_|sqlite_autoindex_)\w*(?: |$))*$"),
+}

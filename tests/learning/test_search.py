@@ -1,11 +1,11 @@
 import sqlite3
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from blurgate.errors import StudyFileError
+from blurgate.errors import OutputError, StudyFileError
 from blurgate.learning import boosters
 from blurgate.learning.boosters import predict_left_out
 from blurgate.learning.search import DEFAULT_PARAMETERS, search_parameters
@@ -75,21 +75,34 @@ def test_a_study_of_another_search_or_a_damaged_one_is_rejected_and_kept(table, 
     ):
         search(table, tmp_path / "notes.txt", 1)
     assert (tmp_path / "notes.txt").read_text().startswith("dear diary")
+    with closing(sqlite3.connect(tmp_path / "mine.db")) as mine:
+        mine.execute("CREATE TABLE songs (title)")
+    with pytest.raises(StudyFileError, match=r"mine.db cannot be read as one or written"):
+        search(table, tmp_path / "mine.db", 1)
     with pytest.raises(StudyFileError, match=r"the path of a study file must not contain \?"):
         search(table, tmp_path / "what?.db", 1)
 
 
-def test_a_study_in_use_by_another_training_is_refused(table, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("locks", "error", "message"),
+    [
+        (True, OutputError, "another run of blurgate is writing study.db: wait until it has ended"),
+        (False, StudyFileError, "study.db is in use by another training: wait until that has ended"),
+    ],
+)
+def test_a_study_in_use_by_another_training_is_refused(table, tmp_path, monkeypatch, locks, error, message):
     path = tmp_path / "study.db"
     fit = boosters.xgboost.train
 
     def start_another_run(*arguments):
-        monkeypatch.undo()
-        search(table, path, 1)  # takes the trial of the first run for an interrupted one
+        monkeypatch.setattr(boosters.xgboost, "train", fit)
+        search(table, path, 1)  # without locks, it takes the trial of the first run for an interrupted one
         return fit(*arguments)
 
     monkeypatch.setattr(boosters.xgboost, "train", start_another_run)
-    with pytest.raises(StudyFileError, match="study.db is in use by another training: wait until that has ended"):
+    if not locks:
+        monkeypatch.setattr("blurgate.learning.search.hold", lambda _: nullcontext())
+    with pytest.raises(error, match=message):
         search(table, path, 2, jobs=1)
     assert search(table, path, 2) == search(table, None, 2)
 

@@ -1,7 +1,11 @@
+import shutil
+
 import pytest
 
 from blurgate.errors import OutputError
+from blurgate.files import FILED_MARK
 from blurgate.judging.verdicts import Verdict
+from blurgate.photos.finding import walk_photos
 from blurgate.scanning import filing
 from blurgate.scanning.filing import ACTIONS, Filing
 
@@ -16,7 +20,8 @@ def photos(tmp_path):
 
 
 def tree(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    files = [path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()]
+    return sorted(path.as_posix() for path in files if path.name != FILED_MARK)
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -92,7 +97,7 @@ def test_a_failure_is_reported_and_leaves_the_photo(photos, tmp_path, monkeypatc
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(filing.shutil, "copy2", fail)
+    monkeypatch.setattr(filing.shutil, "copystat", fail)
     with pytest.raises(OutputError, match=r"cannot copy .*a.jpg to .*a.jpg .No space left on device.: free disk space"):
         Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
     assert tree(tmp_path / "out") == []
@@ -129,3 +134,102 @@ def test_a_photo_that_no_longer_exists_is_skipped(photos, tmp_path):
     assert files.file(Verdict(str(photos / "gone.jpg"), "sharp")) is None
     files.file(Verdict(str(photos / "a.jpg"), "sharp"))
     assert str(files) == f"moved 1 photo to {tmp_path / 'out'}"
+
+
+def test_photos_are_filed_by_where_they_really_are(photos, tmp_path):
+    """On Python 3.11, in/../more is lexically in `in`; a linked folder is where it leads to."""
+    files = Filing("copy", tmp_path / "deep/out", [photos])
+    (tmp_path / "link").symlink_to(photos)
+    for path in (photos / "../more/in/a.jpg", tmp_path / "link/sub/../sub/a.jpg"):
+        files.file(Verdict(str(path), "sharp"))
+    assert tree(tmp_path / "deep") == ["out/sharp/a.jpg", "out/sharp/sub/a.jpg"]
+    assert (tmp_path / "deep/out/sharp/a.jpg").read_text() == "more/in/a.jpg"
+
+
+@pytest.mark.parametrize("decision", ["../../x", "/x", "", "sharp/../.."])
+def test_only_known_decisions_are_folders(photos, tmp_path, decision):
+    with pytest.raises(ValueError, match="decision must be one of sharp, blurred, undecided, got"):
+        Filing("copy", tmp_path / "deep/out", [photos]).file(Verdict(str(photos / "a.jpg"), decision))
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("link", ["sharp", "sharp/sub"])
+def test_no_link_leads_photos_out_of_the_folder(photos, tmp_path, action, link):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out" / link).parent.mkdir(parents=True)
+    (tmp_path / "out" / link).symlink_to(tmp_path / "elsewhere")
+    files = Filing(action, tmp_path / "out", [photos])
+    with pytest.raises(
+        OutputError, match="a link leads from there to .*elsewhere.*, outside .*out: remove the link, or"
+    ):
+        files.file(Verdict(str(photos / "sub/a.jpg"), "sharp"))
+    if link == "sharp":
+        with pytest.raises(OutputError, match="a link leads from there"):
+            files.check()
+    assert tree(tmp_path / "elsewhere") == []
+    assert tree(photos) == ["a.jpg", "sub/a.jpg"]
+
+
+def test_a_folder_that_is_swapped_for_a_link_during_the_scan_is_refused(photos, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+
+    def swap(path, **_):
+        path.symlink_to(tmp_path / "elsewhere")
+
+    monkeypatch.setattr(filing.Path, "mkdir", swap)
+    with pytest.raises(OutputError, match="a link leads from there"):
+        Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path / "elsewhere") == []
+
+
+def test_a_link_to_the_folder_itself_is_followed(photos, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "out").symlink_to("real")
+    assert Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path / "real") == ["sharp/a.jpg"]
+
+
+def test_an_incomplete_copy_is_not_written_by_way_of_a_link(photos, tmp_path):
+    (tmp_path / "out/sharp").mkdir(parents=True)
+    (tmp_path / "mine").write_text("mine")
+    source, status = photos / "a.jpg", (photos / "a.jpg").stat()
+    partial = filing._name_partial(source, tmp_path / "out/sharp/a.jpg", (status.st_size, status.st_mtime_ns))
+    partial.symlink_to(tmp_path / "mine")
+    Filing("copy", tmp_path / "out", [photos]).file(Verdict(str(source), "sharp"))
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert tree(tmp_path / "out") == ["sharp/a.jpg"]
+
+
+def test_folders_that_filing_makes_are_marked_for_later_scans(photos, tmp_path):
+    (tmp_path / "mixed/b").mkdir(parents=True)
+    for folder in ("mixed/a", "mixed/b"):
+        files = Filing("copy", tmp_path / folder, [photos])
+        files.file(Verdict(str(photos / "a.jpg"), "sharp"))
+        files.file(Verdict(str(photos / "sub/a.jpg"), "blurred"))
+    noted = []
+    assert [*walk_photos([tmp_path / "mixed"], note_left_out=noted.append)] == []
+    assert noted == [str(tmp_path / "mixed" / name) for name in ("a", "b/blurred", "b/sharp")]
+    assert len([*walk_photos(noted, note_left_out=noted.append)]) == 4  # a folder that is named is searched
+    assert len([*walk_photos([tmp_path / "mixed"])]) == 4
+    (tmp_path / "mixed/mine").mkdir()
+    (tmp_path / "mixed/mine/a.jpg").touch()
+    shutil.copy(tmp_path / "mixed/a" / FILED_MARK, tmp_path / "mixed/mine")  # a mark hides only its own folder
+    assert len([*walk_photos([tmp_path / "mixed"], note_left_out=noted.append)]) == 1
+
+
+def test_photos_that_are_there_already_are_counted(photos, tmp_path):
+    for done in ("copied 2 photos to", "copied 0 photos to"):
+        files = Filing("copy", tmp_path / "out", [photos])
+        for path in (photos / "a.jpg", photos / "sub/a.jpg"):
+            files.file(Verdict(str(path), "sharp"))
+        assert str(files).startswith(done)
+    assert str(files) == f"copied 0 photos to {tmp_path / 'out'}; 2 were there already"
+
+
+def test_a_move_that_was_interrupted_between_its_steps_is_ended(photos, tmp_path):
+    (tmp_path / "out/sharp").mkdir(parents=True)
+    (tmp_path / "out/sharp/a.jpg").hardlink_to(photos / "a.jpg")
+    Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert tree(tmp_path) == ["in/sub/a.jpg", "more/in/a.jpg", "out/sharp/a.jpg"]

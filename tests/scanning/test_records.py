@@ -1,14 +1,17 @@
 import json
 import os
 import sqlite3
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from blurgate.errors import OutputError
 from blurgate.judging.verdicts import Evidence
-from blurgate.scanning.records import delete_records, open_records
+from blurgate.photos.finding import walk_photos
+from blurgate.scanning.records import _digest, delete_records, open_records
 
 EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480, part=(12, 8, 500, 380))
 
@@ -22,13 +25,13 @@ def photo(tmp_path):
 
 
 def save(path, photo, judge="model"):
-    with open_records(path, judge) as records:
-        records.add([(photo.stat(), replace(EVIDENCE, path=str(photo)))])
+    with open_records(path) as records:
+        records.add([(photo.stat(), replace(EVIDENCE, path=str(photo)))], judge)
 
 
 def look_up(path, photo, judge="model"):
-    with open_records(path, judge) as records:
-        return records.find(str(photo), photo.stat())
+    with open_records(path) as records:
+        return records.find(str(photo), photo.stat(), judge)
 
 
 def test_saved_evidence_is_found(tmp_path, photo):
@@ -53,40 +56,217 @@ def test_a_file_may_be_from_any_year(tmp_path, photo, year):
     then = (year - 1970) * 31_556_952 * 10**9 + 7
     status = SimpleNamespace(st_size=7, st_mtime_ns=then)
     later = SimpleNamespace(st_size=7, st_mtime_ns=then + 1)
-    with open_records(tmp_path / "r", "model") as records:
-        records.add([(status, replace(EVIDENCE, path="a"))])
-        assert records.find("a", status)
-        assert not records.find("a", later)
+    with open_records(tmp_path / "r") as records:
+        records.add([(status, replace(EVIDENCE, path="a"))], "model")
+        assert records.find("a", status, "model")
+        assert not records.find("a", later, "model")
 
 
-def test_records_that_hold_verdicts_are_accepted(tmp_path, photo):
-    """Version 0.1.0 saved them, before evidence and decision were separated."""
+def test_nothing_is_found_anew_and_nothing_is_lost_by_it(tmp_path, photo):
     save(tmp_path / "r", photo)
-    verdict = {"decision": "blurred", "probability": 0.7, "kind": "defocus", "strength_px": 2.5, "reason": ""}
-    with sqlite3.connect(tmp_path / "r") as database:
-        row = json.dumps({**verdict, "width": 640, "height": 480, "error": ""})
-        database.execute("UPDATE verdicts SET verdict = ?", (row,))
-    assert look_up(tmp_path / "r", photo) == Evidence(str(photo), 0.7, "defocus", 2.5, width=640, height=480)
+    with open_records(tmp_path / "r", anew=True) as records:
+        assert records.find(str(photo), photo.stat(), "model") is None
+        assert records.count() == 1
+    assert look_up(tmp_path / "r", photo)
 
 
 def test_doubts_are_found_again(tmp_path, photo):
     evidence = replace(EVIDENCE, path=str(photo), doubts=("dark", "coarse grain"))
-    with open_records(tmp_path / "r", "model") as records:
-        records.add([(photo.stat(), evidence)])
+    with open_records(tmp_path / "r") as records:
+        records.add([(photo.stat(), evidence)], "model")
     assert look_up(tmp_path / "r", photo) == evidence
 
 
-def test_names_may_hold_any_bytes(tmp_path):
+def test_names_may_hold_any_bytes_and_times_may_be_any(tmp_path):
     photo = tmp_path / os.fsdecode(b"\xff\n.jpg")
     photo.touch()
     save(tmp_path / "r", photo)
     assert look_up(tmp_path / "r", photo).path == str(photo)
+    late = SimpleNamespace(st_size=1, st_mtime_ns=2**70)
+    with open_records(tmp_path / "r") as records:
+        records.add([(late, replace(EVIDENCE, path="a"))], "model")
+        assert records.find("a", late, "model")
 
 
 def test_a_batch_is_saved_whole_or_not_at_all(tmp_path, photo):
-    with open_records(tmp_path / "r", "model") as records, pytest.raises(TypeError):
-        records.add([(photo.stat(), Evidence(str(photo))), (photo.stat(), Evidence("b", probability=object()))])
+    with open_records(tmp_path / "r") as records, pytest.raises(TypeError):
+        records.add([(photo.stat(), Evidence(str(photo))), (photo.stat(), Evidence("b", probability=object()))], "m")
+    assert not (tmp_path / "r").exists()
+
+
+def change(path, sql, *values):
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(sql, values)
+
+
+def forge(path, photo, **values):
+    """Put a row in the records that says something else, with the right digest."""
+    key = (os.fsencode(photo), photo.stat().st_size, photo.stat().st_mtime_ns, "model")
+    fields = {name: value for name, value in asdict(EVIDENCE).items() if name != "path"} | values
+    text = json.dumps({name: value for name, value in fields.items() if value is not ...})
+    change(path, "UPDATE verdicts SET verdict = ?", _digest(text, key) + text)
+
+
+def test_a_changed_row_is_judged_again(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    for verdict in ("replace(verdict, '0.9', '0.1')", "x'ff00'", "NULL", "7", "zeroblob(99)", "''"):
+        save(tmp_path / "r", photo)
+        assert look_up(tmp_path / "r", photo)
+        change(tmp_path / "r", f"UPDATE verdicts SET verdict = {verdict}")
+        assert look_up(tmp_path / "r", photo) is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"decision": "../../x"},
+        {"probability": float("nan")},
+        {"probability": 1.5},
+        {"probability": "0.5"},
+        {"probability": True},
+        {"probability": None},
+        {"probability": ...},
+        {"reason": "because"},
+        {"strength_px": float("inf")},
+        {"strength_px": -1},
+        {"kind": "x" * 999},
+        {"kind": "a\x1b[31m"},
+        {"kind": None},
+        {"error": "no"},
+        {"width": 2**40},
+        {"width": 3.0},
+        {"part": [0, 0, 9]},
+        {"part": [0, 0, 999, 999]},
+        {"part": 4},
+        {"doubts": [1]},
+        {"doubts": None},
+    ],
+)
+def test_a_row_that_says_what_no_scan_says_is_judged_again(tmp_path, photo, values):
+    save(tmp_path / "r", photo)
+    forge(tmp_path / "r", photo)
+    assert look_up(tmp_path / "r", photo)
+    forge(tmp_path / "r", photo, **values)
     assert look_up(tmp_path / "r", photo) is None
+
+
+def test_json_of_any_depth_is_a_bad_row(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    key, text = (os.fsencode(photo), photo.stat().st_size, photo.stat().st_mtime_ns, "model"), "[" * 200_000
+    change(tmp_path / "r", "UPDATE verdicts SET verdict = ?", _digest(text, key) + text)
+    assert look_up(tmp_path / "r", photo) is None
+    change(tmp_path / "r", "UPDATE verdicts SET verdict = zeroblob(5000000)")
+    with pytest.raises(OutputError, match="r is damaged or not a records file"):
+        look_up(tmp_path / "r", photo)
+
+
+def move_two(tmp_path, photo):
+    """Two moved photos, of which the second is a newer one of the same name."""
+    with open_records(tmp_path / "r") as records:
+        records.add([(photo.stat(), replace(EVIDENCE, path=str(photo)))], "model")
+        records.intend(str(photo), str(tmp_path / "out/sharp/a.jpg"))
+        records.intend(str(photo), str(tmp_path / "out/sharp/a (2).jpg"))
+
+
+def list_moves(tmp_path, root, judge="model"):
+    with open_records(tmp_path / "r") as records:
+        return list(records.list_moves(str(root), judge))
+
+
+def test_moves_are_found_below_the_folder_however_it_is_spelt(tmp_path, photo, monkeypatch):
+    move_two(tmp_path, photo)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    for root in (tmp_path, ".", f"{tmp_path}/", tmp_path / "link", tmp_path / "link" / ".." / tmp_path.name):
+        found = list_moves(tmp_path, root)
+        assert [(move.number, move.below, Path(move.target).name) for move in found] == [
+            (1, "a.jpg", "a.jpg"),
+            (2, "a.jpg", "a (2).jpg"),
+        ]
+        assert [move.evidence for move in found] == [replace(EVIDENCE, path="")] * 2
+    assert [move.below for move in list_moves(tmp_path, photo)] == ["", ""]
+    assert list_moves(tmp_path, tmp_path / "a") == list_moves(tmp_path, tmp_path / "link" / "b") == []
+    assert [move.evidence for move in list_moves(tmp_path, photo, "other")] == [None, None]
+
+
+def test_moves_are_listed_as_a_walk_finds_photos(tmp_path, monkeypatch):
+    names = [
+        "a b/1.jpg",
+        "a-b/1.jpg",
+        "a.jpg",
+        "a/b/1.jpg",
+        "a/b.jpg",
+        "é/1.jpg",
+        os.fsdecode(b"\xff.jpg"),
+        "\U0001f600.jpg",
+    ]
+    for name in names:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    walked = [Path(found.path).relative_to(tmp_path / "in").as_posix() for found in walk_photos([tmp_path / "in"])]
+    monkeypatch.setattr("blurgate.scanning.records._PAGE", 3)
+    with open_records(tmp_path / "r") as records:
+        for name in names:
+            path = tmp_path / "in" / name
+            records.add([(path.stat(), replace(EVIDENCE, path=str(path)))], "model")
+            records.intend(str(path), str(tmp_path / "out"))
+    assert [move.below for move in list_moves(tmp_path, tmp_path / "in")] == walked
+    assert sorted(walked) != walked
+
+
+def test_a_bad_row_of_a_moved_photo_ends_the_scan(tmp_path, photo):
+    for sql in (
+        "UPDATE moves SET target = x'00' WHERE number = 1",
+        "UPDATE moves SET size = 1 WHERE number = 2",
+        "UPDATE moves SET verdict = replace(verdict, '0.9', '0.1')",
+        "DELETE FROM moves WHERE number = 1",
+        "UPDATE moves SET number = 5 WHERE number = 2",
+    ):
+        move_two(tmp_path, photo)
+        change(tmp_path / "r", sql)
+        with pytest.raises(OutputError, match=r"r is damaged or not a records file \(.*row"):
+            list_moves(tmp_path, tmp_path)
+        delete_records(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON verdicts BEGIN DELETE FROM moves; END",
+        "CREATE VIEW v AS SELECT load_extension('x')",
+        "CREATE INDEX i ON verdicts (size) WHERE size > 3",
+        "ALTER TABLE moves ADD COLUMN more TEXT",
+        "ALTER TABLE verdicts ADD COLUMN more TEXT GENERATED ALWAYS AS (hex(path))",
+    ],
+)
+def test_a_schema_that_is_not_ours_to_the_letter_is_refused(tmp_path, photo, sql):
+    save(tmp_path / "r", photo)
+    change(tmp_path / "r", sql)
+    with pytest.raises(OutputError, match="r is damaged or not a records file .it is another program's database"):
+        look_up(tmp_path / "r", photo)
+
+
+def test_a_schema_that_is_not_text_is_refused(tmp_path, photo):
+    save(tmp_path / "r", photo)
+    (tmp_path / "r").write_bytes(
+        (tmp_path / "r").read_bytes().replace(b"TABLE moves (number", b"TAB\xd8E moves (number")
+    )
+    with pytest.raises(OutputError, match="r is damaged or not a records file .its schema is not text"):
+        look_up(tmp_path / "r", photo)
+
+
+def test_links_and_journals_beside_records_are_refused(tmp_path, photo):
+    """SQLite follows a link, and rolling back a stranger's journal can delete the file that it names."""
+    save(tmp_path / "mine", photo)
+    (tmp_path / "r").symlink_to(tmp_path / "mine")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("r", "dangling"):
+        with pytest.raises(OutputError, match=f"{name} is damaged or not a records file .it is a link or not a file"):
+            save(tmp_path / name, photo)
+    (tmp_path / "mine-journal").touch()
+    with pytest.raises(OutputError, match="mine-journal lies beside the records of a scan, but blurgate makes no such"):
+        save(tmp_path / "mine", photo)
+    assert not (tmp_path / "nowhere").exists()
 
 
 def make_text(path):
@@ -122,7 +302,7 @@ def test_a_file_that_holds_no_records_is_refused_and_kept(tmp_path, photo, make,
     assert (tmp_path / "r").read_bytes() == before
 
 
-def test_records_can_be_deleted_and_need_a_folder(tmp_path, photo):
+def test_records_can_be_deleted(tmp_path, photo):
     save(tmp_path / "r", photo)
     delete_records(tmp_path / "r")
     delete_records(tmp_path / "r")
@@ -130,19 +310,19 @@ def test_records_can_be_deleted_and_need_a_folder(tmp_path, photo):
     (tmp_path / "r").touch()  # a scan that was killed while it made the file
     save(tmp_path / "r", photo)
     assert look_up(tmp_path / "r", photo)
-    with pytest.raises(OutputError, match="cannot save records to .*r .unable to open"):
+    with pytest.raises(OutputError, match="cannot use the records .*r .unable to open"):
         save(tmp_path / "nowhere" / "r", photo)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OutputError, match="folder is damaged or not a records file .it is not a file."):
+    with pytest.raises(OutputError, match="folder is damaged or not a records file .it is a link or not a file."):
         delete_records(tmp_path / "folder")
 
 
 def test_a_full_disk_is_reported(tmp_path, photo):
     with pytest.raises(
-        OutputError, match="cannot save records to .*r .database or disk is full.: check disk space and permissions"
+        OutputError, match="cannot use the records .*r .database or disk is full.: check disk space and permissions"
     ):
-        with open_records(tmp_path / "r", "model") as records:
-            records._database.execute("PRAGMA max_page_count = 3")
+        with open_records(tmp_path / "r") as records:
+            records._database.execute("PRAGMA max_page_count = 5")
             for number in range(999):
-                records.add([(photo.stat(), Evidence(f"{number}" * 99, 0.1))])
+                records.add([(photo.stat(), Evidence(f"{number}" * 99, 0.1))], "model")
     assert sqlite3.connect(tmp_path / "r").execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from blurgate import scan
+from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
 from blurgate.scanning import stream
 from blurgate.scanning.run import ScanRequest, run_scan
@@ -157,7 +159,8 @@ def test_contradictory_requests_are_refused(request_all, sharp_folder):
         ({"sort": "best"}, "sort must be one of worst, path, got 'best'"),
         ({"fail_on": ["sharp"]}, "fail-on must be one of blurred, undecided, got 'sharp'"),
         ({"output": None, "resume": True}, "resume needs an output file"),
-        ({"resume": True, "action": "move", "folder": sharp_folder}, "resume needs photos to stay where they are"),
+        ({"roots": [request_all.output]}, "v.jsonl is read and cannot be the output too: choose another name"),
+        ({"output": sharp_folder / "labels.csv"}, "labels.csv is read and cannot be the output too"),
     ):
         with pytest.raises(ValueError, match=message):
             run_scan(replace(request_all, **changes))
@@ -166,5 +169,124 @@ def test_contradictory_requests_are_refused(request_all, sharp_folder):
     (photo, *_) = sorted(sharp_folder.iterdir())
     with pytest.raises(OutputError, match="expected a folder to copy photos to, but .* is a file: choose another name"):
         run_scan(replace(request_all, action="copy", folder=photo))
-    with pytest.raises(OutputError, match="is named twice"):
-        run_scan(replace(request_all, roots=[request_all.output]))
+
+
+@pytest.fixture
+def moving(request_all, sharp_folder, tmp_path, monkeypatch):
+    """A scan of three photos that moves them and was interrupted before the last."""
+    (tmp_path / "in").mkdir()
+    for path in sorted(sharp_folder.iterdir())[:3]:
+        shutil.copy(path, tmp_path / "in")
+    request = replace(
+        request_all,
+        photos=[str(tmp_path / "in")],
+        roots=[tmp_path / "in"],
+        output=tmp_path / "v.jsonl",
+        action="move",
+        folder=tmp_path / "out",
+        jobs=1,
+    )
+    with monkeypatch.context() as patch:
+        link, remaining = Path.hardlink_to, iter(range(2))
+        patch.setattr(
+            Path, "hardlink_to", lambda path, to: link(path, to) if next(remaining, None) is not None else 1 / 0
+        )
+        with pytest.raises(ZeroDivisionError):
+            run_scan(request)
+    return request
+
+
+def rows_of(request):
+    return [json.loads(line) for line in request.output.read_text().splitlines()]
+
+
+def test_moved_photos_keep_their_rows(moving, tmp_path):
+    messages = []
+    outcome = run_scan(replace(moving, resume=True), say=messages.append)
+    assert [Path(row["path"]).parent for row in rows_of(moving)] == [tmp_path / "in"] * 3
+    assert [row["path"] for row in rows_of(moving)] == sorted(row["path"] for row in rows_of(moving))
+    assert str(outcome.filing) == f"moved 1 photo to {tmp_path / 'out'}; 2 were there already"
+    assert messages == [f"wrote {moving.output}"]
+    before = rows_of(moving)
+    shutil.copy(next((tmp_path / "out").rglob("*.png")), tmp_path / "in" / before[1]["path"])  # again, under that name
+    run_scan(replace(moving, resume=True))
+    assert [row["path"] for row in rows_of(moving)] == [before[index]["path"] for index in (0, 1, 1, 2)]
+    assert len([*(tmp_path / "out").rglob("*.png")]) == 4
+
+
+def test_moved_photos_that_were_named_one_by_one_keep_their_rows(moving, tmp_path):
+    named = [str(tmp_path / "in" / Path(path).name) for path in sorted((tmp_path / "in").iterdir())]
+    moved = [str(tmp_path / "in" / path.name) for path in (tmp_path / "out").rglob("*.png")]
+    names = sorted(named + moved)
+    for photos in (names, iter(names)):
+        run_scan(replace(moving, resume=True, photos=photos, roots=()))
+        assert [row["path"] for row in rows_of(moving)] == names
+        assert not any(row["error"] for row in rows_of(moving))
+
+
+def test_records_of_moved_photos_are_not_thrown_away(moving, tmp_path):
+    before = moving.records.read_bytes()
+    for changes, message in (
+        (
+            {},
+            "v.jsonl.resume has the rows of 3 photos that an earlier scan moved: add --resume to continue that scan",
+        ),
+        ({"action": None, "folder": None}, "add --resume to continue that scan, or delete the file to start over"),
+        ({"resume": True, "action": None, "folder": None}, "give the same --move-to again, or choose another output"),
+        ({"resume": True, "action": "copy"}, "give the same --move-to again"),
+        ({"resume": True, "folder": tmp_path / "elsewhere"}, "give the same --move-to again"),
+    ):
+        with pytest.raises(OutputError, match=message):
+            run_scan(replace(moving, **changes))
+    assert moving.records.read_bytes() == before
+    assert not moving.output.exists()
+
+
+def test_moved_photos_that_are_gone_are_left_out_and_said_to_be(moving, tmp_path):
+    next((tmp_path / "out").rglob("*.png")).unlink()
+    messages = []
+    run_scan(replace(moving, resume=True), say=messages.append)
+    assert len(rows_of(moving)) == 2
+    assert messages[0].startswith("left out 1 of the photos that an earlier scan moved: they came from elsewhere, or")
+
+
+def test_another_model_judges_moved_photos_where_they_lie(moving, tmp_path):
+    run_scan(replace(moving, resume=True, model="trees", report=tmp_path / "r.html"))
+    verdicts = {path.name: load_model("trees").predict(path) for path in (tmp_path / "out").rglob("*.png")}
+    assert [row["probability"] for row in rows_of(moving)] == [
+        verdicts[Path(row["path"]).name].probability for row in rows_of(moving)
+    ]
+
+
+def test_a_dry_run_keeps_the_rows_and_ends_no_move(moving, tmp_path):
+    before = sorted(tmp_path.rglob("*.png"))
+    outcome = run_scan(replace(moving, resume=True, dry_run=True))
+    assert sorted(tmp_path.rglob("*.png")) == before
+    assert len(rows_of(moving)) == 3
+    assert str(outcome.filing) == "would have moved 1 photo; 2 were there already"
+
+
+def test_a_scan_without_resume_judges_anew_and_loses_nothing_if_it_is_interrupted(request_all, monkeypatch):
+    request = replace(request_all, photos=request_all.photos * 2)
+    run_scan(replace(request, resume=True))
+    saved, messages = request.records.read_bytes(), []
+    monkeypatch.setattr("blurgate.scanning.run.sort_verdicts", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_scan(replace(request, sort="worst"), say=messages.append)
+    assert request.records.read_bytes() == saved
+    assert messages == [f"judging 48 photos again that {request.records} knows from an earlier scan: see --resume"]
+    monkeypatch.undo()
+    run_scan(request)
+    assert not request.records.exists()
+
+
+def test_one_scan_at_a_time_writes_an_output(request_all):
+    def start_another(verdicts, _):
+        with pytest.raises(
+            OutputError, match="another run of blurgate is writing v.jsonl: wait until it has ended, or"
+        ):
+            run_scan(request_all)
+        yield from verdicts
+
+    run_scan(request_all, show=start_another)
+    assert len(rows_of(request_all)) == 48

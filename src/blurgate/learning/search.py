@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
+from blurgate.files import hold, is_ours
 from blurgate.learning.boosters import fit_folds, join_folds, prepare_fold
 from blurgate.learning.evaluation import SearchNumbers
 from blurgate.learning.metrics import Floats
@@ -108,8 +109,10 @@ def search_parameters(
     Raises
     ------
     StudyFileError
-        If the study file cannot be read or written, belongs to another search, is in use by another one, or has a
-        ``?`` in its path.
+        If the study file cannot be read or written, is none of ours, belongs to another search, or has a ``?`` in its
+        path.
+    OutputError
+        If another process is using the study file.
     ValueError
         If `trials` or `jobs` is below 1.
     """
@@ -132,7 +135,8 @@ def search_parameters(
         try:
             for _ in track(running, total=remaining, doing="searching parameters"):
                 pass
-        except optuna.exceptions.UpdateFinishedTrialError as error:  # another run took this one's trial for interrupted
+        except optuna.exceptions.UpdateFinishedTrialError as error:  # on a file system without locks, another run took
+            # this one's trial for interrupted
             raise StudyFileError(
                 f"{study} is in use by another training: wait until that has ended, or name another file"
             ) from error
@@ -229,18 +233,18 @@ def _open_storage(path: str | os.PathLike[str] | None) -> Iterator[Any]:
     path = Path(path).resolve()
     if "?" in str(path):
         raise StudyFileError(f"the path of a study file must not contain ?, got {path}: choose another name")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() or (path.exists() and path.read_bytes()[:16] not in (b"", b"SQLite format 3\0")):
+    if path.is_dir() or (path.exists() and not is_ours(path, "study")):
         raise StudyFileError(_NO_STUDY.format(path))
-    try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-    except Exception as error:  # as above
-        raise StudyFileError(_NO_STUDY.format(path)) from error
-    try:
-        yield storage
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
+    with hold(path):
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+        except Exception as error:  # as above
+            raise StudyFileError(_NO_STUDY.format(path)) from error
+        try:
+            yield storage
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
 
 
 def _count_finished(study: Any) -> int:

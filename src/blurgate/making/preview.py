@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from blurgate.errors import MissingExtraError, needs_extra, require_several
 from blurgate.files import atomic_file
@@ -86,8 +87,10 @@ def write_preview(photo: Photo, output: Path, *, kinds: Sequence[str] = tuple(BL
         If there is no such kind.
     """
     sheet = draw_preview(photo, kinds=kinds)
+    made_by = PngInfo()
+    made_by.add_text("Software", "blurgate")  # by which a later preview knows that it may replace the file
     with atomic_file(output) as partial:
-        sheet.save(partial, "PNG")
+        sheet.save(partial, "PNG", pnginfo=made_by)
 
 
 def _find_examples(kinds: Sequence[str]) -> tuple[list[_Row], dict[str, list[str]]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import mimetypes
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
 from blurgate.errors import PhotoError, raise_machine_error, require_several
+from blurgate.files import is_filed
 from blurgate.photos.images import is_picture
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
@@ -51,6 +52,7 @@ def walk_photos(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     leave_out: Iterable[AnyPath] = (),
+    note_left_out: Callable[[str], None] | None = None,
 ) -> Iterator[Found]:
     """Find the photos in and below the given paths, one by one.
 
@@ -66,6 +68,9 @@ def walk_photos(
         Files and folders that match a pattern of `exclude` are skipped.
     leave_out : iterable of path
         Folders that are not searched.
+    note_left_out : callable, optional
+        If given, folders in which scans have filed photos are not searched either, unless they are named in `paths`; it
+        is called with each folder that is left out.
 
     Yields
     ------
@@ -75,7 +80,8 @@ def walk_photos(
     """
     for name, value in (("paths", paths), ("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
-    patterns = _Patterns(include, exclude, frozenset(os.path.realpath(path) for path in leave_out))
+    left_out = frozenset(os.path.realpath(path) for path in leave_out)
+    patterns = _Patterns(include, exclude, left_out, note_left_out)
     for path in map(os.fsdecode, paths):
         if not os.path.isdir(path):
             if patterns.wants_file(os.path.basename(path)):
@@ -121,6 +127,7 @@ class _Patterns:
     include: Sequence[str]
     exclude: Sequence[str]
     leave_out: frozenset[str]
+    note_left_out: Callable[[str], None] | None
 
     def wants_file(self, below: str) -> bool:
         """Return whether to yield a file, given its path below the searched folder."""
@@ -128,8 +135,12 @@ class _Patterns:
 
     def wants_folder(self, path: str, below: str) -> bool:
         """Return whether to search a folder, given its path and its path below the searched folder."""
+        if self._match(self.exclude, below):
+            return False
         left_out = bool(self.leave_out) and os.path.realpath(path) in self.leave_out
-        return not (left_out or self._match(self.exclude, below))
+        if self.note_left_out and (left_out := left_out or is_filed(path)):
+            self.note_left_out(path)
+        return not left_out
 
     @staticmethod
     def _match(patterns: Sequence[str], below: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 import queue
 import threading
@@ -39,7 +40,9 @@ class Item:
     status : os.stat_result or None
         Status of its file, taken before it is read; None without records.
     path : str
-        Path of a photo given as bytes; empty if unknown.
+        Path of a photo given as bytes, or that of a moved photo before; empty if unknown.
+    filed : str
+        Where an earlier scan has moved the photo; empty if none has.
     known : bool
         True if the evidence is from records of an earlier scan.
     """
@@ -48,11 +51,20 @@ class Item:
     evidence: Evidence | None = None
     status: os.stat_result | None = None
     path: str = ""
+    filed: str = ""
     known: bool = False
 
 
+def find_none(_: str) -> Iterator[Item]:
+    """Know of no moved photos."""
+    return iter(())
+
+
 def list_items(
-    photos: Any, column: str | None, walk: Callable[[Iterable[AnyPath]], Iterable[Found]]
+    photos: Any,
+    column: str | None,
+    walk: Callable[[Iterable[AnyPath]], Iterable[Found]],
+    find_moved: Callable[[str], Iterator[Item]] = find_none,
 ) -> tuple[Iterator[Item], int | None]:
     """List the photos to scan, lazily.
 
@@ -65,6 +77,8 @@ def list_items(
         or the only column.
     walk : callable
         Takes paths and finds the photos in and below them.
+    find_moved : callable
+        Takes a path and lists the photos that an earlier scan has moved away from there, in the order of a walk.
 
     Returns
     -------
@@ -91,16 +105,23 @@ def list_items(
     if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
         photos = [photos]
     if isinstance(photos, Sequence):
-        require_paths(photo for photo in photos if isinstance(photo, str | os.PathLike))
+        named = [photo for photo in photos if isinstance(photo, str | os.PathLike)]
+        require_paths(path for path in named if os.path.lexists(path) or not any(find_moved(os.fsdecode(path))))
 
     def find() -> Iterator[Item]:
         for photo in photos:
             if not isinstance(photo, str | os.PathLike):
                 yield photo if photo is PAUSE else Item(photo)
                 continue
-            for found in walk([photo]):
-                evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
-                yield Item(None if evidence else found.path, evidence)
+            moved = find_moved(os.fsdecode(photo))  # before the walk: it ends a move that was interrupted
+            first = next(moved, None)
+            if first is None:
+                yield from map(_to_item, walk([photo]))
+            elif os.path.lexists(photo):
+                found = map(_to_item, walk([photo]))
+                yield from heapq.merge(chain([first], moved), found, key=lambda item: _sort_key(item, photo))
+            else:
+                yield from chain([first], moved)
 
     paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
     return find(), None if paths_only else len(photos)
@@ -164,6 +185,17 @@ def poll(photos: Iterable[T]) -> Iterator[T]:
         yield photo
     for problem in problems:
         raise problem
+
+
+def _to_item(found: Found) -> Item:
+    evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
+    return Item(None if evidence else found.path, evidence)
+
+
+def _sort_key(item: Item, root: AnyPath) -> list[str]:
+    """Sort as a walk does: by the names below the root, folder by folder."""
+    path: str = item.path or (item.evidence.path if item.evidence else item.photo)
+    return path[len(os.path.join(os.fsdecode(root), "")) :].split(os.sep)
 
 
 def _take_column(table: Any, column: str | None) -> Iterable[Any]:

@@ -5,14 +5,15 @@ The command line, a service and a cluster share this flow: each only builds the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError, require_several
-from blurgate.files import atomic_file, check_outputs, check_writable
+from blurgate.files import check_outputs, check_writable, hold, replace_file
 from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
@@ -22,7 +23,7 @@ from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item
 from blurgate.scanning.progress import Tally, count_photos
-from blurgate.scanning.records import delete_records
+from blurgate.scanning.records import Records, delete_records, open_records
 from blurgate.scanning.stream import scan_items
 from blurgate.threads import Track, no_track
 
@@ -58,7 +59,8 @@ class ScanRequest:
     sort : str, optional
         A name out of `blurgate.scanning.formats.ORDERS`; by default verdicts keep the order of the photos.
     resume : bool
-        Resume an earlier scan with the same output: analyse only photos that are new or changed.
+        Resume an earlier scan with the same output: analyse only photos that are new or changed, and keep the rows of
+        those that it moved.
     report : Path, optional
         ``.html`` file for the gallery.
     action : {'copy', 'move', 'link'}, optional
@@ -111,12 +113,11 @@ class ScanRequest:
         """The file beside the output that lets an interrupted scan resume."""
         return self.output.with_name(f"{self.output.name}.resume") if self.output else None
 
-    @property
-    def filing(self) -> Filing | None:
-        """Sorts the photos by their verdicts; None if the request has no action."""
+    def make_filing(self, records: Records | None = None) -> Filing | None:
+        """Make what sorts the photos by their verdicts; None if the request has no action."""
         if self.action is None or self.folder is None:
             return None
-        return Filing(self.action, self.folder, self.roots, self.dry_run)
+        return Filing(self.action, self.folder, self.roots, self.dry_run, records)
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,11 @@ def run_scan(
     Raises
     ------
     ValueError
-        If the request contradicts itself or names an unknown format, order, decision, engine or device.
+        If the request contradicts itself, names an unknown format, order, decision, engine or device, or an output that
+        is an input too.
     OutputError
-        If an output cannot be written, or would replace an input.
+        If an output cannot be written, another process is writing it, or it would replace what is not ours; if photos
+        cannot be filed; or if records are damaged, or would lose the rows of moved photos.
     PhotoError
         If a path does not exist, or no photo is found.
     ModelFileError
@@ -192,19 +195,25 @@ def run_scan(
     """
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
-    if request.records and not request.resume:
-        delete_records(request.records)
-    filing, tally = request.filing, Tally(find_bounds(model, request.threshold, request.review))
-    for folder in _find_filed(filing, request.roots):
-        say(f"skipping {folder}: it holds photos that an earlier scan sorted")
+    tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
-    judged = tally.count(_scan(request, model, filing))
-    verdicts = _file_photos(judged, filing, say, kept if request.report else None)
-    shown = show(verdicts, _count_later(request, filing)) if show else verdicts
-    with _open_output(request.output, stream, binary=chosen.binary) as target:
-        chosen.write(sort_verdicts(shown, request.sort) if request.sort else shown, target)
-    if request.records and not request.resume:
-        delete_records(request.records)
+    with hold(request.output) if request.output else nullcontext(False) as held:
+        with _open_records(request, say) as records:
+            filing = request.make_filing(records)
+            judged = _scan(request, model, filing, records, left_out.note)
+            verdicts = _file_photos(tally.count(judged), filing, say, kept if request.report else None)
+            shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
+            with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
+                chosen.write(sort_verdicts(shown, request.sort) if request.sort else shown, target)
+        if request.records and not request.resume:
+            delete_records(request.records)
+    for line in left_out.describe():
+        say(line)
+    if filing and (missing := filing.count_missing()):
+        say(
+            f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
+            "longer where it put them"
+        )
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
@@ -212,6 +221,33 @@ def run_scan(
         write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         say(f"wrote {request.report}")
     return Outcome(tally, filing, tuple(_list_failures(request, tally)))
+
+
+class LeftOut:
+    """Remembers which folders a scan has left out because photos are filed in them.
+
+    Parameters
+    ----------
+    request : ScanRequest
+    """
+
+    def __init__(self, request: ScanRequest) -> None:
+        filing = request.make_filing()
+        self._request, self._folders = request, list[str]()
+        folders = [filing.folder, *filing.targets] if filing else []
+        self._new = {os.path.realpath(folder) for folder in folders if not folder.exists()}
+
+    def note(self, folder: str) -> None:
+        """Remember a folder, unless the scan itself has made it."""
+        if os.path.realpath(folder) not in self._new and folder not in self._folders:
+            self._folders.append(folder)
+
+    def describe(self) -> Iterator[str]:
+        """Say how many photos are in each folder."""
+        for folder in self._folders:
+            count = sum(1 for _ in walk_photos([folder], include=self._request.include, exclude=self._request.exclude))
+            photos = f"{count:,} photo{'' if count == 1 else 's'}"
+            yield f"left out {photos} in {folder}, where an earlier scan filed them: name that folder to scan it"
 
 
 def check_request(request: ScanRequest) -> Format:
@@ -230,10 +266,6 @@ def check_request(request: ScanRequest) -> Format:
     for name in ("roots", "include", "exclude", "fail_on"):
         require_several(name, getattr(request, name))
     chosen = find_format(request.format, request.output)
-    if request.action == "move" and request.resume:
-        raise ValueError(
-            "resume needs photos to stay where they are: copy or link them, or move them in a separate scan"
-        )
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
             raise OutputError(
@@ -241,14 +273,16 @@ def check_request(request: ScanRequest) -> Format:
             )
         if not request.dry_run:
             check_writable(request.folder)
+    if filing := request.make_filing():
+        filing.check()
     if request.resume and request.output is None:
         raise ValueError("resume needs an output file: its records are saved beside it")
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
-    check_outputs(request.report, suffixes=(".html",))
-    check_outputs(request.report, request.output, inputs=[_model_file(request.model), *request.roots])
+    inputs = [_model_file(request.model), *request.roots]
+    check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
     return chosen
 
 
@@ -276,14 +310,46 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
         yield "no photo was judged: name at least one"
 
 
-def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[tuple[Item, Verdict]]:
+@contextmanager
+def _open_records(request: ScanRequest, say: Callable[[str], None]) -> Iterator[Records | None]:
+    """Open the records of the output, unless moved photos would lose their rows."""
+    if request.records is None:
+        yield None
+        return
+    with open_records(request.records, anew=not request.resume) as records:
+        if records.moved_before:
+            _require_moves(request, records)
+        if not request.resume and (count := records.count()):
+            say(f"judging {count:,} photos again that {request.records} knows from an earlier scan: see --resume")
+        yield records
+
+
+def _require_moves(request: ScanRequest, records: Records) -> None:
+    """Refuse to go on without the photos that an earlier scan moved: their rows would be lost."""
+    rows = f"{request.records} has the rows of {records.moved_before:,} photos that an earlier scan moved"
+    if not request.resume:
+        raise OutputError(f"{rows}: add --resume to continue that scan, or delete the file to start over")
+    filing = request.make_filing()
+    if filing is None or filing.action != "move" or records.moved_elsewhere(os.path.realpath(filing.folder)):
+        raise OutputError(f"{rows}: give the same --move-to again, or choose another output")
+
+
+def _scan(
+    request: ScanRequest,
+    model: BlurModel,
+    filing: Filing | None,
+    records: Records | None,
+    note_left_out: Callable[[str], None],
+) -> Iterator[tuple[Item, Verdict]]:
     return scan_items(
         request.photos,
         **_search_options(request, filing),
+        note_left_out=note_left_out,
         model=model,
         threshold=request.threshold,
         review=request.review,
-        resume=request.records,
+        resume=records,
+        find_moved=filing.find_moved if filing else None,
         jobs=request.jobs,
         engine=request.engine,
         device=request.device,
@@ -291,23 +357,16 @@ def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iter
     )
 
 
-def _count_later(request: ScanRequest, filing: Filing | None) -> Callable[[], int] | None:
+def _count_later(request: ScanRequest, filing: Filing | None, records: Records | None) -> Callable[[], int] | None:
     if not isinstance(request.photos, list | tuple):
         return None
-    return lambda: sum(1 for _ in walk_photos(request.photos, **_search_options(request, filing)))
+    moved, options = records.moved_before if records else 0, _search_options(request, filing)
+    return lambda: moved + sum(1 for _ in walk_photos(request.photos, **options, note_left_out=lambda _: None))
 
 
 def _search_options(request: ScanRequest, filing: Filing | None) -> dict[str, Any]:
     leave_out = filing.targets if filing else ()  # else copies and links would be scanned as more photos
     return {"include": request.include, "exclude": request.exclude, "leave_out": leave_out}
-
-
-def _find_filed(filing: Filing | None, roots: Sequence[Path]) -> Iterator[Path]:
-    """List the folders of sorted photos that lie inside the scanned folders."""
-    searched = {root.resolve() for root in roots}
-    for folder in filing.targets if filing else ():
-        if folder.is_dir() and searched & {folder.resolve(), *folder.resolve().parents}:
-            yield folder
 
 
 def _file_photos(
@@ -317,23 +376,25 @@ def _file_photos(
     kept: list[Verdict] | None,
 ) -> Iterator[Verdict]:
     """File each photo as its verdict passes, and keep the verdicts for the gallery, with new paths after a move."""
-    for _, verdict in judged:
-        target = filing.file(verdict) if filing else None
-        if filing and target and filing.dry_run:
+    for item, verdict in judged:
+        target = str(filing.file(verdict) or "") if filing and not item.filed else item.filed
+        if filing and item.filed:
+            filing.count_moved()
+        elif filing and target and filing.dry_run:
             say(f"would {filing.action} {verdict.path} to {target}")
         if kept is not None:
-            moved = filing is not None and filing.action == "move" and not filing.dry_run
-            kept.append(replace(verdict, path=str(target)) if moved and target else verdict)
+            moved = bool(item.filed) or (filing is not None and filing.action == "move" and not filing.dry_run)
+            kept.append(replace(verdict, path=target) if moved and target else verdict)
         yield verdict
 
 
 @contextmanager
-def _open_output(path: Path | None, stream: IO[Any] | None, *, binary: bool) -> Iterator[IO[Any]]:
+def _open_output(path: Path | None, stream: IO[Any] | None, *, binary: bool, held: bool) -> Iterator[IO[Any]]:
     if path is None:
         if stream is None:
             raise OutputError("expected an open output, but stdout is closed: name a file with --output")
         yield stream
         return
     text: dict[str, Any] = {} if binary else {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
-    with atomic_file(path) as partial, partial.open("wb" if binary else "w", **text) as target:
+    with replace_file(path, held=held) as partial, partial.open("wb" if binary else "w", **text) as target:
         yield target

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import MAX_MEGAPIXELS, path_of
-from blurgate.scanning.items import Item, list_items, look_ahead
+from blurgate.scanning.items import Item, find_none, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
 from blurgate.version import __version__
@@ -142,21 +142,33 @@ def scan_items(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     leave_out: Sequence[AnyPath] = (),
+    note_left_out: Callable[[str], None] | None = None,
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: Review | None = None,
-    resume: AnyPath | None = None,
+    resume: AnyPath | Records | None = None,
+    find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[tuple[Item, Verdict]]:
-    """Scan photos as `scan` does, for a caller that needs to know where each verdict comes from.
+    """Scan photos as `scan` does, for a caller that files them or needs to know where each verdict comes from.
 
     Parameters
     ----------
-    photos, column, include, exclude, leave_out, model, threshold, review, resume, jobs, engine, device, max_megapixels
+    photos, column, include, exclude, leave_out
         See `scan`. `blurgate.threads.PAUSE` among the photos says that there are none for now.
+    note_left_out : callable, optional
+        See `blurgate.photos.finding.walk_photos`.
+    model, threshold, review
+        See `scan`.
+    resume : path or Records, optional
+        Records file, or records that the caller has opened.
+    find_moved : callable, optional
+        Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
+    jobs, engine, device, max_megapixels
+        See `scan`.
 
     Returns
     -------
@@ -176,9 +188,11 @@ def scan_items(
     check_engine(engine, device)
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out)
+        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out)
 
-    items, count = list_items(photos, column, walk)
+    judge = f"{__version__} {loaded.fingerprint}"
+    moved = (lambda path: find_moved(path, judge)) if find_moved else find_none
+    items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
         items, count = look_ahead(items, 1 if streamed else MANY)
@@ -189,7 +203,8 @@ def scan_items(
     engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
-    found = _judge(loaded, engines, items, resume=resume, jobs=jobs, max_megapixels=max_megapixels)
+    opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
+    found = _judge(loaded, engines, items, opened, judge, jobs=jobs, max_megapixels=max_megapixels)
     return ((item, decide(evidence, high, (low, high))) for item, evidence in found)
 
 
@@ -238,8 +253,9 @@ def _judge(
     model: BlurModel,
     engines: _Engines,
     items: Iterator[Item],
+    opened: AbstractContextManager[Records | None],
+    judge: str,
     *,
-    resume: AnyPath | None,
     jobs: int | None,
     max_megapixels: float,
 ) -> Iterator[tuple[Item, Evidence]]:
@@ -261,15 +277,15 @@ def _judge(
             raise
         return _Measured(left, replace(measurement, evidence=replace(measurement.evidence, path=path)), engine)
 
-    with open_records(resume, f"{__version__} {model.fingerprint}") if resume else nullcontext() as records:
-        pending = _find_known(items, records) if records else items
+    with opened as records:
+        pending = _find_known(items, records, judge) if records else items
         measured = run_in_order(measure, _assign_engines(pending, engines), jobs=jobs, known=look_up)
         for batch in _cut_batches(_watch_machine(measured)):
             finished = _finish(batch, model.inputs.feature_set)
             found = model.judge(_ask_later(finished, model, jobs))
             if records:
                 pairs = zip((each.item.status for each in batch), found, strict=True)
-                records.add((status, evidence) for status, evidence in pairs if status and not evidence.error)
+                records.add(((status, evidence) for status, evidence in pairs if status and not evidence.error), judge)
             yield from zip((each.item for each in batch), found, strict=True)
 
 
@@ -316,10 +332,10 @@ def _ask_later(batch: list[Measurement], model: BlurModel, jobs: int | None) -> 
     return list(run_in_order(model.ask, batch, jobs=jobs))
 
 
-def _find_known(items: Iterable[Item], records: Records) -> Iterator[Item]:
+def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
-        if item is PAUSE or not isinstance(item.photo, str):
+        if item is PAUSE or item.filed or not isinstance(item.photo, str):
             yield item
             continue
         try:
@@ -327,8 +343,10 @@ def _find_known(items: Iterable[Item], records: Records) -> Iterator[Item]:
         except OSError:  # reading the photo reports it
             yield item
             continue
-        known = records.find(item.photo, status)
-        yield Item(evidence=known, known=True) if known else Item(item.photo, status=status)
+        if known := records.find(item.photo, status, judge):
+            yield Item(evidence=known, known=True)
+        else:
+            yield Item(item.photo, status=status)
 
 
 def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine | None]]:
