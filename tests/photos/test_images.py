@@ -120,7 +120,9 @@ def test_small_photo_error_gives_the_minimum_size():
 def test_wrong_types_raise_type_error():
     with pytest.raises(TypeError, match="must be uint8 of shape .*got float64 of shape"):
         read_gray(np.zeros((64, 64)))
-    with pytest.raises(TypeError, match="a photo must be a path, bytes, an array or a PIL image, got int"):
+    with pytest.raises(
+        TypeError, match="a photo must be a path, bytes, a binary file, an array or a PIL image, got int"
+    ):
         read_gray(3)
 
 

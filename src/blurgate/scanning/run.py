@@ -16,7 +16,7 @@ from blurgate.files import atomic_file, check_outputs, check_writable
 from blurgate.judging.model import VARIANTS, BlurModel, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery

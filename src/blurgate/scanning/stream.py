@@ -14,7 +14,8 @@ from blurgate.judging.model import BlurModel, Measurement, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS, path_of
+from blurgate.photos.images import path_of
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.items import Item, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import run_in_order
