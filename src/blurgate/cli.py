@@ -11,7 +11,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal, NoReturn, TextIO, TypeVar
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STDIN, _STDERR = "-", 2
+_INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
     "default": "The shipped model",
@@ -153,12 +154,25 @@ MinRecall = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that incomplete files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED[1]))  # so that incomplete files are removed
     warnings.filterwarnings("ignore", module="PIL")  # they name no photo, and nobody can act on them
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code in _INTERRUPTED:
+            _leave(ended.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now: the interpreter's own exit would wait for the photos that threads are still decoding."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or its reader is gone
+            stream.flush()
+    os._exit(code)
 
 
 @app.command(cls=_ScanCommand)

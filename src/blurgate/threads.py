@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 T = TypeVar("T")
 R = TypeVar("R")
 
+_PATIENCE = 0.5  # seconds that an interrupt waits for work in progress: a photo may take ten to decode
 _QUEUED = 4  # items in flight per thread: enough to keep all threads busy, few enough to hold in memory
 
 
@@ -53,7 +54,9 @@ def run_in_order(
 ) -> Iterator[R]:
     """Do the work on several threads and yield the results in the order of the items.
 
-    An exception from `work`, `known` or `items` ends the run and cancels work that has not started.
+    An exception from `work`, `known` or `items` ends the run, cancels work that has not started, and waits for what is
+    in progress. After an interrupt, or if the caller takes no more results, that wait ends after half a second, and
+    nobody gets the results of what is still in progress.
 
     Parameters
     ----------
@@ -89,18 +92,27 @@ def run_in_order(
     # the threads already use all cores: more threads, started by BLAS under each, would only get in the way
     with threadpool_limits(limits=1, user_api="blas"):
         pool = ThreadPoolExecutor(jobs)
+
+        def start(item: T) -> Future[R] | _Known[R]:
+            result = known(item) if known else None
+            return pool.submit(work, item) if result is None else _Known(result)
+
+        in_flight: deque[Future[R] | _Known[R]] = deque()
+        left = False
         try:
-
-            def start(item: T) -> Future[R] | _Known[R]:
-                result = known(item) if known else None
-                return pool.submit(work, item) if result is None else _Known(result)
-
-            in_flight = deque(map(start, islice(waiting, jobs * _QUEUED)))
+            in_flight.extend(map(start, islice(waiting, jobs * _QUEUED)))
             while in_flight:
+                in_flight[0].result()  # an interrupt while it waits finds what is in progress still listed
                 yield in_flight.popleft().result()
                 in_flight.extend(map(start, islice(waiting, 1)))
-        finally:  # after an error or an interrupt, cancel the items that have not started
-            pool.shutdown(cancel_futures=True)
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            left = True
+            raise
+        finally:
+            pool.shutdown(wait=not left, cancel_futures=True)
+            if left:  # so that what is written is written, and may be removed
+                running = [each for each in in_flight if isinstance(each, Future) and each.running()]
+                wait(running, timeout=_PATIENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mimetypes
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -104,6 +104,35 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
             raise PhotoError(f"{found.path} {found.problem}")
         photos.append(Path(found.path))
     return photos
+
+
+def describe_raws(raws: Mapping[str, int]) -> str:
+    """Say which raw files were left out, and what to do about it.
+
+    Parameters
+    ----------
+    raws : mapping of str to int
+        Suffix -> number of files.
+
+    Returns
+    -------
+    str
+        The end of a sentence.
+
+    Examples
+    --------
+    >>> describe_raws({".nef": 11, ".cr3": 1})
+    "12 raw files (.cr3, .nef), which are left out: develop them, name them, or include '*.nef' to judge their previews"
+    """
+    suffixes = sorted(raws)
+    count = sum(raws.values())
+    files, are, them = ("raw file", "is", "it") if count == 1 else ("raw files", "are", "them")
+    most = max(suffixes, key=lambda suffix: raws[suffix])
+    previews = "its preview" if count == 1 else "their previews"
+    return (
+        f"{count:,} {files} ({', '.join(suffixes)}), which {are} left out: "
+        f"develop {them}, name {them}, or include '*{most}' to judge {previews}"
+    )
 
 
 def require_paths(paths: Iterable[AnyPath]) -> None:

@@ -23,6 +23,7 @@ from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, need
 from blurgate.files import open_regular
 from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
 from blurgate.photos.frames import Box, find_part
+from blurgate.photos.jpeg2000 import Codestream, read_codestream
 from blurgate.photos.jpegs import Frame, check_jpeg
 from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
 from blurgate.photos.raws import Preview, find_preview
@@ -38,6 +39,7 @@ MIN_SIDE = 64  # pixels, eight blocks: the statistics of a smaller photo are mos
 _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # Pillow's names
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # of raw files, too
+_JPEG2000_HEADS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _RAF_HEAD, _CR3_BRAND = b"FUJIFILMCCD-RAW ", b"crx "
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may begin with "BM" too
 
@@ -252,9 +254,9 @@ def is_picture(head: bytes) -> bool:
     >>> is_picture(b"\xff\xd8\xff\xe0"), is_picture(b"BM is short for bitmap")
     (True, False)
     """
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\x4f\xff\x51")):
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *_JPEG2000_HEADS)):
         return True
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  \r\n\x87\n")):
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return True
     if head.startswith(b"RIFF"):
         return head[8:12] == b"WEBP"
@@ -333,7 +335,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         None if the picture cannot be read.
     """
     try:
-        with _opened(path, MAX_MEGAPIXELS) as picture:
+        with _opened(path, (2 * side) ** 2, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = _orientation(picture)
@@ -351,7 +353,7 @@ def _read(
     _check_type(photo)
     name = path_of(photo) or "the picture"
     try:
-        with _opened(photo, max_megapixels) as opened:
+        with _opened(photo, max_pixels, max_megapixels) as opened:
             size = opened.size
             picture, turn = _decode(opened, mode, count_halvings(*size, max_pixels))
     except PhotoError:
@@ -370,11 +372,11 @@ def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image,
     """Decode an opened picture, turn it upright and halve it; also return the transpose that was applied."""
     width, height = opened.size
     factor = 2**halvings
-    # a JPEG's decoder can halve too, but a little more sharply than the mean of 2x2 pixels; the last halving is by the
-    # mean in every format
+    # the decoders of JPEG and JPEG 2000 can halve too, but a little more sharply than the mean of 2x2 pixels; the last
+    # halving is by the mean in every format
     opened.draft(mode, (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else opened.size)
-    remaining = factor // round(width / opened.size[0])
     opened.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
+    remaining = factor // round(width / opened.size[0])
     turn = _orientation(opened)
     picture = _to_mode(opened, mode)
     if turn is not None:
@@ -397,7 +399,7 @@ def _check_type(photo: Photo) -> None:
 
 
 @contextmanager
-def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
+def _opened(photo: Photo, max_pixels: int | None, max_megapixels: float) -> Iterator[Image.Image]:
     """Open a picture; of a file, only the header is decoded until the block loads it."""
     if isinstance(photo, Image.Image):
         yield photo.copy()
@@ -409,7 +411,7 @@ def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
         return
     content = read_stream(photo, max_megapixels) if is_stream(photo) else photo
     with io.BytesIO(content) if isinstance(content, bytes | bytearray | memoryview) else _open_file(content) as stream:
-        yield _identify(stream, max_megapixels)
+        yield _identify(stream, max_pixels, max_megapixels)
 
 
 def is_stream(photo: Any) -> TypeGuard[BinaryIO]:
@@ -455,31 +457,48 @@ def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> byt
     return b"".join(parts)
 
 
-def _identify(stream: BinaryIO, max_megapixels: float) -> Image.Image:
+def _identify(stream: BinaryIO, max_pixels: int | None, max_megapixels: float) -> Image.Image:
     """Open a picture file by its content, not its name, without decoding its pixels."""
     head = stream.read(32)
     size = stream.seek(0, os.SEEK_END)
     if head.startswith((*_TIFF_HEADS, _RAF_HEAD)) or head[4:12] == b"ftyp" + _CR3_BRAND:
         if preview := find_preview(stream):
-            return _open_preview(preview, max_megapixels)
+            return _open_preview(preview, max_pixels, max_megapixels)
         if directory := first_directory(stream):
             check_tiff(directory, max_megapixels)
-    frame = None
+    return _open_picture(stream, head, size, max_pixels, max_megapixels)
+
+
+def _open_picture(
+    stream: BinaryIO, head: bytes, size: int, max_pixels: int | None, max_megapixels: float
+) -> Image.Image:
+    header: Frame | Codestream | None = None
     if head.startswith(b"\xff\xd8"):
         check_bytes(size, "JPEG", max_megapixels)
         stream.seek(0)
         content = stream.read()
-        frame, stream = check_jpeg(content), io.BytesIO(content)
+        header, stream = check_jpeg(content), io.BytesIO(content)
     elif head.startswith(b"RIFF"):
         check_bytes(size, "WEBP", max_megapixels)
     elif head[4:8] == b"ftyp":
         _prepare_boxes(stream, head, size, max_megapixels)
-    return _open_checked(stream, head, size, frame, max_megapixels)
+    elif head.startswith(_JPEG2000_HEADS):
+        header = read_codestream(stream)
+    metered = stream if isinstance(header, Frame) else Metered(stream, size)
+    picture = _open_known(metered, head)
+    if isinstance(header, Codestream):
+        header = header.reduced(count_halvings(*picture.size, max_pixels) - 1)
+        if header.levels:
+            picture.reduce = header.levels  # type: ignore[assignment, method-assign]
+    check_cost(picture, size, header, max_megapixels)
+    if isinstance(metered, Metered):
+        metered.allow_pixels()
+    return picture
 
 
-def _open_preview(preview: Preview, max_megapixels: float) -> Image.Image:
+def _open_preview(preview: Preview, max_pixels: int | None, max_megapixels: float) -> Image.Image:
     """Open the JPEG of a raw file, with the orientation that the raw file has."""
-    picture = _identify(io.BytesIO(preview.content), max_megapixels)
+    picture = _identify(io.BytesIO(preview.content), max_pixels, max_megapixels)
     if preview.orientation:
         exif = Image.Exif()
         exif[ORIENTATION] = preview.orientation
@@ -497,18 +516,15 @@ def _prepare_boxes(stream: BinaryIO, head: bytes, size: int, max_megapixels: flo
         raise ValueError("its metadata is damaged: its EXIF claims more than it holds")
 
 
-def _open_checked(stream: BinaryIO, head: bytes, size: int, frame: Frame | None, max_megapixels: float) -> Image.Image:
-    metered = Metered(stream, size)
+def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
     stream.seek(0)
     try:
-        picture = Image.open(stream if frame else metered, formats=_known_formats())
+        picture = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError:
         problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
         raise ValueError(problem) from None
     if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
         raise ValueError("its header is damaged: no WebP is so large")
-    check_cost(picture, size, frame, max_megapixels)
-    metered.allow_pixels()
     return picture
 
 

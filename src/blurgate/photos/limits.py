@@ -10,12 +10,13 @@ import math
 from typing import Any, BinaryIO, NamedTuple
 
 from blurgate.photos.directories import Directory
+from blurgate.photos.jpeg2000 import Codestream
 from blurgate.photos.jpegs import Frame
 
 MAX_MEGAPIXELS = 200.0  # of a picture file: decoding so many takes up to ten seconds and more than a gigabyte
 
 _HEADER_READS = 2**14  # calls, before the pixels
-_READS = 3_000_000  # calls in all: a PNG of 200 megapixels needs a tenth
+_READS = 1_000_000  # calls in all: a PNG of 200 megapixels needs a third
 _STRIP_BYTES = 640_000_000  # of a strip or tile of a TIFF, which is decompressed as a whole beside the picture
 _STRIPS = 2**18  # of a TIFF: Pillow makes a decoder for each
 
@@ -41,6 +42,7 @@ COSTS = {
     "HEIF": Cost(1.2, 2.2),
     "JPEG2000": Cost(2.6, 5.6),
 }
+_REDUCED = 10.0  # a pixel of a JPEG 2000 that is left after its reduction, for each 8 bits of depth: 450 ns
 _RUNS = Cost(8.0, 0.06)  # of a BMP in runs, which Pillow decodes in Python: 150 ns a pixel
 _KEPT = 0.25  # of a sample of a JPEG of several scans: its coefficients take two bytes
 
@@ -96,7 +98,7 @@ def check_bytes(size: int, kind: str, max_megapixels: float) -> None:
     _require(COSTS[kind].byte * size, max_megapixels, f"it has {size / 1e6:,.0f} MB")
 
 
-def check_cost(picture: Any, size: int, frame: Frame | None, max_megapixels: float) -> None:
+def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_megapixels: float) -> None:
     """Refuse an opened picture that has too many pixels, or would take too much time or memory in its format.
 
     Parameters
@@ -105,8 +107,8 @@ def check_cost(picture: Any, size: int, frame: Frame | None, max_megapixels: flo
         Its pixels not decoded yet.
     size : int
         Bytes of its file.
-    frame : Frame or None
-        Of a JPEG.
+    header : Frame, Codestream or None
+        Of a JPEG, or of a JPEG 2000 that is reduced by all of its levels.
     max_megapixels : float
         A higher limit than `MAX_MEGAPIXELS` allows more time and memory, too.
 
@@ -120,10 +122,18 @@ def check_cost(picture: Any, size: int, frame: Frame | None, max_megapixels: flo
             f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
             "raise max_megapixels if you trust the file"
         )
-    cost = _RUNS if picture.tile and picture.tile[0][0] == "bmp_rle" else COSTS[picture.format]
-    each = _KEPT * frame.samples if frame and frame.scans else cost.pixel
+    cost = _find_cost(picture, header)
     what = f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}"
-    _require(each * pixels + cost.byte * size, max_megapixels, what)
+    _require(cost.pixel * pixels + cost.byte * size, max_megapixels, what)
+
+
+def _find_cost(picture: Any, header: Frame | Codestream | None) -> Cost:
+    cost = COSTS[picture.format]
+    if isinstance(header, Frame) and header.scans:
+        return Cost(_KEPT * header.samples, cost.byte)
+    if isinstance(header, Codestream) and header.levels:
+        return Cost(_REDUCED * -(-header.depth // 8) / 4**header.levels, COSTS["TIFF"].byte)
+    return _RUNS if picture.tile and picture.tile[0][0] == "bmp_rle" else cost
 
 
 def check_tiff(directory: Directory, max_megapixels: float) -> None:

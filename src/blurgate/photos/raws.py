@@ -14,6 +14,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import BinaryIO, NamedTuple
 
+from blurgate.photos.boxes import Box, walk_boxes
 from blurgate.photos.directories import ORIENTATION, Directory, first_directory, read_directory
 from blurgate.photos.jpegs import read_frame
 
@@ -32,7 +33,7 @@ _PLACES = ((513, 514), (273, 279))  # tags of offset and length: of a JPEG, of a
 _PANASONIC_JPEG, _DNG_VERSION = 46, 50706
 _SENSOR_DATA = (32803, 34892)  # photometric: colour filter array, linear raw
 _RAF, _CR3 = b"FUJIFILMCCD-RAW ", b"crx "
-_FOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl")  # boxes that hold boxes
+_FOLDERS = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"uuid")  # boxes that hold boxes
 _PREVIEW_ID = bytes.fromhex("eaf42b5e1c984b88b9fbb7dc406e4d16")  # of the box around PRVW
 
 
@@ -128,37 +129,29 @@ def _list_places(directory: Directory) -> Iterator[_Place]:
 def _search_boxes(stream: BinaryIO) -> Preview:
     """Search a CR3: for its preview, for the track of a single JPEG of full size, and for its EXIF."""
     places, orientation, length = [], 0, 0
-    for kind, start in islice(_walk_boxes(stream, 0, stream.seek(0, os.SEEK_END)), _MOST_BOXES):
-        stream.seek(start)
+    for box in islice(_walk_inside(stream, 0, stream.seek(0, os.SEEK_END)), _MOST_BOXES):
+        stream.seek(box.start)
         content = stream.read(16).ljust(16, b"\0")
-        if kind == b"PRVW":
-            places.append(_Place(start + 16, int.from_bytes(content[12:], "big")))
-        elif kind == b"CMT1" and (directory := first_directory(stream, start)):
+        if box.kind == b"PRVW":
+            places.append(_Place(box.start + 16, int.from_bytes(content[12:], "big")))
+        elif box.kind == b"CMT1" and (directory := first_directory(stream, box.start)):
             orientation = directory.integer(ORIENTATION)
-        elif kind == b"stsz":  # one length for all samples, or one for each
+        elif box.kind == b"stsz":  # one length for all samples, or one for each
             length = int.from_bytes(content[4:8], "big") or int.from_bytes(content[12:], "big")
-        elif kind == b"co64":
+        elif box.kind == b"co64":
             places.append(_Place(int.from_bytes(content[8:], "big"), length))
     return _take_largest(stream, places, orientation, 0)
 
 
-def _walk_boxes(stream: BinaryIO, start: int, end: int, depth: int = 0) -> Iterator[tuple[bytes, int]]:
-    """Yield the kind of each box and where its content starts."""
-    while start + 8 <= end:
-        stream.seek(start)
-        head = stream.read(40).ljust(40, b"\0")
-        size, kind, inside = int.from_bytes(head[:4], "big"), head[4:8], start + 8
-        if size == 1:
-            size, inside = int.from_bytes(head[8:16], "big"), start + 16
-        stop = min(start + size, end) if size else end
-        if stop <= inside:
-            return
-        yield kind, inside
-        if kind in _FOLDERS and depth < len(_FOLDERS):
-            yield from _walk_boxes(stream, inside, stop, depth + 1)
-        elif kind == b"uuid" and depth <= 1:
-            yield from _walk_boxes(stream, inside + (24 if head[8:24] == _PREVIEW_ID else 16), stop, depth + 1)
-        start = stop
+def _walk_inside(stream: BinaryIO, start: int, stop: int, depth: int = 0) -> Iterator[Box]:
+    """Yield boxes, and those inside them."""
+    for box in walk_boxes(stream, start, stop):
+        yield box
+        if box.kind not in _FOLDERS or depth == len(_FOLDERS):
+            continue
+        stream.seek(box.start)
+        skipped = 0 if box.kind != b"uuid" else 24 if stream.read(16) == _PREVIEW_ID else 16
+        yield from _walk_inside(stream, box.start + skipped, box.stop, depth + 1)
 
 
 def _take_largest(stream: BinaryIO, places: Iterable[_Place], orientation: int, sensor: int) -> Preview:

@@ -5,6 +5,7 @@ The command line, a service and a cluster share this flow: each only builds the 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from blurgate.errors import OutputError
 from blurgate.files import atomic_file, check_outputs, check_writable
 from blurgate.judging.model import VARIANTS, BlurModel, load_model
 from blurgate.judging.verdicts import Verdict
-from blurgate.photos.finding import AnyPath, walk_photos
+from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
@@ -179,10 +180,10 @@ def run_scan(
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     if request.records and not request.resume:
         delete_records(request.records)
-    filing, tally = request.filing, Tally()
+    filing, tally, raws = request.filing, Tally(), Counter[str]()
     for folder in _find_filed(filing, request.roots):
         say(f"skipping {folder}: it holds photos that an earlier scan sorted")
-    verdicts = tally.count(_scan(request, model, filing))
+    verdicts = tally.count(_scan(request, model, filing, raws))
     shown = show(verdicts, _count_later(request, filing)) if show else verdicts
     kept: list[Verdict] = []
     done = _file_photos(shown, filing, say, kept if request.report else None)
@@ -190,6 +191,8 @@ def run_scan(
         chosen.write(sort_verdicts(done, request.sort) if request.sort else done, target)
     if request.records and not request.resume:
         delete_records(request.records)
+    if raws:
+        say(f"found {describe_raws(raws)}")
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
@@ -244,10 +247,11 @@ def _model_file(model: BlurModel | AnyPath) -> Path | None:
     return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
 
 
-def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None) -> Iterator[Verdict]:
+def _scan(request: ScanRequest, model: BlurModel, filing: Filing | None, raws: Counter[str]) -> Iterator[Verdict]:
     return scan(
         request.photos,
         **_search_options(request, filing),
+        raws=raws,
         model=model,
         threshold=request.threshold,
         review=request.review,

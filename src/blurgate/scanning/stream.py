@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,7 +14,7 @@ from blurgate.errors import PhotoError
 from blurgate.judging.model import BlurModel, Measurement, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
-from blurgate.photos.finding import AnyPath, Found, walk_photos
+from blurgate.photos.finding import AnyPath, Found, describe_raws, walk_photos
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.items import Item, list_items, look_ahead
@@ -33,6 +34,7 @@ def scan(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     leave_out: Sequence[AnyPath] = (),
+    raws: Counter[str] | None = None,
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: Review | None = None,
@@ -56,6 +58,9 @@ def scan(
         Patterns for files in folders: see `blurgate.photos.finding.walk_photos`.
     leave_out : sequence of path
         Folders that are not searched.
+    raws : Counter, optional
+        Counts the cameras' raw files in folders that are left out, by suffix: see
+        `blurgate.photos.finding.walk_photos`.
     model : BlurModel, path or {'default', 'trees', 'net', 'both', 'open'}, optional
         A model, its file, or the name of the shipped one or of a variant of it, see `load_model`.
     threshold : float, optional
@@ -119,8 +124,10 @@ def scan(
     loaded = loaded.with_threshold(bounds[0] if bounds else threshold)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
+    left_out: Counter[str] = Counter() if raws is None else raws
+
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out)
+        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out, raws=left_out)
 
     items, count = list_items(photos, column, walk)
     if count is None:
@@ -128,7 +135,7 @@ def scan(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError(_describe_nothing(photos, filtered=bool(include or exclude)))
+        raise PhotoError(_describe_nothing(photos, left_out, filtered=bool(include or exclude)))
     chosen = Engine(engine, device, count=count, feature_set=loaded.inputs.feature_set)
     if not resume:
         chosen.prepare()  # with records, only once a photo is not in them
@@ -194,7 +201,7 @@ def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iter
             continue
         try:
             status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
-        except OSError:  # reading the photo reports it
+        except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
             yield item
             continue
         known = records.find(item.photo, status)
@@ -203,8 +210,10 @@ def _find_known(items: Iterable[Item], records: Records, engine: Engine) -> Iter
         yield Item(evidence=known) if known else Item(item.photo, status=status)
 
 
-def _describe_nothing(photos: Any, *, filtered: bool) -> str:
+def _describe_nothing(photos: Any, raws: Counter[str], *, filtered: bool) -> str:
     """Say why there is nothing to scan."""
+    if raws:
+        return f"found no photos but {describe_raws(raws)}"
     if filtered:
         return "found no photo that include and exclude let through: check the patterns and the path"
     if isinstance(photos, Iterator):
