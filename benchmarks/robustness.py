@@ -5,6 +5,7 @@
     python benchmarks/robustness.py kills --kills 50 --photos 2000
     python benchmarks/robustness.py many --files 100000
     python benchmarks/robustness.py large
+    python benchmarks/robustness.py hostile
 
 corpus: runs ``blurgate scan`` on every oddity of ``tests/oddities.py``. fuzz: runs ``predict`` on mutated JPEG, PNG,
 TIFF and WebP files, in a separate process, so that a crash is noticed; files that crash it, take longer than 2 s or
@@ -12,7 +13,8 @@ more than 1 GiB, raise anything but PhotoError, or get a verdict although Pillow
 folder. kills: kills (SIGKILL) and resumes a scan at random moments, repeatedly, with each kind of output; the final
 output must equal that of an undisturbed run. many: measures time and memory of a scan of ``--files`` small photos and
 of a tenth of them, and of resuming each when it is done. large: measures time and memory of a scan of one photo of 108
-megapixels with each shipped model; a net may take at most 64 MiB more than the trees.
+megapixels with each shipped model; a net may take at most 64 MiB more than the trees. hostile: measures photos made to
+take time and memory, and interrupts a scan of them: see ``benchmarks/hostile_photos.py``.
 
 Exit code 1 if any check fails. Needs Linux and the extra ``all``.
 """
@@ -41,6 +43,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import memory
+from benchmarks.hostile_photos import run_hostile
 from blurgate.demo import load_photographs
 from blurgate.errors import PhotoError
 from blurgate.judging.model import load_model
@@ -505,6 +508,7 @@ def main() -> None:
     many = commands.add_parser("many")
     many.add_argument("--files", type=int, default=100_000)
     commands.add_parser("large")
+    commands.add_parser("hostile")
     options = parser.parse_args()
     if options.command == "chunk":
         run_chunk(options)
@@ -515,7 +519,14 @@ def main() -> None:
         sys.exit(1)
 
 
-COMMANDS = {"corpus": run_corpus, "fuzz": run_fuzz, "kills": run_kills, "many": run_many, "large": run_large}
+COMMANDS = {
+    "corpus": run_corpus,
+    "fuzz": run_fuzz,
+    "kills": run_kills,
+    "many": run_many,
+    "large": run_large,
+    "hostile": run_hostile,
+}
 
 if __name__ == "__main__":
     main()

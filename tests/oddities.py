@@ -607,6 +607,16 @@ def bmp_in_runs(side):
     return make
 
 
+def tiny_blocks(side):
+    """A JPEG 2000 whose header asks for blocks of 4 x 4 pixels, each in a precinct of its own."""
+
+    def make(folder, photo):
+        options = {"precinct_size": (4, 4), "codeblock_size": (4, 4), "num_resolutions": 2}
+        Image.new("L", (side, side), 99).save(folder / "a.jp2", **options)
+
+    return make
+
+
 # --- not regular files ---------------------------------------------------------------------------------------------
 
 
@@ -1066,4 +1076,33 @@ PLACES = {
     "heic-named-jpg": Oddity(heic("a.jpg"), "as plain"),
 }
 
-ODDITIES = {**FORMATS, **WHOLE, **DAMAGED, **NO_FILES, **PLACES}
+HUGE, PARTS, METADATA = "too long or too much memory", "far more (parts|segments|fill|blocks)", "metadata is damaged"
+HOSTILE = {  # larger ones are in benchmarks/hostile_photos.py
+    "jpeg-of-40-scans": Oddity(write("a.jpg", repeated_scans(800, 40)), "undecided", "too little texture"),
+    "jpeg-of-41-scans": Oddity(write("a.jpg", repeated_scans(800, 41)), "error", "far more scans"),
+    "jpeg-of-10000-scans": Oddity(write("a.jpg", repeated_scans(8000, 10_000)), "error", "far more scans"),
+    "jpeg-of-fill": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff" * 10**6 + jpeg[2:]), "error", PARTS),
+    "jpeg-of-junk": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff\0" * 10**6 + jpeg[2:]), "error", PARTS),
+    "jpeg-of-a-little-fill": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff" * 999 + jpeg[2:]), "as plain"),
+    "jpeg-of-segments": Oddity(
+        write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff\xfe\0\2" * 10**5 + jpeg[2:]), "error", PARTS
+    ),
+    "jpeg-of-10-gigabytes": Oddity(sparse("a.jpg", b"\xff\xd8\xff", 10**10), "error", HUGE),
+    "webp-of-10-gigabytes": Oddity(sparse("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", 10**10), "error", HUGE),
+    "avif-of-10-gigabytes": Oddity(sparse("a.avif", b"\0\0\0\x18ftypavif", 10**10), "error", HUGE),
+    "exif-bomb": Oddity(with_exif_bomb("JPEG", "a.jpg", 60_000), "error", METADATA),
+    "exif-bomb-of-several-blocks": Oddity(with_exif_bomb("JPEG", "a.jpg", 300_000), "error", METADATA),
+    "exif-bomb-in-png": Oddity(with_exif_bomb("PNG", "a.png", 300_000), "as plain", within=1e-6),
+    "exif-bomb-in-webp": Oddity(with_exif_bomb("WEBP", "a.webp", 300_000), "as plain", within=0.2),
+    "exif-bomb-in-avif": Oddity(exif_bomb_in_avif(300_000), "error", METADATA),
+    "tiff-bomb": Oddity(tiff_bomb(10**6, 4000), "handled", PARTS, within=1e-6),
+    "tiff-of-60000-tags": Oddity(tiff_bomb(10**6, 60_000), "error", METADATA),
+    "tiff-of-tiles": Oddity(tiff_of_tiles(2000, 2), "error", "strips"),
+    "png-of-chunks": Oddity(chunky_png(before=50_000), "error", PARTS),
+    "png-of-chunks-of-pixels": Oddity(chunky_png(inside=500_000), "error", PARTS),
+    "gif-of-blocks": Oddity(gif_of_blocks(50_000), "error", PARTS),
+    "bmp-in-runs-of-64-megapixels": Oddity(bmp_in_runs(8000), "error", HUGE),
+    "jpeg-2000-of-tiny-blocks": Oddity(tiny_blocks(256), "error", PARTS),
+}
+
+ODDITIES = {**FORMATS, **WHOLE, **DAMAGED, **HOSTILE, **NO_FILES, **PLACES}

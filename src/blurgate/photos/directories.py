@@ -59,8 +59,8 @@ class Directory:
         By tag.
     following : int
         Offset of the next directory; 0 if this is the last.
-    claimed : int
-        Bytes that the values of all entries take together.
+    claims : tuple of int
+        Bytes that the value of each entry takes.
     """
 
     stream: BinaryIO
@@ -69,7 +69,7 @@ class Directory:
     big: bool
     entries: dict[int, Entry]
     following: int
-    claimed: int
+    claims: tuple[int, ...]
 
     def integers(self, tag: int) -> tuple[int, ...]:
         """Read the first values of an entry; empty if there is none, it is cut short, or its values are no integers."""
@@ -116,33 +116,35 @@ def read_directory(stream: BinaryIO, start: int, order: str, offset: int, *, big
     stream.seek(start + offset)
     head = stream.read(struct.calcsize(counter))
     count = struct.unpack(counter, head)[0] if len(head) == struct.calcsize(counter) else 0
+    length, inside = struct.calcsize(entry), struct.calcsize(pointer)
+    content = stream.read(length * min(count, _MOST_ENTRIES) + inside)
+    if not count or len(content) < length * min(count, _MOST_ENTRIES):
+        return None
     if count > _MOST_ENTRIES:
         raise ValueError(f"its metadata is damaged: a directory of {count:,} entries")
-    length, inside = struct.calcsize(entry), struct.calcsize(pointer)
-    content = stream.read(length * count + inside)
-    if not count or len(content) < length * count:
-        return None
-    entries, claimed = {}, 0
+    entries, claims = {}, []
     for position in range(0, length * count, length):
         tag, kind, number, value = struct.unpack_from(entry, content, position)
         size = _SIZES.get(kind, 0) * number
         own = offset + len(head) + position + length - inside
         entries[tag] = Entry(kind, number, start + (own if size <= inside else value))
-        claimed += size
+        claims.append(size)
     rest = content[length * count :]
     following = struct.unpack(pointer, rest)[0] if len(rest) == inside else 0
-    return Directory(stream, start, order, big, entries, following, claimed)
+    return Directory(stream, start, order, big, entries, following, tuple(claims))
 
 
 def is_bomb(exif: bytes) -> bool:
-    """Return whether the directories of an EXIF block claim far more bytes than it can hold.
+    """Return whether the directories of an EXIF block claim the same bytes so often that reading them takes long.
+
+    A claim of more than there is, as damage leaves it, is not read.
 
     Parameters
     ----------
     exif : bytes
         With or without its ``Exif`` prefix.
     """
-    return _is_bomb(io.BytesIO(exif.removeprefix(b"Exif\0\0")), 0)
+    return _is_bomb(io.BytesIO(exif.removeprefix(b"Exif\0\0")), 0, len(exif))
 
 
 def holds_bomb(content: bytes) -> bool:
@@ -152,13 +154,13 @@ def holds_bomb(content: bytes) -> bool:
         start = content.find(header)
         while start >= 0:
             found += 1
-            if found > _MOST_HEADERS or _is_bomb(stream, start):
+            if found > _MOST_HEADERS or _is_bomb(stream, start, len(content)):
                 return True
             start = content.find(header, start + 1)
     return False
 
 
-def _is_bomb(stream: BinaryIO, start: int) -> bool:
+def _is_bomb(stream: BinaryIO, start: int, length: int) -> bool:
     try:
         directory = first_directory(stream, start)
         if directory is None:
@@ -169,6 +171,6 @@ def _is_bomb(stream: BinaryIO, start: int) -> bool:
             if tag in directory.entries
         )
         found = [directory, *filter(None, inner)]
-        return any(each.claimed > _MOST_CLAIMED for each in found)
+        return any(sum(claim for claim in each.claims if claim <= length) > _MOST_CLAIMED for each in found)
     except ValueError:
         return True

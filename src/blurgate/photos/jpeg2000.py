@@ -39,7 +39,7 @@ class Codestream(NamedTuple):
     levels: int
 
     def reduced(self, halvings: int) -> Codestream:
-        """Keep the levels by which to halve it while it is decoded: those whose size Pillow rounds as the decoder does."""
+        """Keep the levels by which to halve it while it is decoded; Pillow must round the size as its decoder does."""
         for times in range(min(self.levels, halvings), 0, -1):
             if all(-(-side // 2**times) == (side + 2**times // 2) // 2**times for side in (self.width, self.height)):
                 return self._replace(levels=times)
