@@ -351,6 +351,8 @@ def _read(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Read a picture, halved to `max_pixels`; also return its (width, height), upright and before halving."""
     _check_type(photo)
+    if is_stream(photo):
+        photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
         with _opened(photo, max_pixels, max_megapixels) as opened:
@@ -409,8 +411,7 @@ def _opened(photo: Photo, max_pixels: int | None, max_megapixels: float) -> Iter
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    content = read_stream(photo, max_megapixels) if is_stream(photo) else photo
-    with io.BytesIO(content) if isinstance(content, bytes | bytearray | memoryview) else _open_file(content) as stream:
+    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
         yield _identify(stream, max_pixels, max_megapixels)
 
 
@@ -487,6 +488,8 @@ def _open_picture(
     metered = stream if isinstance(header, Frame) else Metered(stream, size)
     picture = _open_known(metered, head)
     if isinstance(header, Codestream):
+        if picture.size != (header.width, header.height):
+            raise ValueError("its header is damaged: it states two sizes")
         header = header.reduced(count_halvings(*picture.size, max_pixels) - 1)
         if header.levels:
             picture.reduce = header.levels  # type: ignore[assignment, method-assign]

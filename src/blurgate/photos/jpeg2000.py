@@ -7,6 +7,7 @@ coefficients, and a header may ask for blocks of one pixel.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from itertools import islice
@@ -16,7 +17,9 @@ from blurgate.photos.boxes import walk_boxes
 
 _MOST_BOXES, _MOST_MARKERS = 256, 256
 _MOST_COMPONENTS = 4
-_LEAST_BLOCK = 10  # log2 of its pixels: encoders write 4096, at least 1024
+_MOST_LEVELS = 32
+_LEAST_BLOCK = 512  # pixels, on average: encoders write 4096 and 1024
+_MOST_SMALL = 1000  # blocks in any picture
 _START, _SIZE, _STYLE, _OTHER_STYLE, _TILE = 0xFF4F, 0xFF51, 0xFF52, 0xFF53, 0xFF90
 
 
@@ -63,10 +66,10 @@ def read_codestream(stream: BinaryIO) -> Codestream:
     for marker, content in _walk_markers(stream, start):
         if marker == _SIZE:
             shape = _read_size(content)
-        elif marker == _STYLE:
-            levels = _read_style(content[:1], content[5:])
-        elif marker == _OTHER_STYLE:  # of one component
-            _read_style(content[1:2], content[2:])
+        elif marker == _STYLE and shape:
+            levels = _read_style(content[:1], content[5:], *shape[:2])
+        elif marker == _OTHER_STYLE and shape:  # of one component
+            _read_style(content[1:2], content[2:], *shape[:2])
             levels = 0
     if shape is None or levels is None:
         raise ValueError("its header is damaged, or of a kind that is not read")
@@ -96,15 +99,19 @@ def _read_size(content: bytes) -> tuple[int, int, int]:
     return right - left, bottom - top, depth
 
 
-def _read_style(flags: bytes, content: bytes) -> int:
-    """Read the number of levels, and check the sizes of blocks, and of precincts, which cut blocks to theirs."""
-    if len(content) < 5 or content[0] > 32:
+def _read_style(flags: bytes, content: bytes, width: int, height: int) -> int:
+    """Read the number of levels, and check that of blocks; precincts cut them to their own size, halved in bands."""
+    if len(content) < 5 or content[0] > _MOST_LEVELS:
         raise ValueError("its header is damaged, or of a kind that is not read")
     levels, across, down = content[0], content[1] + 2, content[2] + 2
-    sizes = [(across, down)]
-    if flags[0] & 1:
-        precincts = [(code & 15, code >> 4) for code in content[5 : 6 + levels]]
-        sizes += precincts[:1] + [(right - 1, low - 1) for right, low in precincts[1:]]  # of each band, half as large
-    if min(min(across, right) + min(down, low) for right, low in sizes) < _LEAST_BLOCK:
+    precincts = content[5 : 6 + levels] if flags[0] & 1 else b""
+    blocks = 0
+    for level, code in enumerate(precincts.ljust(levels + 1, b"\xff")):
+        inner = 1 if level else 0
+        sides = (min(across, (code & 15) - inner), min(down, (code >> 4) - inner))
+        blocks += math.prod(
+            -(-side // 2 ** (levels - level + max(log, 0))) for side, log in zip((width, height), sides, strict=True)
+        )
+    if blocks > width * height / _LEAST_BLOCK + _MOST_SMALL:
         raise ValueError("it is damaged: it has far more blocks than a picture needs")
     return levels
