@@ -59,7 +59,19 @@ def run_hostile(_: object) -> Numbers:
 
 
 def make(folder: Path, maker: Make, photo: NDArray[np.uint8]) -> Path:
-    """Make a photo in a folder of its own, and return its path."""
+    """Make a photo in a folder of its own.
+
+    Parameters
+    ----------
+    folder : Path
+    maker : callable
+        Takes the empty folder and a photo, and makes the file.
+    photo : ndarray of shape (height, width, 3), uint8
+
+    Returns
+    -------
+    Path
+    """
     folder.mkdir()
     maker(folder, photo)
     (path,) = folder.iterdir()
@@ -102,7 +114,22 @@ def measure(path: Path, *, since: Mapping[str, float] | None = None) -> Numbers:
 
 
 def find_fault(exit_code: int, rows: list[Numbers], cpu: float, peak_mib: float) -> str:
-    """Say what is wrong with a scan of one photo; empty if nothing is."""
+    """Say what is wrong with a scan of one photo.
+
+    Parameters
+    ----------
+    exit_code : int
+    rows : list of dict
+        Its verdicts.
+    cpu : float
+        Seconds.
+    peak_mib : float
+
+    Returns
+    -------
+    str
+        Empty if nothing is wrong.
+    """
     if exit_code or len(rows) != 1:
         return f"exit code {exit_code}, {len(rows)} rows"
     if cpu > MOST_S:
@@ -151,7 +178,23 @@ def interrupt(path: Path, how: signal.Signals, exit_code: int) -> Numbers:
 
 
 def save_flat(name: str, mode: str, side: int, **options: Any) -> Make:
-    """Save a square of one colour."""
+    """Save a square of one colour.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    mode : str
+        Pillow's.
+    side : int
+        Pixels.
+    **options
+        Of Pillow's `save`.
+
+    Returns
+    -------
+    callable
+    """
 
     def write(folder: Path, _: NDArray[np.uint8]) -> None:
         Image.new(mode, (side, side), 99 if len(mode) == 1 else (99,) * len(mode)).save(folder / name, **options)
@@ -160,7 +203,25 @@ def save_flat(name: str, mode: str, side: int, **options: Any) -> Make:
 
 
 def save_tiled(name: str, side: int, *, mode: str = "RGB", noisy: bool = False, **options: Any) -> Make:
-    """Save a square tiled with the photo, or with noise."""
+    """Save a square tiled with the photo, or with noise.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    side : int
+        Pixels.
+    mode : str
+        Pillow's.
+    noisy : bool
+        True for noise.
+    **options
+        Of Pillow's `save`.
+
+    Returns
+    -------
+    callable
+    """
 
     def write(folder: Path, photo: NDArray[np.uint8]) -> None:
         if name.endswith(".heic"):
@@ -179,13 +240,35 @@ def save_tiled(name: str, side: int, *, mode: str = "RGB", noisy: bool = False, 
 
 
 def fill(count: int, filler: bytes) -> Make:
-    """Write the photo with many times the same bytes before its first segment."""
+    """Write the photo with many times the same bytes before its first segment.
+
+    Parameters
+    ----------
+    count : int
+    filler : bytes
+
+    Returns
+    -------
+    callable
+    """
     written: Make = oddities.write("a.jpg", lambda jpeg: jpeg[:2] + filler * count + jpeg[2:])
     return written
 
 
 def sparse(name: str, format: str) -> Make:  # noqa: A002 Pillow's name
-    """Write a file of 10 GB that begins as a photo of a format."""
+    """Write a file of 10 GB that begins as a photo of a format.
+
+    Parameters
+    ----------
+    name : str
+        Of the file.
+    format : str
+        Pillow's name.
+
+    Returns
+    -------
+    callable
+    """
 
     def write(folder: Path, photo: NDArray[np.uint8]) -> None:
         head = oddities.encode(photo, format)

@@ -17,6 +17,16 @@ class Box(NamedTuple):
 def walk_boxes(stream: BinaryIO, start: int, stop: int) -> Iterator[Box]:
     r"""Yield the boxes one behind the other, up to the first that is damaged.
 
+    Parameters
+    ----------
+    stream : binary file
+    start, stop : int
+        Where they lie in it, in bytes.
+
+    Yields
+    ------
+    Box
+
     Examples
     --------
     >>> import io

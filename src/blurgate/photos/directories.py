@@ -82,12 +82,34 @@ class Directory:
         return struct.unpack(form, content) if len(content) == struct.calcsize(form) else ()
 
     def integer(self, tag: int, default: int = 0) -> int:
-        """Read the first value of an entry."""
+        """Read the first value of an entry.
+
+        Parameters
+        ----------
+        tag : int
+        default : int
+
+        Returns
+        -------
+        int
+            The default if there is no such entry, or no value.
+        """
         return next(iter(self.integers(tag)), default)
 
 
 def first_directory(stream: BinaryIO, start: int = 0) -> Directory | None:
-    r"""Read the first directory behind a TIFF header; None if there is no header, or it is cut short.
+    r"""Read the first directory behind a TIFF header.
+
+    Parameters
+    ----------
+    stream : binary file
+    start : int
+        Position of the header, in bytes.
+
+    Returns
+    -------
+    Directory or None
+        None if there is no header, or the directory is cut short.
 
     Examples
     --------
@@ -105,7 +127,23 @@ def first_directory(stream: BinaryIO, start: int = 0) -> Directory | None:
 
 
 def read_directory(stream: BinaryIO, start: int, order: str, offset: int, *, big: bool = False) -> Directory | None:
-    """Read the directory at an offset; None if it is cut short.
+    """Read the directory at an offset.
+
+    Parameters
+    ----------
+    stream : binary file
+    start : int
+        Position of the header, in bytes: the offset counts from there.
+    order : {'<', '>'}
+        Byte order.
+    offset : int
+    big : bool
+        True in a BigTIFF.
+
+    Returns
+    -------
+    Directory or None
+        None if it is cut short.
 
     Raises
     ------

@@ -91,6 +91,14 @@ class Metered:
 def check_bytes(size: int, kind: str, max_megapixels: float) -> None:
     """Refuse a file that would be read whole if it is too long for that.
 
+    Parameters
+    ----------
+    size : int
+        Bytes.
+    kind : str
+        A key of `COSTS`.
+    max_megapixels : float
+
     Raises
     ------
     ValueError
@@ -138,6 +146,12 @@ def _find_cost(picture: Any, header: Frame | Codestream | None) -> Cost:
 
 def check_tiff(directory: Directory, max_megapixels: float) -> None:
     """Refuse a TIFF of too many strips or tiles, or of one that is too large, before Pillow lists them.
+
+    Parameters
+    ----------
+    directory : Directory
+        The first one.
+    max_megapixels : float
 
     Raises
     ------
