@@ -7,6 +7,7 @@
     python benchmarks/robustness.py large
     python benchmarks/robustness.py models --count 20000
     python benchmarks/robustness.py records --count 4000
+    python benchmarks/robustness.py hostile
 
 corpus: runs ``blurgate scan`` on every oddity of ``tests/oddities.py``. fuzz: runs ``predict`` on mutated JPEG, PNG,
 TIFF and WebP files, in a separate process, so that a crash is noticed; files that crash it, take longer than 2 s or
@@ -17,7 +18,8 @@ time and memory of a scan of ``--files`` small photos and of a tenth of them, an
 large: measures time and memory of a scan of one photo of 108 megapixels with each shipped model; a net may take at most
 64 MiB more than the trees. records: resumes scans from mutated and hostile records; each must give the right verdicts
 or end with one sentence, and touch nothing else. models: loads hostile and mutated models in processes with limits;
-each must predict finite numbers or raise ModelFileError.
+each must predict finite numbers or raise ModelFileError. hostile: measures photos
+made to take time and memory, and interrupts a scan of them: see ``benchmarks/hostile_photos.py``.
 
 Exit code 1 if any check fails. Needs Linux and the extra ``all``.
 """
@@ -46,6 +48,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import hostile_models, memory
+from benchmarks.hostile_photos import run_hostile
 from benchmarks.hostile_records import run_records
 from benchmarks.kills import kill_moves
 from blurgate.demo import load_photographs
@@ -520,6 +523,7 @@ def main() -> None:
     records = commands.add_parser("records")
     records.add_argument("--count", type=int, default=4_000)
     records.add_argument("--seed", type=int, default=0)
+    commands.add_parser("hostile")
     options = parser.parse_args()
     if options.command == "chunk":
         run_chunk(options)
@@ -538,6 +542,7 @@ COMMANDS = {
     "large": run_large,
     "records": run_records,
     "models": hostile_models.run_models,
+    "hostile": run_hostile,
 }
 
 if __name__ == "__main__":

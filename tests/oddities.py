@@ -465,6 +465,158 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="100" height="100"><rect w
 MOVIE = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(1000)
 
 
+# --- hostile: little to read, endless to decode --------------------------------------------------------------------
+
+
+def repeated_scans(side, passes):
+    """A progressive JPEG, gray and black, whose last scan, a refinement of nothing, is repeated."""
+    blocks = (-(-side // 8)) ** 2
+    runs, left = "", blocks
+    while left:  # runs of blocks without a coefficient, as long as they may be
+        bits = min(left, 2**15 - 1).bit_length() - 1
+        run = min(left, 2 ** (bits + 1) - 1)
+        runs += format(bits, "05b") + (format(run - 2**bits, f"0{bits}b") if bits else "")
+        left -= run
+    tables = b"\0\1" + bytes(15) + b"\0" + b"\x10" + bytes(4) + b"\x0f" + bytes(11) + bytes(16 * n for n in range(15))
+    start = b"\xff\xd8" + segment(0xDB, b"\0" + b"\1" * 64)
+    start += segment(0xC2, struct.pack(">BHHBBBB", 8, side, side, 1, 1, 0x11, 0)) + segment(0xC4, tables)
+    first = segment(0xDA, b"\1\1\0\0\0\1") + bytes(-(-blocks // 8))
+    refinement = segment(0xDA, b"\1\1\0\1\x3f\x10") + pack_bits(runs)
+    return start + first + refinement * (passes - 1) + b"\xff\xd9"
+
+
+def pack_bits(bits):
+    """Bytes of a scan: filled up with ones, and a zero after each FF."""
+    bits += "1" * (-len(bits) % 8)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+
+
+def sparse(name, head, size):
+    """A file that begins like a picture, and has a hole of gigabytes behind that."""
+
+    def make(folder, photo):
+        with (folder / name).open("wb") as stream:
+            stream.write(head)
+            stream.truncate(size)
+
+    return make
+
+
+def exif_bomb(size, entries=None):
+    """EXIF whose entries all claim the same bytes: together thousands of times as many."""
+    count = min(entries or size // 24, 65_535)
+    header = b"II*\0" + struct.pack("<IH", 8, count)
+    start = len(header) + 12 * count + 4
+    claims = b"".join(struct.pack("<HHII", 0xD000 + n % 0x2000, 7, size - start, start) for n in range(count))
+    return (header + claims + bytes(4)).ljust(size, b"\0")
+
+
+def with_exif_bomb(format, name, size):
+    """A picture with this EXIF, of one block each 65,000 bytes in a JPEG."""
+
+    def make(folder, photo):
+        bomb = exif_bomb(size)
+        if format == "JPEG":
+            jpeg = encode(photo)
+            jpeg = jpeg[:2] + jpeg[20:]  # without JFIF, whose resolution would spare Pillow the EXIF
+            parts = [bomb[first : first + 65_000] for first in range(0, size, 65_000)]
+            content = jpeg[:2] + b"".join(segment(0xE1, b"Exif\0\0" + part) for part in parts) + jpeg[2:]
+        else:
+            content = encode(photo, format, exif=bomb)
+        (folder / name).write_bytes(content)
+
+    return make
+
+
+def exif_bomb_in_avif(size):
+    """As above; Pillow would parse the EXIF while it writes the file, so it is exchanged afterwards."""
+
+    def make(folder, photo):
+        exif = Image.Exif()
+        exif[0x927C] = bytes(range(256)) * (size // 256)
+        held = exif.tobytes()[6:]
+        content = encode(photo, "AVIF", exif=exif)
+        place = content.index(held)
+        (folder / "a.avif").write_bytes(content[:place] + exif_bomb(len(held)) + content[place + len(held) :])
+
+    return make
+
+
+def tiff_bomb(size, entries):
+    """A TIFF whose directory is such a bomb."""
+
+    def make(folder, photo):
+        content = encode(photo, "TIFF")
+        (offset,) = struct.unpack_from("<I", content, 4)
+        (count,) = struct.unpack_from("<H", content, offset)
+        own = content[offset + 2 : offset + 2 + 12 * count]
+        claims = b"".join(struct.pack("<HHII", 0xD000 + n % 0x2000, 7, size, 8) for n in range(entries))
+        content = content.ljust(size + 8, b"\0")
+        directory = struct.pack("<H", count + entries) + own + claims + bytes(4)
+        (folder / "a.tif").write_bytes(content[:4] + struct.pack("<I", len(content)) + content[8:] + directory)
+
+    return make
+
+
+def tiff_of_tiles(side, tile):
+    """A TIFF of very many tiles, all at the same place."""
+
+    def make(folder, photo):
+        count = (-(-side // tile)) ** 2
+        tags = [(256, 4, 1, side), (257, 4, 1, side), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (277, 3, 1, 1)]
+        tags += [(322, 4, 1, tile), (323, 4, 1, tile), (324, 4, count, 200), (325, 4, count, 200)]
+        directory = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+        content = (b"II*\0\x08\0\0\0" + directory).ljust(200, b"\0") + struct.pack("<I", 200) * count
+        (folder / "a.tif").write_bytes(content)
+
+    return make
+
+
+def chunky_png(before=0, inside=0, behind=0):
+    """A PNG of very many empty chunks: before, in or behind its pixels."""
+
+    def make(folder, photo):
+        content = png(photo, bits=8, colour=2, extra=chunk(b"prVt", b"") * before)
+        for many, mark in ((inside, chunk(b"IDAT", b"")), (behind, chunk(b"prVt", b""))):
+            content = content[:-12] + mark * many + content[-12:]
+        (folder / "a.png").write_bytes(content)
+
+    return make
+
+
+def gif_of_blocks(count):
+    """A GIF with a comment in very many blocks of one byte."""
+
+    def make(folder, photo):
+        content = encode(Image.fromarray(photo).quantize(256), "GIF")
+        start = 13 + 3 * 2 ** ((content[10] & 7) + 1)
+        (folder / "a.gif").write_bytes(content[:start] + b"!\xfe" + b"\1x" * count + b"\0" + content[start:])
+
+    return make
+
+
+def bmp_in_runs(side):
+    """A BMP of empty rows in runs, each in two bytes: Pillow fills them pixel by pixel, in Python."""
+
+    def make(folder, photo):
+        header = struct.pack("<IiiHHIIiiII", 40, side, side, 1, 8, 1, 4 * side + 2, 0, 0, 256, 0)
+        data = b"\1\0\0\0" * side + b"\0\1"  # a pixel first, else Pillow takes the row as full
+        start = b"BM" + struct.pack("<IHHI", 14 + len(header) + 1024 + len(data), 0, 0, 14 + len(header) + 1024)
+        (folder / "a.bmp").write_bytes(start + header + bytes(1024) + data)
+
+    return make
+
+
+def tiny_blocks(side):
+    """A JPEG 2000 whose header asks for blocks of 4 x 4 pixels, each in a precinct of its own."""
+
+    def make(folder, photo):
+        options = {"precinct_size": (4, 4), "codeblock_size": (4, 4), "num_resolutions": 2}
+        Image.new("L", (side, side), 99).save(folder / "a.jp2", **options)
+
+    return make
+
+
 # --- not regular files ---------------------------------------------------------------------------------------------
 
 
@@ -924,4 +1076,33 @@ PLACES = {
     "heic-named-jpg": Oddity(heic("a.jpg"), "as plain"),
 }
 
-ODDITIES = {**FORMATS, **WHOLE, **DAMAGED, **NO_FILES, **PLACES}
+HUGE, PARTS, METADATA = "too long or too much memory", "far more (parts|segments|fill|blocks)", "metadata is damaged"
+HOSTILE = {  # larger ones are in benchmarks/hostile_photos.py
+    "jpeg-of-40-scans": Oddity(write("a.jpg", repeated_scans(800, 40)), "undecided", "too little texture"),
+    "jpeg-of-41-scans": Oddity(write("a.jpg", repeated_scans(800, 41)), "error", "far more scans"),
+    "jpeg-of-10000-scans": Oddity(write("a.jpg", repeated_scans(8000, 10_000)), "error", "far more scans"),
+    "jpeg-of-fill": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff" * 10**6 + jpeg[2:]), "error", PARTS),
+    "jpeg-of-junk": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff\0" * 10**6 + jpeg[2:]), "error", PARTS),
+    "jpeg-of-a-little-fill": Oddity(write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff" * 999 + jpeg[2:]), "as plain"),
+    "jpeg-of-segments": Oddity(
+        write("a.jpg", lambda jpeg: jpeg[:2] + b"\xff\xfe\0\2" * 10**5 + jpeg[2:]), "error", PARTS
+    ),
+    "jpeg-of-10-gigabytes": Oddity(sparse("a.jpg", b"\xff\xd8\xff", 10**10), "error", HUGE),
+    "webp-of-10-gigabytes": Oddity(sparse("a.webp", b"RIFF\0\0\0\0WEBPVP8 ", 10**10), "error", HUGE),
+    "avif-of-10-gigabytes": Oddity(sparse("a.avif", b"\0\0\0\x18ftypavif", 10**10), "error", HUGE),
+    "exif-bomb": Oddity(with_exif_bomb("JPEG", "a.jpg", 60_000), "error", METADATA),
+    "exif-bomb-of-several-blocks": Oddity(with_exif_bomb("JPEG", "a.jpg", 300_000), "error", METADATA),
+    "exif-bomb-in-png": Oddity(with_exif_bomb("PNG", "a.png", 300_000), "as plain", within=1e-6),
+    "exif-bomb-in-webp": Oddity(with_exif_bomb("WEBP", "a.webp", 300_000), "as plain", within=0.2),
+    "exif-bomb-in-avif": Oddity(exif_bomb_in_avif(300_000), "error", METADATA),
+    "tiff-bomb": Oddity(tiff_bomb(10**6, 4000), "handled", PARTS, within=1e-6),
+    "tiff-of-60000-tags": Oddity(tiff_bomb(10**6, 60_000), "error", METADATA),
+    "tiff-of-tiles": Oddity(tiff_of_tiles(2000, 2), "error", "strips"),
+    "png-of-chunks": Oddity(chunky_png(before=50_000), "error", PARTS),
+    "png-of-chunks-of-pixels": Oddity(chunky_png(inside=500_000), "error", PARTS),
+    "gif-of-blocks": Oddity(gif_of_blocks(50_000), "error", PARTS),
+    "bmp-in-runs-of-64-megapixels": Oddity(bmp_in_runs(8000), "error", HUGE),
+    "jpeg-2000-of-tiny-blocks": Oddity(tiny_blocks(256), "error", PARTS),
+}
+
+ODDITIES = {**FORMATS, **WHOLE, **DAMAGED, **HOSTILE, **NO_FILES, **PLACES}

@@ -547,8 +547,8 @@ main()
 """
 
 
-def begin(*words, cwd, **options):
-    command = [sys.executable, "-c", START, *map(str, words)]
+def begin(*words, cwd, before="", **options):
+    command = [sys.executable, "-c", before + START, *map(str, words)]
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -631,6 +631,41 @@ def test_an_interrupted_scan_resumes_to_the_same_output(sharp_folder, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{name}.{suffix}{end}" for name in ("v", "whole") for end in ("", ".resume")
     ]
+
+
+STUCK = """
+from pathlib import Path
+import threading
+from blurgate.judging import model
+read_plane = model.read_plane
+def read_for_ever(photo, **options):
+    if photo.endswith("slow.png"):
+        Path("reading").touch()
+        threading.Event().wait(600)
+    return read_plane(photo, **options)
+model.read_plane = read_for_ever
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_scan_while_a_photo_is_decoded(sharp_folder, tmp_path, how):
+    photos = tmp_path / "photos"
+    shutil.copytree(sharp_folder, photos)
+    shutil.copy(photos / "coffee_0_0.png", photos / "slow.png")
+    words = ("scan", "photos", "--engine", "numpy", "--output", "v.csv", "--resume", "--jobs", 2)
+    process = begin(*words, cwd=tmp_path, before=STUCK)
+    wait_for((tmp_path / "reading").exists, process)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[how]
+    assert "Traceback" not in err
+    assert "run the same command with --resume to continue" in err
+    assert not list(tmp_path.glob(".*.partial"))
+    assert not (tmp_path / "v.csv").exists()
+    saved = count_rows(tmp_path / "v.csv.resume", "verdicts")
+    assert 16 <= saved <= 48
+    assert finish(*words, cwd=tmp_path) == 0
+    assert len((tmp_path / "v.csv").read_text().splitlines()) == 1 + 49
 
 
 def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, made_folder):

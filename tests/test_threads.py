@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -55,3 +56,45 @@ def test_known_results_need_no_work_and_keep_their_place():
     results = run_in_order(lambda n: worked.append(n) or n, range(40), jobs=2, known=lambda n: -n if n % 3 else None)
     assert list(results) == [-n if n % 3 else n for n in range(40)]
     assert sorted(worked) == list(range(0, 40, 3))
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_does_not_wait_for_work_in_progress(how):
+    may_end = threading.Event()
+
+    def items():
+        yield "slow"
+        raise how
+
+    try:
+        with pytest.raises(how):
+            list(run_in_order(lambda item: may_end.wait(60), items(), jobs=1))
+        assert not may_end.is_set()
+    finally:
+        may_end.set()
+
+
+def test_a_caller_who_takes_no_more_results_does_not_wait_either():
+    may_end = threading.Event()
+    results = run_in_order(lambda item: item == 0 or may_end.wait(60), range(10), jobs=2)
+    assert next(results)
+    results.close()
+    assert not may_end.is_set()
+    may_end.set()
+
+
+def test_an_error_waits_for_work_in_progress():
+    ended = []
+
+    def work(item):
+        if item == 0:
+            raise RuntimeError("item 0")
+        time.sleep(0.05)
+        ended.append(item)
+
+    with pytest.raises(RuntimeError, match="item 0"):
+        list(run_in_order(work, range(2), jobs=2))
+    assert ended in ([], [1])
+    count = len(ended)
+    time.sleep(0.1)
+    assert len(ended) == count

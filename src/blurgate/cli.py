@@ -14,7 +14,7 @@ import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -38,6 +38,7 @@ T = TypeVar("T")
 _UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
 _COLUMNS = 80  # of a terminal, if nothing else is known
+_INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
     "default": "The shipped model",
@@ -231,12 +232,25 @@ MinRecall = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that incomplete files are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED[1]))  # so that incomplete files are removed
     warnings.filterwarnings("ignore", module="PIL")  # they name no photo, and nobody can act on them
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if ended.code in _INTERRUPTED:
+            _leave(ended.code)
+        raise
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process now: the interpreter's own exit would wait for the photos that threads are still decoding."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # closed, or its reader is gone
+            stream.flush()
+    os._exit(code)
 
 
 @app.command(cls=_ScanCommand)

@@ -9,10 +9,11 @@ import re
 import secrets
 import shutil
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 from blurgate.errors import OutputError
 from blurgate.version import __version__
@@ -62,6 +63,49 @@ def hold(path: Path) -> Iterator[bool]:
     if os.name == "nt":
         with suppress(OSError):
             place.unlink()
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a file to read its bytes if it is a regular file; never wait for a pipe, whatever takes its place meanwhile.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    binary file
+
+    Raises
+    ------
+    IsADirectoryError
+        If it is a folder.
+    OSError
+        With ``errno.EINVAL`` if it is a pipe, a socket or a device; as `open` otherwise.
+
+    Examples
+    --------
+    >>> open_regular(os.devnull)
+    Traceback (most recent call last):
+    ...
+    OSError: [Errno 22] it is a pipe, a socket or a device: '/dev/null'
+    """
+    _require_regular(Path(path).stat().st_mode, path)  # opening a device may do something
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+    descriptor = os.open(path, flags)
+    try:
+        _require_regular(os.fstat(descriptor).st_mode, path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(mode: int, path: str | os.PathLike[str]) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe, a socket or a device", os.fspath(path))
 
 
 @contextmanager

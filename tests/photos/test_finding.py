@@ -1,11 +1,18 @@
 import errno
+import inspect
 import os
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from blurgate.errors import MachineError, PhotoError
 from blurgate.photos.finding import find_photos, walk_photos
+from blurgate.photos.images import read_gray
 
 
 @pytest.fixture
@@ -103,13 +110,86 @@ def test_one_text_in_place_of_several_is_refused(tmp_path):
             find(tmp_path)
 
 
-@pytest.mark.parametrize("function", ["scandir", "open"])
+@pytest.mark.parametrize("function", ["os.scandir", "os.open"])
 def test_too_many_open_files_are_not_an_empty_folder(tmp_path, monkeypatch, function):
     (tmp_path / "photo").write_bytes(b"no suffix: it is opened to see what it is")
 
     def fail(*_):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(*(("os.scandir", fail) if function == "scandir" else ("builtins.open", fail)))
+    monkeypatch.setattr(function, fail)
     with pytest.raises(MachineError):
         list(walk_photos([tmp_path]))
+
+
+@pytest.fixture
+def nest():
+    """Make folders inside one another, deeper than a path may be long, and remove them afterwards."""
+    opened = []
+
+    def nest(folder, name, depth, photo):
+        opened.append([os.open(folder, os.O_RDONLY)])
+        for _ in range(depth):
+            os.mkdir(name, dir_fd=opened[-1][-1])
+            opened[-1].append(os.open(name, os.O_RDONLY, dir_fd=opened[-1][-1]))
+        with open(photo, "wb", opener=lambda path, flags: os.open(path, flags, dir_fd=opened[-1][-1])) as stream:
+            stream.write(b"\xff\xd8\xff")
+
+        def remove():
+            os.unlink(photo, dir_fd=opened[-1][-1])
+            while len(opened[-1]) > 1:
+                os.close(opened[-1].pop())
+                os.rmdir(name, dir_fd=opened[-1][-1])
+
+        removers.append(remove)
+
+    removers = []
+    yield nest
+    for remove in removers:
+        remove()
+
+
+def test_folders_may_be_nested_deeper_than_calls(nest, make, tmp_path):
+    make("a.jpg", "e.jpg")
+    nest(tmp_path, "d", 300, "b.jpg")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 150)
+    try:
+        found = names(tmp_path)
+    finally:
+        sys.setrecursionlimit(limit)
+    assert found == ["a.jpg", "d/" * 300 + "b.jpg", "e.jpg"]
+
+
+def test_paths_longer_than_the_system_allows_are_reported(nest, make, tmp_path):
+    make("a.jpg", "z.jpg")
+    nest(tmp_path, "n" * 200, 25, "b.jpg")
+    found = list(walk_photos([tmp_path]))
+    assert [each.problem for each in found] == ["", "cannot be searched for photos: File name too long", ""]
+    with pytest.raises(PhotoError, match="cannot be read as a picture: File name too long"):
+        read_gray(found[1].path)
+
+
+ENTRIES = st.dictionaries(st.text("ab.jpg", min_size=1, max_size=6), st.sampled_from(["file", "empty", "full"]))
+
+
+@given(tree=ENTRIES)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_order_is_by_name_and_depth_first(tmp_path, tree):
+    root = Path(tempfile.mkdtemp(dir=tmp_path))
+    for name in filter(lambda name: not name.startswith("."), tree):
+        if tree[name] == "file":
+            (root / name).touch()
+            continue
+        (root / name).mkdir()
+        for inner in ("b.jpg", "a.png", "c") if tree[name] == "full" else ():
+            (root / name / inner).touch()
+
+    def walk(folder):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name):
+            if path.is_dir():
+                yield from list(walk(path)) or [path] * (path.suffix == ".jpg")
+            elif path.suffix in (".jpg", ".png"):
+                yield path
+
+    assert [found.path for found in walk_photos([root])] == list(map(str, walk(root)))

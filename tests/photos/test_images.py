@@ -1,10 +1,20 @@
 import io
+import os
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
+from blurgate import files
 from blurgate.errors import PhotoError, SmallPhotoError
+from blurgate.photos import images
 from blurgate.photos.images import encode_jpeg, read_gray, read_plane, read_rgb, thumbnail
 
 
@@ -120,7 +130,9 @@ def test_small_photo_error_gives_the_minimum_size():
 def test_wrong_types_raise_type_error():
     with pytest.raises(TypeError, match="must be uint8 of shape .*got float64 of shape"):
         read_gray(np.zeros((64, 64)))
-    with pytest.raises(TypeError, match="a photo must be a path, bytes, an array or a PIL image, got int"):
+    with pytest.raises(
+        TypeError, match="a photo must be a path, bytes, a binary file, an array or a PIL image, got int"
+    ):
         read_gray(3)
 
 
@@ -147,3 +159,133 @@ def test_thumbnail_is_small_or_none(astronaut, tmp_path):
 def test_an_array_without_pixels_is_an_error():
     with pytest.raises(PhotoError, match=r"the picture cannot be read as a picture: it has no pixels: its shape is"):
         read_gray(np.zeros((0, 9), np.uint8))
+
+
+class Forward:
+    """A stream that cannot seek, as a member of an archive on the net, and gives few bytes at a time."""
+
+    def __init__(self, content):
+        self.stream = io.BytesIO(content)
+
+    def read(self, size=-1):
+        return self.stream.read(min(size, 1000) if size > 0 else size)
+
+
+def test_photos_are_read_from_streams_which_stay_open(astronaut, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(path)
+    content, wanted = path.read_bytes(), read_gray(astronaut)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(path, "a.png")
+    spooled = tempfile.SpooledTemporaryFile(max_size=10)  # noqa: SIM115 it is closed below
+    spooled.write(content)
+    with path.open("rb") as opened, zipfile.ZipFile(tmp_path / "a.zip").open("a.png") as member, spooled:
+        for stream in (opened, io.BytesIO(content), member, spooled, Forward(content)):
+            np.testing.assert_array_equal(read_gray(stream), wanted)
+            assert not getattr(stream, "closed", False)
+        opened.seek(1000)
+        np.testing.assert_array_equal(read_gray(opened), wanted)  # as Pillow reads it: from its start
+
+
+def test_a_text_stream_and_a_closed_one_are_errors(astronaut, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(astronaut).save(path)
+    with path.open(encoding="latin-1") as text:
+        for stream in (text, io.StringIO("text"), SimpleNamespace(read=lambda size: "text")):
+            with pytest.raises(TypeError, match="from a binary stream, got one of text: open it with mode 'rb'"):
+                read_gray(stream)
+    with pytest.raises(PhotoError, match="the picture cannot be read from its stream: .*closed"):
+        read_gray(text.buffer)
+
+
+def test_an_endless_stream_is_refused():
+    with Path("/dev/zero").open("rb") as endless:
+        with pytest.raises(PhotoError, match="cannot be read from its stream: it has .* MB, which would take too long"):
+            read_gray(endless)
+
+
+def test_a_pipe_in_place_of_a_photo_does_not_block(astronaut, tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encode_jpeg(astronaut, quality=90))
+    require = files._require_regular
+
+    def swap(mode, checked):
+        require(mode, checked)
+        path.unlink()
+        os.mkfifo(path)
+        monkeypatch.setattr(files, "_require_regular", require)
+
+    monkeypatch.setattr(files, "_require_regular", swap)  # between looking at it and opening it
+    with pytest.raises(PhotoError, match="is a pipe, a socket or a device"):
+        read_gray(path)
+
+
+RANGES = {  # dtype, format, scale from 255, a hot pixel
+    "10 bits": (np.uint16, "PNG", 1023 / 255, 65_535),
+    "12 bits": (np.uint16, "TIFF", 4095 / 255, 65_535),
+    "14 bits": (np.uint16, "PNG", 16_383 / 255, 60_000),
+    "10 bits in 32": (np.int32, "TIFF", 1023 / 255, 2**31 - 1),
+    "cold": (np.int32, "TIFF", 4095 / 255, -(2**31)),
+    "float": (np.float32, "TIFF", 1 / 255, 1000.0),
+    "cold float": (np.float32, "TIFF", 1 / 255, -1e30),
+}
+
+
+@pytest.mark.parametrize("kind", RANGES)
+@given(x=st.integers(0, 199), y=st.integers(0, 299), count=st.integers(1, 4))
+@settings(max_examples=5)
+def test_a_hot_pixel_anywhere_changes_nothing_else(astronaut, kind, x, y, count):
+    dtype, suffix, scale, hot = RANGES[kind]
+    samples = (read_gray(astronaut)[:300, :200] * scale).astype(dtype)
+    wanted = read_gray(encode(Image.fromarray(samples), suffix))
+    places = [(y, (x + step) % 200) for step in range(count)]
+    for place in places:
+        samples[place] = hot
+    found = read_gray(encode(Image.fromarray(samples), suffix)).copy()
+    for place in places:
+        found[place] = wanted[place]
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_one_hot_pixel_leaves_a_range_of_its_own_as_it_was(astronaut):
+    samples = read_gray(astronaut).astype(np.float32) * 1e6 - 9e6
+    wanted = read_gray(encode(Image.fromarray(samples), "TIFF"))
+    samples[7, 9] = 1e12
+    found = read_gray(encode(Image.fromarray(samples), "TIFF"))
+    assert np.abs(found.astype(int) - wanted)[samples < 1e12].max() <= 1
+
+
+def test_a_photo_that_uses_its_depth_is_scaled_by_it(astronaut):
+    """A few thousandths of its samples, as of a night with lamps, are no outliers."""
+    samples = (read_gray(astronaut) / 20).astype(np.uint16) * 257
+    samples[:2, :500] = 65_535
+    gray = read_gray(encode(Image.fromarray(samples), "PNG"))
+    np.testing.assert_array_equal(gray, np.rint(samples / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("value", [0, 1, 70_000, -5])
+def test_a_constant_picture_of_wide_samples_is_read(value):
+    for dtype in (np.int32, np.float32):
+        gray = read_gray(encode(Image.fromarray(np.full((64, 64), value, dtype)), "TIFF"))
+        assert len(np.unique(gray)) == 1
+
+
+def test_the_first_heic_without_its_extra_names_it_once(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.setattr(images, "_SAID", set())
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    for _ in range(2):
+        with pytest.raises(PhotoError, match="Reading HEIC photos needs the extra 'heif'"):
+            read_gray(b"\0\0\0\x18ftypheic" + bytes(100))
+    assert [record.getMessage().split(" (")[0] for record in caplog.records] == [
+        "Reading HEIC photos needs the extra 'heif'"
+    ]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "P", "LA", "RGBA", "1"])
+def test_a_picture_taller_than_a_strip_is_converted_whole(astronaut, mode):
+    picture = (
+        Image.fromarray(np.tile(astronaut, (2, 1, 1))).convert("L" if mode in ("LA", "1") else "RGB").convert(mode)
+    )
+    wanted = np.asarray(picture.convert("RGB").convert("L"))
+    np.testing.assert_array_equal(read_gray(picture), wanted)

@@ -145,6 +145,19 @@ def test_messages_and_progress_reach_the_caller(request_all, tmp_path):
     assert not (tmp_path / "filed").exists()
 
 
+def test_raw_files_that_are_left_out_are_named(request_all, tmp_path):
+    (tmp_path / "mixed").mkdir()
+    for name in ("a.nef", "b.NEF", "c.cr3"):
+        (tmp_path / "mixed" / name).touch()
+    messages = []
+    both = [*request_all.photos, str(tmp_path / "mixed")]
+    run_scan(replace(request_all, photos=both), say=messages.append)
+    assert messages[0] == (
+        "found 3 raw files (.cr3, .nef), which are left out: "
+        "develop them, name them, or include '*.nef' to judge their previews"
+    )
+
+
 def test_a_stream_of_photos_is_not_counted(request_all):
     seen = []
     run_scan(

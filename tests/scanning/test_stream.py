@@ -1,10 +1,14 @@
 import errno
+import io
 import shutil
 import threading
 import weakref
+import zipfile
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -359,3 +363,39 @@ def test_a_net_that_cannot_be_loaded_for_lack_of_files_is_the_machines_error(sha
     monkeypatch.setattr(type(model), "measure", fail)
     with pytest.raises(MachineError):
         list(scan(sharp_folder, model=model))
+
+
+def test_streams_are_photos_too(sharp_folder, model, tmp_path):
+    paths = sorted(sharp_folder.iterdir())[:6]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in paths:
+            archive.write(path, path.name)
+
+    def members():
+        with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+            for path in paths:
+                with archive.open(path.name) as member:  # closed before its verdict
+                    yield member
+
+    wanted = [replace(verdict, path="") for verdict in scan(paths, model=model)]
+    assert list(scan(members(), model=model)) == wanted
+    with ExitStack() as stack:
+        assert list(scan([stack.enter_context(path.open("rb")) for path in paths], model=model)) == wanted
+    assert list(scan(io.BytesIO(paths[0].read_bytes()), model=model)) == wanted[:1]
+    (verdict,) = scan([io.StringIO("text")], model=model)
+    assert verdict.error == "a photo must be read from a binary stream, got one of text: open it with mode 'rb'"
+
+
+def test_a_path_with_a_zero_byte_gets_an_error(model, tmp_path):
+    (verdict,) = scan(pd.DataFrame({"path": ["a\0b.jpg"]}), model=model, resume=tmp_path / "v.resume")
+    assert "cannot be read as a picture" in verdict.error
+
+
+def test_only_raw_files_are_named_in_the_error(model, tmp_path):
+    for name in ("a.nef", "b.NEF", "c.cr3"):
+        (tmp_path / name).touch()
+    problem = r"found no photos but 3 raw files \(.cr3, .nef\), which are left out: develop them, name them, or include"
+    with pytest.raises(PhotoError, match=problem):
+        scan(tmp_path, model=model)
+    assert len(list(scan(tmp_path, model=model, include=["*.nef"]))) == 2
+    assert len(list(scan(tmp_path / "a.nef", model=model))) == 1

@@ -30,7 +30,8 @@ from blurgate.judging.onnx_graphs import check_graph
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
-from blurgate.photos.images import MAX_MEGAPIXELS, MIN_SIDE, Gray, Photo, path_of, read_plane
+from blurgate.photos.images import MIN_SIDE, Gray, Photo, path_of, read_plane
+from blurgate.photos.limits import MAX_MEGAPIXELS
 
 SHIPPED = Path(__file__).parent / "shipped"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import mimetypes
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TypeAlias
 
 from blurgate.errors import PhotoError, raise_machine_error, require_several
-from blurgate.files import is_filed
+from blurgate.files import is_filed, open_regular
 from blurgate.photos.images import is_picture
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
@@ -21,7 +21,7 @@ SUFFIXES = frozenset((
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx",
     ".mpo", ".png", ".tif", ".tiff", ".webp",
 ))  # fmt: skip
-RAW_SUFFIXES = frozenset((  # raw sensor data: some open as a TIFF, but only as its thumbnail
+RAW_SUFFIXES = frozenset((  # raw sensor data, of which the camera's own preview is judged
     ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf",
     ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ))  # fmt: skip
@@ -53,6 +53,7 @@ def walk_photos(
     exclude: Sequence[str] = (),
     leave_out: Iterable[AnyPath] = (),
     note_left_out: Callable[[str], None] | None = None,
+    raws: Counter[str] | None = None,
 ) -> Iterator[Found]:
     """Find the photos in and below the given paths, one by one.
 
@@ -61,7 +62,9 @@ def walk_photos(
     paths : iterable of path
         A file is yielded whatever its name. A folder is searched recursively, without following links to folders
         inside it. A file in a folder counts as a photo by its suffix (`SUFFIXES`, in any case) or, failing that, by its
-        first bytes. Hidden files and folders, `SYSTEM_FOLDERS` and cameras' raw files are skipped.
+        first bytes. Hidden files and folders and `SYSTEM_FOLDERS` are skipped, and so are cameras' raw files, which
+        mostly lie beside the same photo as a JPEG, unless a pattern of `include` ends in their suffix, as ``*.nef``
+        does.
     include, exclude : sequence of str
         Case-insensitive shell patterns. A pattern with a ``/`` is matched against the path below the folder in `paths`,
         any other against the name. If `include` is given, only photos that match one of its patterns are yielded.
@@ -71,6 +74,8 @@ def walk_photos(
     note_left_out : callable, optional
         If given, folders in which scans have filed photos are not searched either, unless they are named in `paths`; it
         is called with each folder that is left out.
+    raws : Counter, optional
+        Counts the raw files that were skipped, by their suffix.
 
     Yields
     ------
@@ -87,7 +92,7 @@ def walk_photos(
             if patterns.wants_file(os.path.basename(path)):
                 yield Found(path)
         else:
-            yield from _walk(path, "", patterns)
+            yield from _walk(path, patterns, raws)
 
 
 def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
@@ -107,6 +112,35 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
             raise PhotoError(f"{found.path} {found.problem}")
         photos.append(Path(found.path))
     return photos
+
+
+def describe_raws(raws: Mapping[str, int]) -> str:
+    """Say which raw files were left out, and what to do about it.
+
+    Parameters
+    ----------
+    raws : mapping of str to int
+        Suffix -> number of files.
+
+    Returns
+    -------
+    str
+        The end of a sentence.
+
+    Examples
+    --------
+    >>> describe_raws({".nef": 11, ".cr3": 1})
+    "12 raw files (.cr3, .nef), which are left out: develop them, name them, or include '*.nef' to judge their previews"
+    """
+    suffixes = sorted(raws)
+    count = sum(raws.values())
+    files, are, them = ("raw file", "is", "it") if count == 1 else ("raw files", "are", "them")
+    most = max(suffixes, key=lambda suffix: raws[suffix])
+    previews = "its preview" if count == 1 else "their previews"
+    return (
+        f"{count:,} {files} ({', '.join(suffixes)}), which {are} left out: "
+        f"develop {them}, name {them}, or include '*{most}' to judge {previews}"
+    )
 
 
 def require_paths(paths: Iterable[AnyPath]) -> None:
@@ -133,6 +167,10 @@ class _Patterns:
         """Return whether to yield a file, given its path below the searched folder."""
         return (not self.include or self._match(self.include, below)) and not self._match(self.exclude, below)
 
+    def names_suffix(self, below: str, suffix: str) -> bool:
+        """Return whether a pattern of `include` that matches a file ends in its suffix."""
+        return self._match([pattern for pattern in self.include if pattern.lower().endswith(suffix)], below)
+
     def wants_folder(self, path: str, below: str) -> bool:
         """Return whether to search a folder, given its path and its path below the searched folder."""
         if self._match(self.exclude, below):
@@ -149,28 +187,55 @@ class _Patterns:
         return any(fnmatchcase(below if "/" in pattern else name, pattern.lower()) for pattern in patterns)
 
 
-def _walk(folder: str, below: str, patterns: _Patterns) -> Iterator[Found]:
+def _walk(folder: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
+    """Walk depth first without recursion: folders may be nested deeper than calls may be."""
+    levels = [_Level(folder, "", _list(folder), "")]
+    while levels:
+        level = levels[-1]
+        if isinstance(level.entries, str):
+            level.yielded = True
+            yield Found(level.folder, f"cannot be searched for photos: {level.entries}")
+            level.entries = iter(())
+        for name, is_folder in level.entries:
+            path, below = os.path.join(level.folder, name), f"{level.below}{name}"
+            if is_folder:
+                if patterns.wants_folder(path, below):
+                    levels.append(_Level(path, f"{below}/", _list(path), name))
+                    break
+            elif patterns.wants_file(below) and _is_photo(path, below, patterns, raws):
+                level.yielded = True
+                yield Found(path)
+        else:
+            levels.pop()
+            if level.yielded and levels:
+                levels[-1].yielded = True
+            elif levels and _suffix(level.name) in SUFFIXES and patterns.wants_file(level.below[:-1]):
+                levels[-1].yielded = True
+                yield Found(level.folder)  # named like a photo: reading it reports that it is a folder
+
+
+@dataclass(slots=True)
+class _Level:
+    """A folder that is being searched: the entries that are left, or why it cannot be listed."""
+
+    folder: str
+    below: str
+    entries: Iterator[tuple[str, bool]] | str
+    name: str
+    yielded: bool = False
+
+
+def _list(folder: str) -> Iterator[tuple[str, bool]] | str:
     try:
         with os.scandir(folder) as entries:
-            listed = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not _is_hidden(entry.name)
+            return iter(
+                sorted(
+                    (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if not _is_hidden(entry.name)
+                )
             )
     except OSError as error:
         raise_machine_error(error)
-        yield Found(folder, f"cannot be searched for photos: {error.strerror or error}")
-        return
-    for name, is_folder in listed:
-        path, path_below = os.path.join(folder, name), f"{below}{name}"
-        if not is_folder:
-            if patterns.wants_file(path_below) and _is_photo(path):
-                yield Found(path)
-        elif patterns.wants_folder(path, path_below):
-            empty = True
-            for found in _walk(path, f"{path_below}/", patterns):
-                empty = False
-                yield found
-            if empty and _suffix(name) in SUFFIXES and patterns.wants_file(path_below):
-                yield Found(path)  # named like a photo: reading it reports that it is a folder
+        return error.strerror or str(error)
 
 
 def _is_hidden(name: str) -> bool:
@@ -181,18 +246,20 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-def _is_photo(path: str) -> bool:
+def _is_photo(path: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
     suffix = _suffix(path)
     if suffix in SUFFIXES:
         return True
-    if suffix in RAW_SUFFIXES or (
-        suffix in mimetypes.types_map and not mimetypes.types_map[suffix].startswith("image/")
-    ):
+    if suffix in RAW_SUFFIXES:
+        if patterns.names_suffix(below, suffix):
+            return True
+        if raws is not None:
+            raws[suffix] += 1
+        return False
+    if suffix in mimetypes.types_map and not mimetypes.types_map[suffix].startswith("image/"):
         return False
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as stream:
+        with open_regular(path) as stream:
             return is_picture(stream.read(32))
     except OSError as error:  # unreadable, with nothing in its name to suggest a photo
         raise_machine_error(error)

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import logging
 import os
 import re
-import stat
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
 
-from blurgate.errors import PhotoError, SmallPhotoError
+from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
+from blurgate.files import open_regular
+from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
 from blurgate.photos.frames import Box, find_part
+from blurgate.photos.jpeg2000 import Codestream, read_codestream
+from blurgate.photos.jpegs import Frame, check_jpeg
+from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
+from blurgate.photos.raws import Preview, find_preview
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
-Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Image.Image"
+Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any] | Image.Image"
 
 _JPEG_SIDE = 65_500  # pixels: libjpeg's limit
 
 MIN_SIDE = 64  # pixels, eight blocks: the statistics of a smaller photo are mostly chance
 
-MAX_MEGAPIXELS = 200.0  # of a picture file: decoding so many takes about a gigabyte
-
 _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # Pillow's names
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"IIRO", b"IIRS", b"MMOR", b"IIU\0")  # of raw files, too
+_JPEG2000_HEADS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
+_RAF_HEAD, _CR3_BRAND = b"FUJIFILMCCD-RAW ", b"crx "
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may begin with "BM" too
 
 _TURNS = {  # EXIF orientation -> transpose
@@ -49,6 +58,9 @@ _WEBP_SIDE = 16_383  # pixels: the format's limit
 _DEPTHS = (8, 10, 12, 14, 16)  # bits per sample, whatever type holds them
 _EXPOSURE_TIME, _APERTURE = ExifTags.Base.ExposureTime, ExifTags.Base.FNumber
 _ROWS = 256  # converted at a time: as float, wide samples take eight times the memory
+_OUTLIERS = 100_000  # one sample in so many, but four in any picture, may lie outside the range: hot and dead pixels
+_SAYING, _SAID = threading.Lock(), set[str]()  # warnings for the whole process, whichever thread meets the cause
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
 @dataclass(frozen=True)
@@ -100,22 +112,24 @@ def read_gray(
 
     A JPEG is decoded straight to its Y plane, without a conversion to RGB. The EXIF orientation is applied, and a
     picture with an alpha channel is composited on its own mean colour. Samples of more than 8 bits are scaled by the
-    depth that the largest of them needs (8, 10, 12, 14 or 16 bits), float samples by the first range that holds them:
-    0 to 1, 0 to 255, 0 to 65535 or their own. Only the first picture of a file is read. Formats are recognised by
-    content, not by name.
+    depth that they need (8, 10, 12, 14 or 16 bits), float samples by the first range that holds them: 0 to 1, 0 to 255,
+    0 to 65535 or their own; a few hot pixels do not count. Only the first picture of a file is read, and of a camera's
+    raw file the largest JPEG preview in it. Formats are recognised by content, not by name.
 
     Parameters
     ----------
-    photo : path, bytes, ndarray or PIL image
-        A picture file, its content, an array of shape (height, width), (height, width, 3) or (height, width, 4), or an
-        open picture.
+    photo : path, bytes, binary file, ndarray or PIL image
+        A picture file, its content, an open file or stream, an array of shape (height, width), (height, width, 3) or
+        (height, width, 4), or an open picture. A stream is read as Pillow reads it: from its start if it can seek, else
+        from where it is. It stays open, at its end.
     min_side : int
         Minimum length of the shorter side, in pixels.
     max_pixels : int, optional
         A larger photo is halved, each 2x2 pixels to their mean, until it has at most this many; see `count_halvings`.
     max_megapixels : float
-        A picture file with more, by its header, is rejected before it is decoded. Pillow's own limit,
-        ``PIL.Image.MAX_IMAGE_PIXELS``, applies too.
+        A picture file with more, by its header, is rejected before it is decoded, and so is one that would take as long
+        or as much memory as no photo of 200 megapixels does. Pillow's own limit, ``PIL.Image.MAX_IMAGE_PIXELS``,
+        applies too.
 
     Returns
     -------
@@ -125,7 +139,7 @@ def read_gray(
     Raises
     ------
     PhotoError
-        If the file is missing, not a picture, cut short, or too large.
+        If the file is missing, not a picture, cut short, too large, or a raw file without a preview to judge.
     SmallPhotoError
         If the shorter side is below `min_side`.
     TypeError
@@ -150,7 +164,7 @@ def read_plane(
 
     Parameters
     ----------
-    photo : path, bytes, ndarray or PIL image
+    photo : path, bytes, binary file, ndarray or PIL image
     min_side : int
     max_pixels : int, optional
     max_megapixels : float
@@ -186,7 +200,7 @@ def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
 
     Parameters
     ----------
-    photo : path, bytes, ndarray or PIL image
+    photo : path, bytes, binary file, ndarray or PIL image
     min_side : int
         Both as in `read_gray`.
 
@@ -241,9 +255,9 @@ def is_picture(head: bytes) -> bool:
     >>> is_picture(b"\xff\xd8\xff\xe0"), is_picture(b"BM is short for bitmap")
     (True, False)
     """
-    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"\xff\x4f\xff\x51")):
+    if head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", *_JPEG2000_HEADS)):
         return True
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP  \r\n\x87\n")):
+    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
         return True
     if head.startswith(b"RIFF"):
         return head[8:12] == b"WEBP"
@@ -322,7 +336,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         None if the picture cannot be read.
     """
     try:
-        with _opened(path, MAX_MEGAPIXELS) as picture:
+        with _opened(path, (2 * side) ** 2, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = _orientation(picture)
@@ -352,7 +366,7 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
     {}
     """
     try:
-        with _opened(path, MAX_MEGAPIXELS) as picture:
+        with _opened(path, None, MAX_MEGAPIXELS) as picture:
             if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
                 return {}
             exif = picture.getexif()
@@ -407,9 +421,11 @@ def _read(
 ) -> tuple[Image.Image, tuple[int, int]]:
     """Read a picture, halved to `max_pixels`; also return its (width, height), upright and before halving."""
     _check_type(photo)
+    if is_stream(photo):
+        photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with _opened(photo, max_megapixels) as opened:
+        with _opened(photo, max_pixels, max_megapixels) as opened:
             size = opened.size
             picture, turn = _decode(opened, mode, count_halvings(*size, max_pixels))
     except PhotoError:
@@ -428,11 +444,11 @@ def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image,
     """Decode an opened picture, turn it upright and halve it; also return the transpose that was applied."""
     width, height = opened.size
     factor = 2**halvings
-    # a JPEG's decoder can halve too, but a little more sharply than the mean of 2x2 pixels; the last halving is by the
-    # mean in every format
+    # the decoders of JPEG and JPEG 2000 can halve too, but a little more sharply than the mean of 2x2 pixels; the last
+    # halving is by the mean in every format
     opened.draft(mode, (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else opened.size)
-    remaining = factor // round(width / opened.size[0])
     opened.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
+    remaining = factor // round(width / opened.size[0])
     turn = _orientation(opened)
     picture = _to_mode(opened, mode)
     if turn is not None:
@@ -441,10 +457,12 @@ def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image,
 
 
 def _check_type(photo: Photo) -> None:
-    if isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+    if isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or is_stream(photo):
         return
     if not isinstance(photo, np.ndarray):
-        raise TypeError(f"a photo must be a path, bytes, an array or a PIL image, got {type(photo).__name__}")
+        raise TypeError(
+            f"a photo must be a path, bytes, a binary file, an array or a PIL image, got {type(photo).__name__}"
+        )
     if photo.dtype != np.uint8 or photo.ndim not in (2, 3) or (photo.ndim == 3 and photo.shape[2] not in (3, 4)):
         raise TypeError(
             "a photo array must be uint8 of shape (height, width), (height, width, 3) or (height, width, 4), "
@@ -453,7 +471,7 @@ def _check_type(photo: Photo) -> None:
 
 
 @contextmanager
-def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
+def _opened(photo: Photo, max_pixels: int | None, max_megapixels: float) -> Iterator[Image.Image]:
     """Open a picture; of a file, only the header is decoded until the block loads it."""
     if isinstance(photo, Image.Image):
         yield photo.copy()
@@ -464,66 +482,140 @@ def _opened(photo: Photo, max_megapixels: float) -> Iterator[Image.Image]:
         yield Image.fromarray(photo)
         return
     with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
-        picture = _identify(stream)
-        _check_size(picture, max_megapixels)
-        yield picture
+        yield _identify(stream, max_pixels, max_megapixels)
 
 
-def _identify(stream: BinaryIO) -> Image.Image:
+def is_stream(photo: Any) -> TypeGuard[BinaryIO]:
+    """Return whether a photo is an open file or another stream to read it from."""
+    return hasattr(photo, "read") and not isinstance(photo, Image.Image)
+
+
+def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """Read a photo's file from an open one, from its start if it can seek, and leave it open.
+
+    Parameters
+    ----------
+    stream : binary file
+    max_megapixels : float
+        See `read_gray`.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    TypeError
+        If the stream is of text.
+    PhotoError
+        If it cannot be read, is closed, or has more bytes than a photo.
+    """
+    problem = "a photo must be read from a binary stream, got one of text: open it with mode 'rb'"
+    if isinstance(stream, io.TextIOBase):
+        raise TypeError(problem)
+    try:
+        with suppress(AttributeError, io.UnsupportedOperation):  # as a member of an archive, or what comes by network
+            stream.seek(0)
+        parts, size = [], 0
+        while part := stream.read(2**20):
+            if isinstance(part, str):
+                raise TypeError(problem)
+            parts.append(part)
+            size += len(part)
+            check_bytes(size, "JPEG", max_megapixels)
+    except (OSError, ValueError) as error:  # ValueError: it is closed, too
+        raise PhotoError(f"the picture cannot be read from its stream: {_reason(error)}") from error
+    return b"".join(parts)
+
+
+def _identify(stream: BinaryIO, max_pixels: int | None, max_megapixels: float) -> Image.Image:
     """Open a picture file by its content, not its name, without decoding its pixels."""
     head = stream.read(32)
+    size = stream.seek(0, os.SEEK_END)
+    if head.startswith((*_TIFF_HEADS, _RAF_HEAD)) or head[4:12] == b"ftyp" + _CR3_BRAND:
+        if preview := find_preview(stream):
+            return _open_preview(preview, max_pixels, max_megapixels)
+        if directory := first_directory(stream):
+            check_tiff(directory, max_megapixels)
+    return _open_picture(stream, head, size, max_pixels, max_megapixels)
+
+
+def _open_picture(
+    stream: BinaryIO, head: bytes, size: int, max_pixels: int | None, max_megapixels: float
+) -> Image.Image:
+    header: Frame | Codestream | None = None
     if head.startswith(b"\xff\xd8"):
-        content = head + stream.read()
-        if not _has_end(content):  # its decoder would make up the missing rest
-            raise ValueError("it is cut short")
-        stream = io.BytesIO(content)
-    elif head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
+        check_bytes(size, "JPEG", max_megapixels)
+        stream.seek(0)
+        content = stream.read()
+        header, stream = check_jpeg(content), io.BytesIO(content)
+    elif head.startswith(b"RIFF"):
+        check_bytes(size, "WEBP", max_megapixels)
+    elif head[4:8] == b"ftyp":
+        _prepare_boxes(stream, head, size, max_megapixels)
+    elif head.startswith(_JPEG2000_HEADS):
+        header = read_codestream(stream)
+    metered = stream if isinstance(header, Frame) else Metered(stream, size)
+    picture = _open_known(metered, head)
+    if isinstance(header, Codestream):
+        if picture.size != (header.width, header.height):
+            raise ValueError("its header is damaged: it states two sizes")
+        header = header.reduced(count_halvings(*picture.size, max_pixels) - 1)
+        if header.levels:
+            picture.reduce = header.levels  # type: ignore[assignment, method-assign]
+    check_cost(picture, size, header, max_megapixels)
+    if isinstance(metered, Metered):
+        metered.allow_pixels()
+    return picture
+
+
+def _open_preview(preview: Preview, max_pixels: int | None, max_megapixels: float) -> Image.Image:
+    """Open the JPEG of a raw file, with the orientation that the raw file has."""
+    picture = _identify(io.BytesIO(preview.content), max_pixels, max_megapixels)
+    if preview.orientation:
+        exif = Image.Exif()
+        exif[ORIENTATION] = preview.orientation
+        picture.info["exif"] = exif.tobytes()
+    return picture
+
+
+def _prepare_boxes(stream: BinaryIO, head: bytes, size: int, max_megapixels: float) -> None:
+    """Check an AVIF or a HEIC, and load what reads a HEIC."""
+    check_bytes(size, "AVIF", max_megapixels)
+    if head[8:12] in _HEIF_BRANDS:
         _register_heif()
     stream.seek(0)
+    if holds_bomb(stream.read()):
+        raise ValueError("its metadata is damaged: its EXIF claims more than it holds")
+
+
+def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
+    stream.seek(0)
     try:
-        return Image.open(stream, formats=_known_formats())
+        picture = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError:
         problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
         raise ValueError(problem) from None
-
-
-def _check_size(picture: Image.Image, max_megapixels: float) -> None:
     if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
         raise ValueError("its header is damaged: no WebP is so large")
-    if picture.width * picture.height > max_megapixels * 1e6:
-        raise ValueError(
-            f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
-            "raise max_megapixels if you trust the file"
-        )
+    return picture
 
 
-def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    path = Path(os.fsdecode(path))
+def _open_file(photo: Any) -> BinaryIO:
+    path = Path(os.fsdecode(photo))
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise PhotoError(f"{path} is a folder, but a picture file was needed: name a file in it")
-        if not stat.S_ISREG(mode):  # opening a pipe would block until something writes to it
-            raise PhotoError(f"{path} is a pipe, a socket or a device, but a picture file was needed")
-        return path.open("rb")
+        return open_regular(path)
     except FileNotFoundError:
         problem = "is a link to a file that does not exist" if path.is_symlink() else "does not exist: check the path"
-        raise PhotoError(f"{path} {problem}") from None
     except PermissionError:
-        raise PhotoError(f"{path} cannot be opened: you have no permission to read it") from None
-
-
-def _has_end(content: bytes) -> bool:
-    """Return whether a JPEG has an end marker after the start of its pixel data."""
-    if content.endswith(b"\xff\xd9"):
-        return True
-    position = 2
-    while content[position : position + 1] == b"\xff":
-        marker = content[position + 1 : position + 2]
-        if marker == b"\xda":  # start of the pixel data, in which the end marker cannot occur by chance
-            return content.find(b"\xff\xd9", position) >= 0
-        position += 1 if marker == b"\xff" else 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return False
+        problem = "cannot be opened: you have no permission to read it"
+    except IsADirectoryError:
+        problem = "is a folder, but a picture file was needed: name a file in it"
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        problem = "is a pipe, a socket or a device, but a picture file was needed"
+    raise PhotoError(f"{path} {problem}")
 
 
 @cache
@@ -534,21 +626,51 @@ def _known_formats() -> tuple[str, ...]:
 
 
 def _register_heif() -> None:
+    if "HEIF" in Image.OPEN:
+        return
     try:
-        import pillow_heif
-    except ImportError:
-        raise ValueError("it is a HEIC picture, which needs the extra 'heif': pip install 'blurgate[heif]'") from None
-    if "HEIF" not in Image.OPEN:
-        pillow_heif.register_heif_opener()
-        _known_formats.cache_clear()
+        with needs_extra("heif", "Reading HEIC photos"):
+            import pillow_heif
+    except MissingExtraError as error:
+        _say_once(str(error))
+        raise
+    pillow_heif.register_heif_opener()
+    _known_formats.cache_clear()
+
+
+def _say_once(warning: str) -> None:
+    with _SAYING:
+        if warning not in _SAID:
+            _SAID.add(warning)
+            logging.getLogger(__name__).warning("%s", warning)
 
 
 def _orientation(picture: Image.Image) -> Image.Transpose | None:
-    """Look up the transpose that turns a picture upright; None if it is, or if its metadata is unreadable."""
+    """Look up the transpose that turns a picture upright; None if it is, or if its metadata is unreadable.
+
+    As Pillow looks it up, but without the rest of the metadata: a stranger's may claim any amount of memory.
+    """
     try:
-        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        found = _find_orientation(picture)
     except Exception:  # damaged metadata can raise anything
         return None
+    return _TURNS.get(found)
+
+
+def _find_orientation(picture: Image.Image) -> int:
+    exif = picture.info.get("exif")
+    if exif is None and "Raw profile type exif" in picture.info:
+        exif = bytes.fromhex("".join(picture.info["Raw profile type exif"].split("\n")[3:]))
+    if exif is None and hasattr(picture, "tag_v2"):
+        found = picture.tag_v2.get(ORIENTATION)
+    else:
+        directory = first_directory(io.BytesIO((exif or b"").removeprefix(b"Exif\0\0")))
+        found = directory.integer(ORIENTATION) if directory and ORIENTATION in directory.entries else None
+    if found is not None:
+        return int(found)
+    xmp = picture.info.get("XML:com.adobe.xmp") or picture.info.get("xmp") or b""
+    match = _XMP_ORIENTATION.search(xmp.encode() if isinstance(xmp, str) else xmp)
+    return int(match[1]) if match else 1
 
 
 def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
@@ -556,34 +678,61 @@ def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
         picture = _to_eight_bits(picture)
     if picture.has_transparency_data:
         return _composite_on_mean(picture, mode)
-    if mode == "L" and picture.mode not in ("L", "RGB"):
-        picture = picture.convert("RGB")
-    return picture if picture.mode == mode else picture.convert(mode)
+    if picture.mode == mode:
+        return picture
+    if mode == "L" and picture.mode != "RGB":
+        converted = Image.new(mode, picture.size)
+        for top, strip in _cut_strips(picture):  # in between, colours take as much memory again
+            converted.paste(strip.convert("RGB").convert(mode), (0, top))
+        return converted
+    return picture.convert(mode)
+
+
+def _cut_strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield a few rows at a time, and where they are."""
+    for top in range(0, picture.height, _ROWS):
+        yield top, picture.crop((0, top, picture.width, min(top + _ROWS, picture.height)))
 
 
 def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    samples = np.asarray(picture)
-    lowest, highest = float(samples.min()), float(samples.max())
-    if not np.isfinite(samples.sum(dtype=np.float64)):
-        raise ValueError("it has samples that are not numbers")
+    """Scale wide samples by the range that holds all but a few of them: one hot pixel would darken the others."""
+    low, high = _find_range(picture)
     depths = [2.0**depth - 1 for depth in _DEPTHS]
-    ranges = [1.0, depths[0], depths[-1], highest] if picture.mode == "F" else [*depths, highest]
-    low = min(0.0, lowest)
-    scale = 255.0 / (next(full for full in ranges if full >= highest) - low or 1.0)
-    gray = np.empty(samples.shape, np.uint8)
-    for top in range(0, len(samples), _ROWS):
-        rows = (samples[top : top + _ROWS] - low) * scale
-        gray[top : top + _ROWS] = np.clip(np.rint(rows), 0, 255)
-    return Image.fromarray(gray)
+    ranges = [1.0, depths[0], depths[-1], high] if picture.mode == "F" else [*depths, high]
+    scale = 255.0 / (next(full for full in ranges if full >= high) - low or 1.0)
+    gray = Image.new("L", picture.size)
+    for top, strip in _cut_strips(picture):
+        rows = (np.asarray(strip) - low) * scale
+        gray.paste(Image.fromarray(np.clip(np.rint(rows), 0, 255).astype(np.uint8)), (0, top))
+    return gray
+
+
+def _find_range(picture: Image.Image) -> tuple[float, float]:
+    """Find the lowest sample below 0, or else 0, and the highest sample, both without the outliers."""
+    count = max(4, picture.width * picture.height // _OUTLIERS) + 1
+    below, above = np.empty(0), np.empty(0)
+    for _, strip in _cut_strips(picture):
+        samples = np.asarray(strip).ravel()
+        if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+            raise ValueError("it has samples that are not numbers")
+        below = _keep_largest(below, -samples[samples < 0].astype(np.float64), count)
+        above = _keep_largest(above, samples, count)
+    return -float(below.min()) if len(below) == count else 0.0, float(above.min())
+
+
+def _keep_largest(kept: NDArray[Any], samples: NDArray[Any], count: int) -> NDArray[Any]:
+    """Keep the largest `count` of the samples kept so far and new ones."""
+    if len(kept) == count:
+        samples = samples[samples > kept.min()]
+    joined = np.concatenate([kept, samples])
+    return np.partition(joined, len(joined) - count)[-count:] if len(joined) > count else joined
 
 
 def _composite_on_mean(picture: Image.Image, mode: str) -> Image.Image:
     """Composite a transparent picture on its own mean colour, a few rows at a time to save memory."""
 
     def strips() -> Iterator[tuple[int, Image.Image]]:
-        for top in range(0, picture.height, _ROWS):
-            box = (0, top, picture.width, min(top + _ROWS, picture.height))
-            yield top, picture.crop(box).convert("RGBA")
+        return ((top, strip.convert("RGBA")) for top, strip in _cut_strips(picture))
 
     sums = np.sum([ImageStat.Stat(strip.convert("RGBa")).sum for _, strip in strips()], axis=0)  # colours times alpha
     mean = np.rint(sums[:3] * 255 / sums[3]).astype(int).tolist() if sums[3] else [128] * 3
@@ -596,4 +745,6 @@ def _composite_on_mean(picture: Image.Image, mode: str) -> Image.Image:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:  # without the path, which the sentence has already
+        return error.strerror
     return str(error) or type(error).__name__

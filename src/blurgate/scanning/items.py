@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
+from blurgate.errors import PhotoError
 from blurgate.judging.verdicts import Evidence
 from blurgate.photos.finding import AnyPath, Found, require_paths
+from blurgate.photos.images import is_stream, read_stream
 from blurgate.threads import PAUSE
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ class Item:
 
     Parameters
     ----------
-    photo : path, bytes, ndarray, PIL image or None
+    photo : path, bytes, binary file, ndarray, PIL image or None
         None if the evidence is known.
     evidence : Evidence or None
         From an earlier scan, or an error.
@@ -102,7 +104,9 @@ def list_items(
     if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
         return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
-    if isinstance(photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image):
+    if is_stream(photos) or isinstance(
+        photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image
+    ):
         photos = [photos]
     if isinstance(photos, Sequence):
         named = [photo for photo in photos if isinstance(photo, str | os.PathLike)]
@@ -111,7 +115,7 @@ def list_items(
     def find() -> Iterator[Item]:
         for photo in photos:
             if not isinstance(photo, str | os.PathLike):
-                yield photo if photo is PAUSE else Item(photo)
+                yield photo if photo is PAUSE else _read_cell(photo) if is_stream(photo) else Item(photo)
                 continue
             moved = find_moved(os.fsdecode(photo))  # before the walk: it ends a move that was interrupted
             first = next(moved, None)
@@ -220,4 +224,9 @@ def _read_cell(cell: Any) -> Item:
         path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
     if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas uses NaN and its own types
         return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
+    if is_stream(cell):  # now: its owner may close it before a thread comes to it, and others may read the same archive
+        try:
+            return Item(read_stream(cell), path=path)
+        except (PhotoError, TypeError) as error:
+            return Item(evidence=Evidence(path, error=str(error)))
     return Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)

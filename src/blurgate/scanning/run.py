@@ -6,6 +6,7 @@ The command line, a service and a cluster share this flow: each only builds the 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -16,8 +17,8 @@ from blurgate.errors import OutputError, require_several
 from blurgate.files import check_outputs, check_writable, hold, replace_file
 from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
-from blurgate.photos.finding import AnyPath, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS
+from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
@@ -200,7 +201,7 @@ def run_scan(
     with hold(request.output) if request.output else nullcontext(False) as held:
         with _open_records(request, say) as records:
             filing = request.make_filing(records)
-            judged = _scan(request, model, filing, records, left_out.note)
+            judged = _scan(request, model, filing, records, left_out)
             verdicts = _file_photos(tally.count(judged), filing, say, kept if request.report else None)
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
@@ -224,7 +225,7 @@ def run_scan(
 
 
 class LeftOut:
-    """Remembers which folders a scan has left out because photos are filed in them.
+    """Remembers what a scan has left out: raw files, and folders because photos are filed in them.
 
     Parameters
     ----------
@@ -233,6 +234,7 @@ class LeftOut:
 
     def __init__(self, request: ScanRequest) -> None:
         filing = request.make_filing()
+        self.raws = Counter[str]()
         self._request, self._folders = request, list[str]()
         folders = [filing.folder, *filing.targets] if filing else []
         self._new = {os.path.realpath(folder) for folder in folders if not folder.exists()}
@@ -243,7 +245,9 @@ class LeftOut:
             self._folders.append(folder)
 
     def describe(self) -> Iterator[str]:
-        """Say how many photos are in each folder."""
+        """Say how many raw files there are, and how many photos are in each folder."""
+        if self.raws:
+            yield f"found {describe_raws(self.raws)}"
         for folder in self._folders:
             count = sum(1 for _ in walk_photos([folder], include=self._request.include, exclude=self._request.exclude))
             photos = f"{count:,} photo{'' if count == 1 else 's'}"
@@ -339,12 +343,13 @@ def _scan(
     model: BlurModel,
     filing: Filing | None,
     records: Records | None,
-    note_left_out: Callable[[str], None],
+    left_out: LeftOut,
 ) -> Iterator[tuple[Item, Verdict]]:
     return scan_items(
         request.photos,
         **_search_options(request, filing),
-        note_left_out=note_left_out,
+        note_left_out=left_out.note,
+        raws=left_out.raws,
         model=model,
         threshold=request.threshold,
         review=request.review,

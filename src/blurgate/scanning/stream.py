@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -19,8 +20,9 @@ from blurgate.errors import (
 from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
-from blurgate.photos.finding import AnyPath, Found, walk_photos
-from blurgate.photos.images import MAX_MEGAPIXELS, path_of
+from blurgate.photos.finding import AnyPath, Found, describe_raws, walk_photos
+from blurgate.photos.images import path_of
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.items import Item, find_none, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
@@ -143,6 +145,7 @@ def scan_items(
     exclude: Sequence[str] = (),
     leave_out: Sequence[AnyPath] = (),
     note_left_out: Callable[[str], None] | None = None,
+    raws: Counter[str] | None = None,
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: Review | None = None,
@@ -159,7 +162,7 @@ def scan_items(
     ----------
     photos, column, include, exclude, leave_out
         See `scan`. `blurgate.threads.PAUSE` among the photos says that there are none for now.
-    note_left_out : callable, optional
+    note_left_out, raws
         See `blurgate.photos.finding.walk_photos`.
     model, threshold, review
         See `scan`.
@@ -187,8 +190,12 @@ def scan_items(
     loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
+    raws = Counter() if raws is None else raws
+
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-        return walk_photos(paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out)
+        return walk_photos(
+            paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
+        )
 
     judge = f"{__version__} {loaded.fingerprint}"
     moved = (lambda path: find_moved(path, judge)) if find_moved else find_none
@@ -199,7 +206,7 @@ def scan_items(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError(_describe_nothing(photos, filtered=bool(include or exclude)))
+        raise PhotoError(_describe_nothing(photos, raws, filtered=bool(include or exclude)))
     engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
@@ -340,7 +347,7 @@ def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator
             continue
         try:
             status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
-        except OSError:  # reading the photo reports it
+        except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
             yield item
             continue
         if known := records.find(item.photo, status, judge):
@@ -357,8 +364,10 @@ def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[
             yield item, None if item.evidence else engines.take()
 
 
-def _describe_nothing(photos: Any, *, filtered: bool) -> str:
+def _describe_nothing(photos: Any, raws: Counter[str], *, filtered: bool) -> str:
     """Say why there is nothing to scan."""
+    if raws:
+        return f"found no photos but {describe_raws(raws)}"
     if filtered:
         return "no photo matches include and exclude: check the patterns and the path"
     if isinstance(photos, Iterator):

@@ -1,0 +1,138 @@
+"""JPEG bytes -> what their header says, checked without decoding them.
+
+A JPEG of a few kilobytes can ask for hours: its decoder decodes any number of scans over all of its pixels, and makes
+up a missing rest.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from blurgate.photos.directories import is_bomb
+
+_MOST_SEGMENTS = 4096  # before the pixels: 256 MiB of metadata
+_MOST_JUNK = 2**16  # bytes between segments, which Pillow skips one by one
+
+# Components that all scans decode together: one pass each. Encoders write up to 24. The worst pass costs 0.92 ns a
+# pixel, or 2.6 ns where there are bytes for it, which `blurgate.photos.limits.COSTS` limits too: 40 passes over 200
+# megapixels take 7.4 s (python benchmarks/robustness.py hostile).
+_MOST_PASSES = 40
+
+_END = b"\xff\xd9"
+_START_OF_SCAN, _EXIF = 0xDA, 0xE1
+_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_MARKER_IN_PIXELS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # there, 00 and D0 to D7 belong to the data
+_ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a segment
+_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # of photos; others are lossless, as raw data are, or read by nobody
+_PROGRESSIVE = (0xC2, 0xCA)
+
+
+class Frame(NamedTuple):
+    """What the header of a JPEG says.
+
+    Parameters
+    ----------
+    width, height : int
+        Pixels.
+    samples : float
+        Samples a pixel, of all components: 3 without subsampling, 1.5 if the colours are halved both ways.
+    scans : bool
+        True if it may have several scans, whose coefficients are kept until the last.
+    start : int
+        Position of the first scan, in bytes.
+    exif : bytes
+        Its EXIF block; empty if there is none.
+    """
+
+    width: int
+    height: int
+    samples: float
+    scans: bool
+    start: int
+    exif: bytes
+
+
+def check_jpeg(content: bytes) -> Frame:
+    """Check that a JPEG has an end, and asks for no more work than a photo needs.
+
+    Parameters
+    ----------
+    content : bytes
+        All of the file.
+
+    Returns
+    -------
+    Frame
+
+    Raises
+    ------
+    ValueError
+        If it is cut short, or has too many scans, too much metadata, or EXIF that claims too much.
+    """
+    frame = read_frame(content)
+    if is_bomb(frame.exif):
+        raise ValueError("its metadata is damaged: its EXIF claims more than it holds")
+    if frame.scans:
+        _count_passes(content, frame.start)
+    if not content.endswith(_END) and content.find(_END, frame.start) < 0:
+        raise ValueError("it is cut short")
+    return frame
+
+
+def read_frame(content: bytes) -> Frame:
+    """Read the header of a JPEG, up to its first scan.
+
+    Raises
+    ------
+    ValueError
+        If it is cut short there, or has too much metadata.
+    """
+    position, junk, shape = 2, 0, None
+    exif: list[bytes] = []
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(content, position)
+        if not found:
+            raise ValueError("it is cut short")
+        marker, start = found[1][0], found.end()
+        junk += found.start() - position
+        segment = content[start + 2 : start + _length(content, start)]
+        if junk > _MOST_JUNK:
+            raise ValueError("it is damaged: it has far more fill than a picture needs")
+        if marker in _FRAMES:
+            shape = marker, segment
+        elif marker == _EXIF and segment.startswith(b"Exif\0\0"):
+            exif.append(segment[6:] if exif else segment)  # Pillow joins them
+        elif marker == _START_OF_SCAN:
+            return _describe(shape, segment, start, b"".join(exif))
+        position = start if marker in _ALONE else start + _length(content, start)
+    raise ValueError("it is damaged: it has far more segments than a picture needs")
+
+
+def _length(content: bytes, start: int) -> int:
+    """Length of a segment with its two bytes of length; these at least, so that a walk goes on."""
+    return max(2, int.from_bytes(content[start : start + 2], "big"))
+
+
+def _describe(shape: tuple[int, bytes] | None, scan: bytes, start: int, exif: bytes) -> Frame:
+    if shape is None or len(shape[1]) < 6 or not scan:
+        raise ValueError("its header is damaged, or of a kind that is not read")
+    marker, segment = shape
+    height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
+    sampling = [(code >> 4) * (code & 15) for code in segment[7::3]]
+    samples = sum(sampling) / max(*sampling, 1) if sampling else 1.0
+    return Frame(width, height, samples, marker in _PROGRESSIVE or scan[0] < segment[5], start, exif)
+
+
+def _count_passes(content: bytes, start: int) -> None:
+    """Walk over all scans up to the end marker."""
+    passes, position = 0, start - 2
+    while found := _MARKER_IN_PIXELS.search(content, position):
+        marker, position = found[1][0], found.end()
+        if marker == _END[1]:
+            return
+        if marker == _START_OF_SCAN:
+            passes += content[position + 2] if position + 2 < len(content) else 0
+            if passes > _MOST_PASSES:
+                raise ValueError(f"it is damaged: it has far more scans than a picture needs, over {_MOST_PASSES}")
+        position += _length(content, position)

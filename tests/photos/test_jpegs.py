@@ -1,0 +1,85 @@
+import pytest
+from oddities import encode, load_photo, repeated_scans, segment, with_thumbnail
+
+from blurgate.photos.jpegs import check_jpeg, read_frame
+
+START_OF_SCAN, COMMENT = 0xDA, 0xFE
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return load_photo()
+
+
+@pytest.mark.parametrize(
+    ("options", "samples", "scans"),
+    [
+        ({}, 1.5, False),
+        ({"subsampling": 0}, 3.0, False),
+        ({"subsampling": 1}, 2.0, False),
+        ({"progressive": True}, 1.5, True),
+        ({"progressive": True, "restart_marker_rows": 1}, 1.5, True),
+    ],
+)
+def test_the_frame_of_a_jpeg(photo, options, samples, scans):
+    frame = check_jpeg(encode(photo, **options))
+    assert (frame.width, frame.height, frame.samples, frame.scans) == (384, 256, samples, scans)
+
+
+def test_a_thumbnail_is_not_taken_for_the_jpeg(photo):
+    frame = check_jpeg(with_thumbnail(photo))
+    assert (frame.width, frame.height) == (384, 256)
+    assert frame.exif.startswith(b"Exif\0\0II*\0")
+
+
+def test_passes_are_counted():
+    assert check_jpeg(repeated_scans(200, 40)).scans
+    with pytest.raises(ValueError, match="it has far more scans than a picture needs, over 40"):
+        check_jpeg(repeated_scans(200, 41))
+
+
+def test_an_end_marker_in_a_comment_does_not_end_the_count():
+    content = repeated_scans(200, 60)
+    place = content.rindex(b"\xff\xda")
+    with pytest.raises(ValueError, match="far more scans"):
+        check_jpeg(content[:place] + segment(COMMENT, b"\xff\xd9") + content[place:])
+
+
+def test_scans_behind_the_end_do_not_count():
+    assert check_jpeg(repeated_scans(200, 30) + repeated_scans(200, 30)).scans
+
+
+def test_scans_of_a_sequential_jpeg_count_too():
+    content = repeated_scans(200, 60).replace(b"\xff\xc2", b"\xff\xc1")
+    with pytest.raises(ValueError, match="far more scans"):
+        check_jpeg(
+            content[:2] + content[2:].replace(b"\x08\0\xc8\0\xc8\1\1\x11\0", b"\x08\0\xc8\0\xc8\2\1\x11\0\2\x11\0")
+        )
+
+
+@pytest.mark.parametrize(
+    ("inserted", "problem"),
+    [
+        (b"\xff" * 70_000, "more fill"),
+        (b"x" * 70_000, "more fill"),
+        (b"\xff\xfe\0\2" * 5000, "more segments"),
+        (b"\xff\xd0" * 5000, "more segments"),
+    ],
+)
+def test_what_lies_before_the_pixels_is_limited(photo, inserted, problem):
+    content = encode(photo)
+    with pytest.raises(ValueError, match=problem):
+        check_jpeg(content[:2] + inserted + content[2:])
+
+
+def test_a_jpeg_without_pixels_or_end_is_cut_short(photo):
+    content = encode(photo)
+    place = content.index(b"\xff\xda")
+    for cut in (content[:2], content[:place], content[: place + 30], content[:-2]):
+        with pytest.raises(ValueError, match="it is cut short|its header is damaged"):
+            check_jpeg(cut)
+
+
+def test_a_lossless_jpeg_is_no_picture(photo):
+    with pytest.raises(ValueError, match="of a kind that is not read"):
+        read_frame(encode(photo).replace(b"\xff\xc0", b"\xff\xc3"))
