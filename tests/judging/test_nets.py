@@ -1,6 +1,7 @@
 import copy
 import pickle
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from test_model import card_with, rewrite
 
 from blurgate import build_table, calibrate, evaluate, read_table, scan, train, write_table
 from blurgate.errors import DatasetError, ModelFileError, NetError
+from blurgate.judging import nets
 from blurgate.judging.model import load_model
 from blurgate.judging.nets import MAX_PIXELS, TRAINED_SIDE, Net
 from blurgate.judging.onnx_graphs import OPERATORS, check_graph, list_operators
@@ -192,6 +194,12 @@ def test_a_net_that_only_onnx_runtime_can_refuse_is_refused_when_it_is_asked(net
     check_graph(broken.onnx)
     with pytest.raises(ModelFileError, match=f"{broken.name} .* ONNX Runtime"):
         replace(net_model, net=broken).predict(astronaut)
+
+
+def test_what_is_left_of_a_half_removed_onnx_runtime_is_noticed_when_the_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(nets, "find_spec", lambda name: ModuleSpec(name, None))  # a folder without a module
+    with pytest.raises(NetError, match="needs ONNX Runtime, but that is not installed"):
+        load_model()
 
 
 def test_the_operators_of_the_shipped_nets_are_among_those_that_a_net_may_have():

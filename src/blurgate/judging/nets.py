@@ -76,7 +76,8 @@ class Net:
             If `gray` is not 2-D.
         """
         looks = [self._run("answers", plane)[0] for plane in (gray, gray[::-1, ::-1].T)]
-        answers = np.asarray(np.mean(looks, axis=0, dtype=np.float64), dtype=np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged net may answer with anything
+            answers = np.asarray(np.mean(looks, axis=0), dtype=np.float32)
         if answers.shape != (len(NET_OUTPUTS),) or not (np.abs(answers) <= MOST_ANSWER).all():  # NaN is not
             raise NetError(
                 f"{self.name} must answer with {len(NET_OUTPUTS)} finite numbers of at most {MOST_ANSWER:,.0f}, got "
