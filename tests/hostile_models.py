@@ -575,9 +575,9 @@ NOT_ONE, CARD, BOOSTER, NET = (
 )
 HOSTILE = {
     # the file
-    "a pipe that nobody writes to": Hostile(make_pipe, "is a pipe or a device"),
-    "a socket": Hostile(make_socket, NOT_ONE),
-    "a link to a device without end": Hostile(link_to("/dev/zero"), "is a pipe or a device"),
+    "a pipe that nobody writes to": Hostile(make_pipe, "is a pipe, a socket or a device"),
+    "a socket": Hostile(make_socket, "is a pipe, a socket or a device"),
+    "a link to a device without end": Hostile(link_to("/dev/zero"), "is a pipe, a socket or a device"),
     "a link to a folder": Hostile(link_to("/"), "is a folder"),
     "a link to itself": Hostile(lambda path: path.symlink_to(path), NOT_ONE),
     "a sparse file of 10 GiB": Hostile(make_sparse, f"{NOT_ONE} .it has more than 64 MiB"),

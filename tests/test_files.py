@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from blurgate.errors import OutputError
-from blurgate.files import KINDS, atomic_file, atomic_folder, check_outputs, check_writable, is_ours
+from blurgate.files import atomic_file, atomic_folder, check_writable
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.report import write_report
 from blurgate.learning.search import search_parameters
 from blurgate.learning.splits import cut_folds
 from blurgate.learning.table import write_table
 from blurgate.making.preview import write_preview
+from blurgate.outputs import KINDS, check_outputs, is_ours
 from blurgate.scanning.formats import WRITERS
 from blurgate.scanning.gallery import write_gallery
 

@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "blurgate"
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 
-GROUND = {"cells", "errors", "files", "installation", "threads", "version"}  # every module may import these
+GROUND = {"cells", "errors", "files", "installation", "outputs", "threads", "version"}  # every module may import these
 ALLOWED = {  # package -> what its modules may import beside it, lazily and for types included
     "photos": set(),
     "measuring": {"photos"},

@@ -25,7 +25,7 @@ import typer.core
 
 import blurgate
 from blurgate.errors import EXTRAS, BlurgateError, MachineError, NetError, escape_unprintable, require_extra
-from blurgate.files import check_outputs
+from blurgate.outputs import check_outputs
 from blurgate.threads import track_step
 
 if TYPE_CHECKING:

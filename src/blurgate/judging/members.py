@@ -6,9 +6,8 @@ read up to a limit, whatever their headers state.
 
 from __future__ import annotations
 
+import errno
 import io
-import os
-import stat
 import struct
 import zipfile
 import zlib
@@ -16,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from blurgate.errors import ModelFileError, OutputError, name_first
-from blurgate.files import atomic_file
+from blurgate.files import atomic_file, open_regular
 
 MOST_BYTES = 2**26  # of a model file; the shipped ones have 2**21
 
@@ -94,10 +93,8 @@ def write_members(path: Path, members: Mapping[str, bytes], limits: Mapping[str,
 def _read_file(path: Path) -> bytes:
     """Read a regular file up to the limit."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ModelFileError(f"expected a model file, but {path} is a pipe or a device: name a .blurgate file")
-            content = file.read(MOST_BYTES + 1) or b""
+        with open_regular(path) as file:
+            content = file.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ModelFileError(
             f"No model file: {path}. Check the path, or name a shipped model: {_SHIPPED_NAMES}"
@@ -110,14 +107,14 @@ def _read_file(path: Path) -> bytes:
     except PermissionError:
         raise ModelFileError(f"{path} cannot be opened: you have no permission to read it") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        if isinstance(error, OSError) and error.errno == errno.EINVAL:
+            raise ModelFileError(
+                f"expected a model file, but {path} is a pipe, a socket or a device: name a .blurgate file"
+            ) from None
         raise ModelFileError(_DAMAGED.format(path=path, why=error)) from error
     if len(content) > MOST_BYTES:
         raise ModelFileError(_DAMAGED.format(path=path, why=f"it has more than {_format_size(MOST_BYTES)}"))
     return content
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would make us wait for one
 
 
 def _check_table(content: bytes) -> None:

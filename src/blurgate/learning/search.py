@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
-from blurgate.files import hold, is_ours
+from blurgate.files import hold
 from blurgate.learning.boosters import fit_folds, join_folds, prepare_fold
 from blurgate.learning.evaluation import SearchNumbers
 from blurgate.learning.metrics import Floats
 from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
+from blurgate.outputs import is_ours
 from blurgate.threads import Track, no_track, track_step
 
 with needs_extra("train", "Training or evaluating"):

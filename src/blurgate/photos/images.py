@@ -6,9 +6,8 @@ import errno
 import io
 import logging
 import os
-import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,15 +16,17 @@ from typing import Any, BinaryIO, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageStat, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import open_regular
 from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
+from blurgate.photos.exif import SIDEWAYS, describe_shot, find_turn
 from blurgate.photos.frames import Box, find_part
 from blurgate.photos.jpeg2000 import Codestream, read_codestream
 from blurgate.photos.jpegs import Frame, check_jpeg
 from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
+from blurgate.photos.modes import convert
 from blurgate.photos.raws import Preview, find_preview
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
@@ -43,24 +44,9 @@ _JPEG2000_HEADS = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
 _RAF_HEAD, _CR3_BRAND = b"FUJIFILMCCD-RAW ", b"crx "
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may begin with "BM" too
 
-_TURNS = {  # EXIF orientation -> transpose
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SIDEWAYS = tuple(turn for orientation, turn in _TURNS.items() if orientation > 4)
 _NO_PICTURE = "it is not a picture in any known format"
 _WEBP_SIDE = 16_383  # pixels: the format's limit
-_DEPTHS = (8, 10, 12, 14, 16)  # bits per sample, whatever type holds them
-_EXPOSURE_TIME, _APERTURE = ExifTags.Base.ExposureTime, ExifTags.Base.FNumber
-_ROWS = 256  # converted at a time: as float, wide samples take eight times the memory
-_OUTLIERS = 100_000  # one sample in so many, but four in any picture, may lie outside the range: hot and dead pixels
 _SAYING, _SAID = threading.Lock(), set[str]()  # warnings for the whole process, whichever thread meets the cause
-_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 
 
 @dataclass(frozen=True)
@@ -339,8 +325,8 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         with _opened(path, (2 * side) ** 2, MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
-            turn = _orientation(picture)
-            small = _to_mode(picture, "RGB")
+            turn = find_turn(picture)
+            small = convert(picture, "RGB")
     except Exception:  # a damaged file can raise anything
         return None
     small.thumbnail((side, side))
@@ -369,51 +355,9 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
         with _opened(path, None, MAX_MEGAPIXELS) as picture:
             if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
                 return {}
-            exif = picture.getexif()
-            details = exif.get_ifd(ExifTags.IFD.Exif)
-        shot = {
-            "taken": _say_time(details.get(ExifTags.Base.DateTimeOriginal)),
-            "camera": _say_camera(exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model)),
-            "exposure": _say_exposure(details),
-        }
+            return describe_shot(picture)
     except Exception:  # damaged metadata can raise anything
         return {}
-    return {name: text for name, text in shot.items() if text}
-
-
-def _say_time(value: Any) -> str:
-    found = re.match(r"(\d{4}):(\d\d):(\d\d) (\d\d:\d\d:\d\d)", value) if isinstance(value, str) else None
-    return "{}-{}-{} {}".format(*found.groups()) if found else ""
-
-
-def _say_camera(make: Any, model: Any) -> str:
-    make, model = (text.strip(" \0")[:60] if isinstance(text, str) else "" for text in (make, model))
-    repeated = model.casefold().startswith(make.partition(" ")[0].casefold())
-    return model if repeated else f"{make} {model}".strip()
-
-
-def _say_exposure(details: Mapping[int, Any]) -> str:
-    seconds, aperture = (_to_number(details.get(tag)) for tag in (_EXPOSURE_TIME, _APERTURE))
-    iso = details.get(ExifTags.Base.ISOSpeedRatings)
-    iso = _to_number(iso[0] if isinstance(iso, tuple) and iso else iso)
-    return ", ".join(
-        text
-        for number, text in (
-            (seconds, f"1/{1 / seconds:.0f} s" if 0 < seconds < 0.3 else f"{seconds:.3g} s"),
-            (aperture, f"f/{aperture:.3g}"),
-            (iso, f"ISO {iso:.0f}"),
-        )
-        if number
-    )
-
-
-def _to_number(value: Any) -> float:
-    """Read a number of a camera's settings; 0 if it is none, or none that a camera has."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError, ArithmeticError):
-        return 0.0
-    return number if 1e-6 < number < 1e8 else 0.0
 
 
 def _read(
@@ -432,7 +376,7 @@ def _read(
         raise
     except Exception as error:  # a damaged file can raise anything
         raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
-    width, height = size[::-1] if turn in _SIDEWAYS else size
+    width, height = size[::-1] if turn in SIDEWAYS else size
     if min(width, height) < min_side:
         raise SmallPhotoError(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
@@ -449,8 +393,8 @@ def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image,
     opened.draft(mode, (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else opened.size)
     opened.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
     remaining = factor // round(width / opened.size[0])
-    turn = _orientation(opened)
-    picture = _to_mode(opened, mode)
+    turn = find_turn(opened)
+    picture = convert(opened, mode)
     if turn is not None:
         picture = picture.transpose(turn)
     return picture.reduce(remaining) if remaining > 1 else picture, turn
@@ -643,105 +587,6 @@ def _say_once(warning: str) -> None:
         if warning not in _SAID:
             _SAID.add(warning)
             logging.getLogger(__name__).warning("%s", warning)
-
-
-def _orientation(picture: Image.Image) -> Image.Transpose | None:
-    """Look up the transpose that turns a picture upright; None if it is, or if its metadata is unreadable.
-
-    As Pillow looks it up, but without the rest of the metadata: a stranger's may claim any amount of memory.
-    """
-    try:
-        found = _find_orientation(picture)
-    except Exception:  # damaged metadata can raise anything
-        return None
-    return _TURNS.get(found)
-
-
-def _find_orientation(picture: Image.Image) -> int:
-    exif = picture.info.get("exif")
-    if exif is None and "Raw profile type exif" in picture.info:
-        exif = bytes.fromhex("".join(picture.info["Raw profile type exif"].split("\n")[3:]))
-    if exif is None and hasattr(picture, "tag_v2"):
-        found = picture.tag_v2.get(ORIENTATION)
-    else:
-        directory = first_directory(io.BytesIO((exif or b"").removeprefix(b"Exif\0\0")))
-        found = directory.integer(ORIENTATION) if directory and ORIENTATION in directory.entries else None
-    if found is not None:
-        return int(found)
-    xmp = picture.info.get("XML:com.adobe.xmp") or picture.info.get("xmp") or b""
-    match = _XMP_ORIENTATION.search(xmp.encode() if isinstance(xmp, str) else xmp)
-    return int(match[1]) if match else 1
-
-
-def _to_mode(picture: Image.Image, mode: str) -> Image.Image:
-    if picture.mode in ("I", "F", "I;16", "I;16B", "I;16L", "I;16N"):
-        picture = _to_eight_bits(picture)
-    if picture.has_transparency_data:
-        return _composite_on_mean(picture, mode)
-    if picture.mode == mode:
-        return picture
-    if mode == "L" and picture.mode != "RGB":
-        converted = Image.new(mode, picture.size)
-        for top, strip in _cut_strips(picture):  # in between, colours take as much memory again
-            converted.paste(strip.convert("RGB").convert(mode), (0, top))
-        return converted
-    return picture.convert(mode)
-
-
-def _cut_strips(picture: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield a few rows at a time, and where they are."""
-    for top in range(0, picture.height, _ROWS):
-        yield top, picture.crop((0, top, picture.width, min(top + _ROWS, picture.height)))
-
-
-def _to_eight_bits(picture: Image.Image) -> Image.Image:
-    """Scale wide samples by the range that holds all but a few of them: one hot pixel would darken the others."""
-    low, high = _find_range(picture)
-    depths = [2.0**depth - 1 for depth in _DEPTHS]
-    ranges = [1.0, depths[0], depths[-1], high] if picture.mode == "F" else [*depths, high]
-    scale = 255.0 / (next(full for full in ranges if full >= high) - low or 1.0)
-    gray = Image.new("L", picture.size)
-    for top, strip in _cut_strips(picture):
-        rows = (np.asarray(strip) - low) * scale
-        gray.paste(Image.fromarray(np.clip(np.rint(rows), 0, 255).astype(np.uint8)), (0, top))
-    return gray
-
-
-def _find_range(picture: Image.Image) -> tuple[float, float]:
-    """Find the lowest sample below 0, or else 0, and the highest sample, both without the outliers."""
-    count = max(4, picture.width * picture.height // _OUTLIERS) + 1
-    below, above = np.empty(0), np.empty(0)
-    for _, strip in _cut_strips(picture):
-        samples = np.asarray(strip).ravel()
-        if samples.dtype.kind == "f" and not np.isfinite(samples).all():
-            raise ValueError("it has samples that are not numbers")
-        below = _keep_largest(below, -samples[samples < 0].astype(np.float64), count)
-        above = _keep_largest(above, samples, count)
-    return -float(below.min()) if len(below) == count else 0.0, float(above.min())
-
-
-def _keep_largest(kept: NDArray[Any], samples: NDArray[Any], count: int) -> NDArray[Any]:
-    """Keep the largest `count` of the samples kept so far and new ones."""
-    if len(kept) == count:
-        samples = samples[samples > kept.min()]
-    joined = np.concatenate([kept, samples])
-    return np.partition(joined, len(joined) - count)[-count:] if len(joined) > count else joined
-
-
-def _composite_on_mean(picture: Image.Image, mode: str) -> Image.Image:
-    """Composite a transparent picture on its own mean colour, a few rows at a time to save memory."""
-
-    def strips() -> Iterator[tuple[int, Image.Image]]:
-        return ((top, strip.convert("RGBA")) for top, strip in _cut_strips(picture))
-
-    sums = np.sum([ImageStat.Stat(strip.convert("RGBa")).sum for _, strip in strips()], axis=0)  # colours times alpha
-    mean = np.rint(sums[:3] * 255 / sums[3]).astype(int).tolist() if sums[3] else [128] * 3
-    opaque = Image.new(mode, picture.size)
-    for top, strip in strips():
-        background = Image.new("RGBA", strip.size, (*mean, 255))
-        background.alpha_composite(strip)
-        opaque.paste(background.convert("RGB").convert(mode), (0, top))
-    return opaque
 
 
 def _reason(error: Exception) -> str:

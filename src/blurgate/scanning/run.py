@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError, require_several
-from blurgate.files import check_outputs, check_writable, hold, replace_file
+from blurgate.files import check_writable, hold, replace_file
 from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
+from blurgate.outputs import check_outputs
 from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
