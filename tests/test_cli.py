@@ -23,6 +23,7 @@ from blurgate.learning.calibration import CONCLUSIONS
 from blurgate.learning.table import write_table
 from blurgate.making.recipes import RECIPES
 from blurgate.measuring.features import FEATURE_SETS
+from blurgate.photos import images
 from blurgate.scanning.formats import WRITERS
 
 
@@ -185,7 +186,10 @@ def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
         ),
         (["features", "nowhere"], "expected a folder of photos or a table, but nowhere is neither: check the path"),
         (["train", "photos", "--trials", "1"], "at least 7 scenes with sharp photos, for a test and 5 folds, got 2"),
-        (["evaluate", "photos", "--model", "no"], "expected a model file, but no does not exist: check the path"),
+        (
+            ["evaluate", "photos", "--model", "no"],
+            "No model file: no. Check the path, or name a shipped model: default, trees, net, both or open",
+        ),
         (["scan", "photos", "--model", "photos/a.png"], "photos/a.png is not one or is damaged"),
         (["scan", "nowhere", "--model", "MODEL"], "a file or folder was needed, but nowhere does not exist"),
         (["evaluate", "photos", "--model", "MODEL"], "expected labelled photos, but 2 of 2 have no label"),
@@ -445,21 +449,30 @@ def test_a_gate_that_cannot_look_at_every_photo_fails_and_says_why(run, mixed):
 
 
 def test_too_many_open_files_end_a_scan_that_can_resume(run, mixed, monkeypatch, tmp_path):
-    def fail(path):
-        raise OSError(errno.EMFILE, "Too many open files", path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number in range(40):
+        shutil.copy(mixed / "0.png", photos / f"{number:02}.png")
+
+    def fail(path, opening=images._open_file):
+        if str(path).endswith("39.png"):
+            raise OSError(errno.EMFILE, "Too many open files", path)
+        return opening(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("blurgate.photos.images._open_file", fail)
-        code, _, err = run("scan", mixed, "--output", "v.csv")
+        patch.setattr(images, "_open_file", fail)
+        code, _, err = run("scan", photos, "--output", "v.csv")
     assert code == 1
     assert err.splitlines()[-2] == "the verdicts so far are saved: run the same command with --resume to continue"
     assert "blurgate: the machine cannot go on (Too many open files): raise the limit" in err.splitlines()[-1]
     assert not (tmp_path / "v.csv").exists()
-    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
-    assert (code, "7 photos: " in err) == (0, True)
+    code, _, err = run("scan", photos, "--output", "v.csv", "--resume")
+    assert (code, "40 photos: " in err) == (0, True)
+    assert "of them judged before; " in err
     assert " MP/s)" in err
-    code, _, err = run("scan", mixed, "--output", "v.csv", "--resume")
-    assert "6 of them judged before; " in err
+    code, _, err = run("scan", photos, "--output", "v.csv", "--resume")
+    assert "40 of them judged before; " in err
+    assert " MP/s)" not in err
     assert "MP/s" not in err
 
 
