@@ -39,6 +39,10 @@ _UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
 _COLUMNS = 80  # of a terminal, if nothing else is known
 _INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
+_DESCRIBED = (  # entries of a model that `info` prints
+    *("asks", "threshold", "review", "at_threshold", "results", "limits", "trained_on", "terms", "calibrated_on"),
+    *("made_by", "fingerprint"),
+)
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
     "default": "The shipped model",
@@ -58,17 +62,26 @@ class _Commands(typer.core.TyperGroup):
         except BlurgateError as error:
             _fail(str(error), 1)
         except ValueError as error:  # a caller's mistake, and here the caller is an option
-            _fail(str(error), 2)
+            _fail(_name_option(str(error), app), 2)
         except BrokenPipeError:
             raise  # the reader of the output has stopped reading
         except OSError as error:
             _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
         except _UsageError as error:
-            text = _fit_terminal(f"Error: {error.format_message()}").removeprefix("Error: ")
+            text = _fit_terminal(f"Error: {error.format_message()}", sys.stderr).removeprefix("Error: ")
             setattr(error, "format_message", lambda: text)  # noqa: B010 mypy refuses to assign a method
             raise
         except KeyboardInterrupt:
-            _fail("interrupted; no incomplete file was left under its final name", 130)
+            _fail("interrupted", 130)
+
+
+def _name_option(message: str, command: Any) -> str:
+    """Write the parameter that a message of the library begins with as an option."""
+    name, _, rest = message.partition(" ")
+    option = f"--{name.replace('_', '-')}"
+    commands: Mapping[str, Any] = getattr(typer.main.get_command(command), "commands", {})
+    known = {text for each in commands.values() for param in each.params for text in param.opts}
+    return f"{option} {rest}" if option in known else message
 
 
 class _Command(typer.core.TyperCommand):
@@ -285,7 +298,8 @@ def scan(
 
     disable_pillow_size_limit()
     _silence_libraries()
-    hint = "the verdicts so far are saved: run the same command with --resume to continue"
+    again = "run the same command" if resume else "run the same command with --resume"
+    hint = f"the verdicts so far are saved: {again} to continue"
     with _say_how_to_resume(request.records, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)
@@ -322,6 +336,9 @@ def evaluate(
         print(json.dumps(evaluation.numbers, allow_nan=False))
         return
     _print_numbers(evaluation.numbers, "scenes")
+    if chosen := evaluation.numbers["n_chosen"]:
+        were = "were" if chosen > 1 else "was"
+        _print(f"  {chosen} {were} labelled for being hard or wrong: on photos as they come, the figures are better")
     _count_left_out(evaluation.numbers["n_by_model"])
     _list_skipped((photo.path, photo.error) for photo in evaluation.table.skipped)
 
@@ -419,6 +436,7 @@ def info(
         print(json.dumps(described, allow_nan=False))
     else:
         _print_description(described)
+        _print("--json has all entries of the model's card")
 
 
 @app.command(cls=_Command)
@@ -676,7 +694,7 @@ def _file_of(model: str) -> Path | None:
 
 def _print_numbers(numbers: Numbers, where: str) -> None:
     few = "; too few for reliable figures" if numbers["n_scenes"] < 20 else ""
-    print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
+    _print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
     if numbers["roc_auc"] is None:
         _print_one_class(numbers)
         return
@@ -716,20 +734,33 @@ def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | No
     held_out = numbers["n_held_out"]
     how = f"measured on {_plural(held_out, 'photo')} held out" if held_out else "each judged without its own scene"
     on = f"on {_plural(numbers['n'], 'photo')} of {_plural(numbers['n_scenes'], 'scene')}"
-    print(f"{on}, {how}:" if before else f"{on}:")
+    _print(f"{on}, {how}:" if before else f"{on}:")
     if before and after:
         for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
-            print(f"  {name.replace('_', ' '):10} {_format_figure(before[name])} -> {_format_figure(after[name])}")
-    print(f"  threshold  {numbers['old_threshold']:.3f} -> {numbers['threshold']:.3f}")
+            print(f"  {name.replace('_', ' '):12} {_format_figure(before[name])} -> {_format_figure(after[name])}")
+        false_alarms = [_share_false_alarms(scores["confusion_matrix"]) for scores in (before, after)]
+        print(f"  {'false alarms':12} {' -> '.join(map(_format_figure, false_alarms))}")
+    elif held_out:
+        _print(f"  {_plural(held_out, 'photo')} held out: too few to measure on")
+    print(f"  {'threshold':12} {numbers['old_threshold']:.3f} -> {numbers['threshold']:.3f}")
     _warn_of_few_photos(numbers, max_false_alarms, min_recall)
     if numbers["refitted"]:
         print("  added trees fitted to these photos: they do better than a line alone")
     if numbers["n_chosen"]:
-        print(
+        _print(
             f"  {numbers['n_chosen']} of them were chosen for what they show and together count as one photo: marked "
             "mistakes do not say how rare mistakes are"
         )
-    print(CONCLUSIONS[numbers["conclusion"]])
+    moved = numbers["threshold"] != numbers["old_threshold"]
+    remedy = (
+        "" if numbers["conclusion"] == "better" else ". Use it for its new threshold" if moved else ". Use either file"
+    )
+    _print(CONCLUSIONS[numbers["conclusion"]] + remedy)
+
+
+def _share_false_alarms(confusion_matrix: Sequence[Sequence[int]]) -> float | None:
+    passed, false_alarms = confusion_matrix[0]
+    return false_alarms / (passed + false_alarms) if passed + false_alarms else None
 
 
 def _format_figure(figure: float | None) -> str:
@@ -744,14 +775,15 @@ def _warn_of_few_photos(numbers: CalibrationNumbers, max_false_alarms: float | N
     ):
         if share is not None and share * n_class < 1:
             needed = f"label {math.ceil(1 / share)} to measure it" if share else "no number of photos can promise it"
-            print(f"  {share:.1%} of {n_class} {name} photos is less than one photo: {needed}")
+            _print(f"  {share:.1%} of {n_class} {name} photos is less than one photo: {needed}")
 
 
 def _print_description(described: Mapping[str, Any]) -> None:
-    """Print what `describe_model` found, a row for each entry, with nested entries in rows of their own."""
+    """Print what users ask of a model, a row for each entry, with nested entries in rows of their own."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 120
-    width = max(map(len, described)) + 2
-    for name, value in described.items():
+    shown = {name: described[name] for name in _DESCRIBED if described[name]}
+    width = max(map(len, shown)) + 2
+    for name, value in shown.items():
         lines = [each for line in _list_lines(value) for each in _wrap(escape_unprintable(line), columns - width)]
         for number, line in enumerate(lines):
             print(f"{'' if number else name.replace('_', ' '):{width}}{line}")
@@ -769,13 +801,14 @@ def _list_lines(value: Any) -> list[str]:
     if isinstance(value, list):
         if len(value) > _LONG:
             return [f"{len(value)} entries, see --json"]
-        return [", ".join(_list_lines(entry)) for entry in value] or ["–"]
+        lines = [", ".join(_list_lines(entry)) for entry in value]
+        return lines if any(isinstance(entry, str) for entry in value) else [", ".join(lines) or "–"]
     return ["–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)]
 
 
 def _say_copies(numbers: TrainingNumbers) -> None:
     if numbers["n_copies"]:
-        _say(f"scenes that are copies of others: {numbers['n_copies']}; no split separates a photo from its copies")
+        _say(f"{_plural(numbers['n_copies'], 'scene')} left out of the count: copies of a photo count as one scene")
     if numbers["n_without_hash"]:
         _say(
             f"no copies were looked for among {_plural(numbers['n_without_hash'], 'photo')} from tables without "
@@ -805,16 +838,20 @@ def _plural(count: int, thing: str) -> str:
     return f"{count} {thing}" + ("" if count == 1 else "s")
 
 
+def _print(text: str) -> None:
+    print(_fit_terminal(text, sys.stdout))
+
+
 def _say(text: str) -> None:
-    print(_fit_terminal(escape_unprintable(text)), file=sys.stderr)
+    print(_fit_terminal(escape_unprintable(text), sys.stderr), file=sys.stderr)
 
 
-def _fit_terminal(text: str) -> str:
-    """Break a line for stderr between words, if that is a terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+def _fit_terminal(text: str, stream: TextIO | None) -> str:
+    """Break a line between words, if the stream is a terminal."""
+    if stream is None or not stream.isatty():
         return text
     try:
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        columns = os.get_terminal_size(stream.fileno()).columns
     except OSError:  # a terminal that does not know its width
         columns = 0
     return "\n".join(_wrap(text, columns or _COLUMNS))

@@ -74,9 +74,9 @@ def test_the_reason_of_an_undecided_photo_is_its_doubts(cascade, model, astronau
     dark = astronaut // 8
     assert read_gray(dark).mean() < DARK_LUMA
     (verdict,) = scan([dark], model=cascade, review=(0.0, 1.0))
-    assert verdict.reason.startswith("to be looked at: dark")
+    assert verdict.reason.startswith("in doubt: dark")
     (verdict,) = scan([dark], model=model, review=(0.0, 1.0))  # without a net, as far as trees can tell
-    assert verdict.reason.startswith("to be looked at: dark")
+    assert verdict.reason.startswith("in doubt: dark")
     assert [verdict.reason for verdict in scan([dark], model=cascade, threshold=1.0)] == [""]
 
 

@@ -21,12 +21,12 @@ def test_a_photo_is_blurred_from_the_threshold_on():
 def test_a_review_leaves_the_middle_undecided():
     reviewed = decide(KNOWN, 0.9, (0.5, 0.6))
     assert (reviewed.decision, reviewed.kind) == ("undecided", "")
-    assert reviewed.reason == "to be looked at: from 0.5 to 0.6"
+    assert reviewed.reason == "in doubt: P is between 0.5 and 0.6"
 
 
 def test_the_reason_for_a_review_is_what_makes_the_photo_doubtful():
     doubtful = replace(KNOWN, doubts=("dark", "trees and net disagree"))
-    assert decide(doubtful, 0.9, (0.5, 0.6)).reason == "to be looked at: dark, trees and net disagree"
+    assert decide(doubtful, 0.9, (0.5, 0.6)).reason == "in doubt: dark, trees and net disagree"
     assert decide(doubtful, 0.5, (0.2, 0.4)).reason == decide(doubtful, 0.5).reason == ""
 
 

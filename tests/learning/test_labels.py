@@ -51,11 +51,17 @@ def test_errors_of_folders(tmp_path, labelled):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="expected a folder of photos, but .*empty contains no photos"):
         list_photos(tmp_path / "empty")
-    shutil.rmtree(labelled / "sharp")
-    with pytest.raises(
-        DatasetError, match="expected sharp and blurred photos, but .*labelled has no folder sharp/: add it"
-    ):
-        list_photos(labelled)
+
+
+@pytest.mark.parametrize(("missing", "label"), [("sharp", "blurred"), ("blurred", "sharp")])
+def test_a_folder_may_have_one_class_only(labelled, missing, label):
+    shutil.rmtree(labelled / missing)
+    photos = list_photos(labelled)
+    assert {photo.label for photo in photos} == {label}
+    assert all(photo.path.startswith(f"{label}/") for photo in photos)
+    (labelled / "other").mkdir()
+    shutil.copy(labelled / photos[0].path, labelled / "other")
+    assert {photo.label for photo in list_photos(labelled)} == ({"blurred"} if label == "blurred" else {""})
 
 
 @pytest.mark.parametrize(

@@ -359,7 +359,7 @@ def test_overrides_are_downloaded_and_survive_a_reload(browser, page, verdicts, 
     press(browser, Keys.ARROW_RIGHT, "s", "s")  # set and unset
     assert texts(browser, '.tile [aria-pressed="true"]') == ["sharp", "blurred", "sharp"]
     assert counts(browser)["Labelled"] == 3
-    assert find(browser, "#overridden").text.startswith("3 labelled (the model agrees with 1).")
+    assert find(browser, "#overridden").text.startswith("3 labelled (the model agrees with 1 and left 1 undecided).")
 
     assert read_download(browser, tmp_path) == {
         file[1]: picked("sharp"), file[2]: picked("blurred"), file[3]: picked("sharp")

@@ -78,7 +78,7 @@ def test_progress_lines_come_before_the_first_verdict(monkeypatch):
         yield from VERDICTS
 
     assert list(show_progress(wait_for_a_line(), stream, bar=False)) == VERDICTS
-    assert stream.getvalue().startswith("scanning photos: 0 (0.0 photos a second)\n")
+    assert stream.getvalue().startswith("scanning photos: 0\n")
 
 
 def test_a_count_that_fails_is_not_shown(monkeypatch):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
@@ -75,7 +76,12 @@ def test_unreadable_photos_fail_a_gate_unless_allowed_and_a_scan_if_strict(reque
     assert not run_scan(bad).failed
     assert run_scan(replace(bad, strict=True)).failed
     assert run_scan(replace(bad, strict=True, fail_on=["blurred"])).failed
-    assert not run_scan(replace(bad, fail_on=["blurred"], allow_unreadable=True)).failed
+    allowed = replace(bad, fail_on=["blurred"], allow_unreadable=True)
+    assert run_scan(allowed).failures == ("no photo was judged, so none passes: name at least one that can be read",)
+    Image.new("L", (70, 70)).save(tmp_path / "plain.png")
+    said = []
+    assert not run_scan(replace(allowed, photos=[str(tmp_path)]), say=said.append).failed
+    assert "1 photo undecided: add --fail-on undecided to fail on them too" in said
     for changes in ({}, {"fail_on": ["blurred"], "strict": True}):
         with pytest.raises(ValueError, match="allow-unreadable goes with fail-on and without strict"):
             run_scan(replace(bad, allow_unreadable=True, **changes))
@@ -110,7 +116,7 @@ def test_a_gate_without_any_photo_fails(request_all, tmp_path):
         with pytest.raises(PhotoError, match="found no photos"):
             run_scan(replace(request_all, photos=photos, fail_on=["blurred"], allow_unreadable=True))
     none = run_scan(replace(request_all, photos=[], fail_on=["blurred"], allow_unreadable=True))
-    assert none.failures == ("no photo was judged: name at least one",)
+    assert none.failures == ("no photo was judged, so none passes: name at least one that can be read",)
     assert not run_scan(replace(request_all, photos=[])).failed
 
 

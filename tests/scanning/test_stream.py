@@ -71,7 +71,7 @@ def test_missing_paths_and_empty_folders_are_refused(model, tmp_path):
         list(scan([tmp_path], model=model))
     with pytest.raises(PhotoError, match="found no photos: the list is empty, or names only folders without photos"):
         list(scan(iter([]), model=model))
-    with pytest.raises(PhotoError, match="no photo matches include and exclude: check the patterns"):
+    with pytest.raises(PhotoError, match="no photo passes include and exclude: check the patterns"):
         list(scan([tmp_path], model=model, include=["*.gif"]))
 
 

@@ -172,4 +172,4 @@ def _decide(evidence: Evidence, low: float, high: float) -> tuple[str, str]:
         return "blurred", ""
     if evidence.probability < low:
         return "sharp", ""
-    return "undecided", f"to be looked at: {', '.join(evidence.doubts) or f'from {low:g} to {high:g}'}"
+    return "undecided", f"in doubt: {', '.join(evidence.doubts) or f'P is between {low:g} and {high:g}'}"

@@ -30,11 +30,11 @@ MIN_PHOTOS_FOR_TREES = 100
 OWN_TREES = {"n_estimators": 60, "learning_rate": 0.05, "max_depth": 3, "min_child_weight": 2.0, "subsample": 0.8}
 CONCLUSIONS = {
     "better": "better on scenes left out: use the new file",
-    "no different": "no different on scenes left out, so the new file gives the same probabilities: keep either",
-    "worse": "worse on scenes left out, so the new file keeps the old probabilities: keep the old model",
-    "one class": "all labels are the same, which cannot tell, so the new file keeps the old probabilities: label the "
-    "other class too",
-    "too few": "too few labels to tell, so the new file keeps the old probabilities: label 20 photos in the gallery",
+    "no different": "no different on scenes left out: the new file keeps the old probabilities",
+    "worse": "worse on scenes left out: the new file keeps the old probabilities",
+    "one class": "all labels are the same, so nothing can be compared: the new file keeps the old probabilities. Label "
+    "the other class too",
+    "too few": "too few labels to tell: the new file keeps the old probabilities. Label 20 photos in the gallery",
 }
 
 # chosen by simulated rounds of labelling on sources left out of training; see docs/method.md

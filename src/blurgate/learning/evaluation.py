@@ -110,7 +110,8 @@ class ColumnUse(TypedDict):
 class Numbers(Ranking, CalibrationScores, Decisions, ErrorIntervals):
     """All figures of an evaluation, ready for JSON; None where the photos lack a class that the figure needs.
 
-    ``n_by_model`` counts photos left out because the model labelled them.
+    ``n_by_model`` counts photos left out because the model labelled them, and ``n_chosen`` those that were labelled
+    because they are hard or wrong.
     """
 
     n: int
@@ -119,6 +120,7 @@ class Numbers(Ranking, CalibrationScores, Decisions, ErrorIntervals):
     n_errors: int
     n_undecided: int
     n_by_model: int
+    n_chosen: int
     roc_auc_interval: list[float] | None
     base_rate_trained: float
     cutoffs: list[Decisions]
@@ -249,6 +251,7 @@ def evaluate_predictions(
         "n_errors": sum(not photo.undecided for photo in table.skipped),
         "n_undecided": sum(photo.undecided for photo in table.skipped),
         "n_by_model": table.n_by_model,
+        "n_chosen": int((table.column("chosen_by") != "").sum()),
         **score_ranking(labels, probabilities),
         "roc_auc_interval": bootstrap_roc_auc(labels, probabilities, scenes, seed=seed),
         **score_calibration(labels, probabilities),

@@ -63,8 +63,9 @@ class LabelledPhoto:
 def list_photos(folder: Path) -> list[LabelledPhoto]:
     """List the photos of a folder, labelled by its manifest, its ``labels.csv`` or its subfolders.
 
-    The first of these that exists is used. Instead of a folder, `folder` may be a list of labels: a CSV with the
-    columns ``file`` and ``label``, as the gallery exports it. Its paths are absolute or relative to its own folder.
+    The first of these that exists is used; subfolders are ``sharp`` and ``blurred``, or one of them alone. Instead of a
+    folder, `folder` may be a list of labels: a CSV with the columns ``file`` and ``label``, as the gallery exports it.
+    Its paths are absolute or relative to its own folder.
 
     Raises
     ------
@@ -82,10 +83,13 @@ def list_photos(folder: Path) -> list[LabelledPhoto]:
     elif (folder / "labels.csv").exists():
         photos = _read_labels(folder / "labels.csv", "file")
     elif (folder / "blurred").is_dir():
-        photos = [photo for label in LABELS for photo in _list_class(folder, label)]
+        photos = [photo for label in LABELS if (folder / label).is_dir() for photo in _list_class(folder, label)]
     else:
         found = [path.relative_to(folder) for path in find_photos([folder])]
-        photos = [LabelledPhoto(path.as_posix(), scene=path.with_suffix("").as_posix()) for path in found]
+        if {path.parts[0] for path in found} == {"sharp"}:
+            photos = _list_class(folder, "sharp")
+        else:
+            photos = [LabelledPhoto(path.as_posix(), scene=path.with_suffix("").as_posix()) for path in found]
     if not photos:
         raise DatasetError(f"expected a folder of photos, but {folder} contains no photos: check the path")
     return photos
@@ -307,8 +311,6 @@ def _require_text(path: Path) -> None:
 
 def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
     class_folder = folder / label
-    if not class_folder.is_dir():
-        raise DatasetError(f"expected sharp and blurred photos, but {folder} has no folder {label}/: add it")
     return [
         LabelledPhoto(
             path.relative_to(folder).as_posix(), label, path.relative_to(class_folder).with_suffix("").as_posix()

@@ -539,6 +539,7 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
         picture = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError:
         problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
+        problem = problem if head else "it is empty"
         raise ValueError(problem) from None
     if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
         raise ValueError("its header is damaged: no WebP is so large")

@@ -144,14 +144,17 @@ def _write_lines(verdicts: Iterable[Verdict], stream: TextIO, total: _Background
     began, done = time.monotonic(), 0
 
     def describe() -> str:
-        rate, left = done / (time.monotonic() - began), ""
-        if total.value is not None:
-            left = f" of {total.value:,}"
-            left += f", about {_format_duration((total.value - done) / rate)} left" if rate else ""
-        return f"scanning photos: {done:,}{left} ({_format_rate(rate)} photos a second)"
+        count = f"{done:,}" if total.value is None else f"{done:,} of {total.value:,}"
+        if not done:
+            return f"scanning photos: {count}"
+        rate = done / (time.monotonic() - began)
+        left = "" if total.value is None else f", about {_format_duration((total.value - done) / rate)} left"
+        return f"scanning photos: {count}{left} ({_format_rate(rate)} photos a second)"
 
     with write_regularly(describe, stream):
         for verdict in verdicts:
+            if not done:
+                began = time.monotonic()  # loading and compiling do not count
             done += 1
             yield verdict
 

@@ -6,7 +6,7 @@ The command line, a service and a cluster share this flow: each only builds the 
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -205,8 +205,12 @@ def run_scan(
             judged = _scan(request, model, filing, records, left_out)
             verdicts = _file_photos(tally.count(judged), filing, say, kept if request.report else None)
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
-            with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
-                chosen.write(sort_verdicts(shown, request.sort) if request.sort else shown, target)
+            ordered = sort_verdicts(shown, request.sort) if request.sort else shown
+            if request.dry_run and not request.output and not request.format:  # what would be done says it all
+                deque(ordered, maxlen=0)
+            else:
+                with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
+                    chosen.write(ordered, target)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in left_out.describe():
@@ -216,6 +220,8 @@ def run_scan(
             f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
             "longer where it put them"
         )
+    if request.fail_on and tally.decisions["undecided"] and "undecided" not in request.fail_on:
+        say(f"{count_photos(tally.decisions['undecided'])} undecided: add --fail-on undecided to fail on them too")
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
@@ -311,8 +317,8 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
         more = f"; and {unread - len(tally.errors):,} more" if unread > len(tally.errors) else ""
         remedy = "" if request.strict else ". To ignore such photos, add --allow-unreadable"
         yield f"{unread:,} of {photos} could not be judged: {'; '.join(tally.errors)}{more}{remedy}"
-    if request.fail_on and not tally.total:
-        yield "no photo was judged: name at least one"
+    if request.fail_on and unread == tally.total and (request.allow_unreadable or not unread):
+        yield "no photo was judged, so none passes: name at least one that can be read"
 
 
 @contextmanager

@@ -369,7 +369,10 @@ def _describe_nothing(photos: Any, raws: Counter[str], *, filtered: bool) -> str
     if raws:
         return f"found no photos but {describe_raws(raws)}"
     if filtered:
-        return "no photo matches include and exclude: check the patterns and the path"
+        return (
+            "no photo passes include and exclude: check the patterns. One with a / is matched against the path below "
+            "the scanned folder, any other against the name"
+        )
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
     return "found no photos in the given folders: check the path"
