@@ -1,4 +1,5 @@
 import errno
+import pickle
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,9 @@ def test_one_text_in_place_of_several_is_refused(one):
     with pytest.raises(TypeError, match="include must be a list, got "):
         require_several("include", one)
     require_several("include", [one])
+
+
+@pytest.mark.parametrize("error", [MachineError("no files", 24), MissingExtraError("no train", "train")])
+def test_errors_survive_another_process(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

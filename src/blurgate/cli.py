@@ -65,6 +65,8 @@ class _Commands(typer.core.TyperGroup):
             _fail(_name_option(str(error), app), 2)
         except BrokenPipeError:
             raise  # the reader of the output has stopped reading
+        except MemoryError:
+            _fail("out of memory: give it less, such as smaller files or fewer --jobs, or a larger machine", 1)
         except OSError as error:
             _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
         except _UsageError as error:

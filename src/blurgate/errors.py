@@ -72,6 +72,9 @@ class MachineError(BlurgateError):
         super().__init__(message)
         self.number = number
 
+    def __reduce__(self) -> tuple[type[MachineError], tuple[str, int]]:
+        return type(self), (str(self), self.number)  # else pickling forgets the number
+
     @property
     def certain(self) -> bool:
         """False if a single photo may be to blame: one too large for the memory, or on a bad spot of the disk."""
@@ -91,6 +94,9 @@ class MissingExtraError(BlurgateError):
     def __init__(self, message: str, extra: str) -> None:
         super().__init__(message)
         self.extra = extra
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        return type(self), (str(self), self.extra)
 
 
 @contextmanager

@@ -110,7 +110,7 @@ def _read_head(path: Path) -> bytes:
     """Read the beginning of a file; of Parquet, that of the schema, and of SQLite, the names of the tables."""
     with path.open("rb") as handle:
         head = handle.read(_HEAD)
-        if head.startswith(b"PAR1") and head != b"PAR1":
+        if head.startswith(b"PAR1") and len(head) > 12:
             handle.seek(-8, os.SEEK_END)
             length = int.from_bytes(handle.read(4), "little")
             handle.seek(-min(length + 8, path.stat().st_size), os.SEEK_END)
@@ -158,7 +158,7 @@ _VERDICTS = (
     rb"PAR1" + _with(b"path", b"decision", b"probability", b"strength_px").removeprefix(b"(?s)"),
 )
 _TABLE = (
-    rb"(?:\xef\xbb\xbf)?\"?path" + _CELL + rb"label" + _CELL + rb"scene",
+    rb"(?:\xef\xbb\xbf)?\"?path" + _CELL + rb"label" + _CELL + rb"scene" + _CELL + rb"[^\n]*variance_of_laplacian",
     rb"PAR1" + _with(b"path", b"label", b"scene", b"variance_of_laplacian").removeprefix(b"(?s)"),
 )
 

@@ -276,3 +276,10 @@ def test_threshold_does_not_depend_on_the_share_of_blurred_photos():
     rare = choose_threshold(np.concatenate([labels, np.zeros(4000, np.int8)]), np.concatenate([scores, *[sharp] * 10]))
     assert even == pytest.approx(0.5, abs=0.04)
     assert rare == pytest.approx(even, abs=0.04)
+
+
+def test_copies_of_a_file_weigh_as_one_photo(model, table):
+    rows = [0, 0, 0, 1]
+    photos = tuple(replace(table.photos[row], path=f"{number}.jpg") for number, row in enumerate(rows))
+    copied = replace(table.take(np.array(rows)), photos=tuple(replace(photo, chosen_by="model") for photo in photos))
+    np.testing.assert_allclose(weigh_photos(model, copied), [1 / 3, 1 / 3, 1 / 3, 1])

@@ -1,4 +1,5 @@
 import math
+import os
 import shutil
 
 import pytest
@@ -121,3 +122,24 @@ def test_a_list_of_labels_may_name_photos_in_any_folder(labelled, tmp_path):
     assert is_labelled(tmp_path / "labels (1).csv")
     table = build_table(tmp_path / "labels (1).csv")
     assert [table.picture(row) for row in range(len(table))] == photos
+
+
+def test_one_photo_under_two_names_is_refused(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "linked.jpg").hardlink_to(tmp_path / "a.jpg")
+    for other in ("./a.jpg", "linked.jpg"):
+        (tmp_path / "labels.csv").write_text(f"file,label\na.jpg,sharp\n{other},blurred\n")
+        with pytest.raises(DatasetError, match="lists one photo as a.jpg and as .*: list it once"):
+            list_photos(tmp_path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,label,file\na.jpg,sharp,b.jpg\n")
+    with pytest.raises(DatasetError, match="has two columns of one name"):
+        list_photos(tmp_path)
+
+
+def test_a_pipe_in_place_of_labels_does_not_block(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(OSError, match="it is a pipe, a socket or a device"):
+        list_photos(tmp_path)

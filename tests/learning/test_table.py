@@ -1,5 +1,6 @@
 import csv
 import shutil
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from blurgate.errors import DatasetError, MissingExtraError
+from blurgate.judging.inputs import find_inputs
 from blurgate.learning.labels import is_labelled
 from blurgate.learning.table import ROW_COLUMNS, build_table, join_tables, read_table, write_table
 from blurgate.learning.training import train
@@ -256,3 +258,18 @@ def test_a_table_of_photos_named_like_formulas_round_trips(table, tmp_path):
 def test_no_tables_cannot_be_joined():
     with pytest.raises(DatasetError, match="expected at least one table to join, got none"):
         join_tables([])
+
+
+def test_rows_of_parquet_are_read_as_needed(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    columns = [*ROW_COLUMNS, *find_inputs("dct18").columns]
+    empty = pyarrow.DictionaryArray.from_arrays(pyarrow.array(np.zeros(1_000_000, np.int32)), [""])
+    parquet.write_table(pyarrow.table([empty] * len(columns), names=columns), tmp_path / "many.parquet")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DatasetError, match="line 2: the path of the photo is empty"):
+            read_table(tmp_path / "many.parquet")
+        assert tracemalloc.get_traced_memory()[1] < 2**27
+    finally:
+        tracemalloc.stop()

@@ -241,3 +241,12 @@ def test_errors(few, tmp_path):
     with pytest.raises(ValueError, match="scenes must be photo or folder, got 'day'"):
         make_dataset(few, tmp_path / "out", scenes="day")
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_of_others_in_a_dataset_are_not_replaced(made_folder, sharp_folder, tmp_path):
+    shutil.copytree(made_folder, tmp_path / "made")
+    (tmp_path / "made" / "sharp" / "mine").mkdir()
+    (tmp_path / "made" / "sharp" / "mine" / "precious.jpg").touch()
+    with pytest.raises(DatasetError, match="is not a dataset made by blurgate and is not replaced"):
+        make_dataset(sharp_folder, tmp_path / "made", overwrite=True)
+    assert (tmp_path / "made" / "sharp" / "mine" / "precious.jpg").exists()

@@ -1,6 +1,8 @@
+import numpy as np
 import pytest
 from oddities import encode, load_photo, repeated_scans, segment, with_thumbnail
 
+from blurgate.photos.images import encode_jpeg
 from blurgate.photos.jpegs import check_jpeg, read_frame
 
 START_OF_SCAN, COMMENT = 0xDA, 0xFE
@@ -83,3 +85,13 @@ def test_a_jpeg_without_pixels_or_end_is_cut_short(photo):
 def test_a_lossless_jpeg_is_no_picture(photo):
     with pytest.raises(ValueError, match="of a kind that is not read"):
         read_frame(encode(photo).replace(b"\xff\xc0", b"\xff\xc3"))
+
+
+def test_exif_in_many_segments_is_refused():
+    """Pillow joins them one by one, which takes minutes for thousands."""
+    photo = encode_jpeg(np.zeros((64, 64, 3), np.uint8), quality=80)
+    block = b"Exif\0\0" + bytes(60_000)
+    extra = b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block
+    check_jpeg(photo[:2] + extra * 60 + photo[2:])
+    with pytest.raises(ValueError, match="far more EXIF than a picture needs"):
+        check_jpeg(photo[:2] + extra * 70 + photo[2:])

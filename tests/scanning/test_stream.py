@@ -1,4 +1,5 @@
 import errno
+import gzip
 import io
 import shutil
 import threading
@@ -399,3 +400,19 @@ def test_only_raw_files_are_named_in_the_error(model, tmp_path):
         scan(tmp_path, model=model)
     assert len(list(scan(tmp_path, model=model, include=["*.nef"]))) == 2
     assert len(list(scan(tmp_path / "a.nef", model=model))) == 1
+
+
+def test_a_damaged_archive_is_an_error_of_its_own_photo(sharp_folder, model, tmp_path):
+    content = min(sharp_folder.iterdir()).read_bytes()
+    packed = gzip.compress(content)
+    streams = [gzip.GzipFile(fileobj=io.BytesIO(each)) for each in (packed, packed[:-100], packed)]
+    good, bad, again = scan(streams, model=model)
+    assert (good.error, again.error) == ("", "")
+    assert bad.error.startswith("the picture cannot be read from its stream: ")
+
+
+def test_what_cannot_be_is_refused(sharp_folder, model):
+    with pytest.raises(TypeError, match="column goes with a table, got list"):
+        scan([sharp_folder], model=model, column="x")
+    with pytest.raises(ValueError, match="max_megapixels must be above 0, got nan"):
+        scan([sharp_folder], model=model, max_megapixels=float("nan"))

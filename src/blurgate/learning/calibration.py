@@ -266,7 +266,7 @@ def weigh_photos(model: BlurModel, table: FeatureTable) -> Floats:
 
     A label counts fully if the photo was not chosen for what it shows. Photos that a person chose weigh as much as one
     photo together, and so do photos of one class only. In a list that does not say who chose them, the mistakes of the
-    model weigh at most as much as the rest, in case only mistakes were labelled.
+    model weigh at most as much as the rest, in case only mistakes were labelled. Copies of a file weigh as one photo.
 
     Parameters
     ----------
@@ -285,7 +285,8 @@ def weigh_photos(model: BlurModel, table: FeatureTable) -> Floats:
     wrong = unknown & ((to_probability(model.log_odds(table.features)) >= model.card.threshold) != table.labels)
     right = int(unknown.sum() - wrong.sum())
     weights[wrong] = min(1.0, max(1, right) / max(1, int(wrong.sum())))
-    return weights
+    _, groups, counts = np.unique(table.digests(), return_inverse=True, return_counts=True)
+    return np.asarray(weights / counts[groups])
 
 
 def fit_calibration(labels: Labels, margins: Floats, weights: NDArray[Any] | None = None) -> tuple[float, float]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from blurgate.cells import restore_row
 from blurgate.errors import DatasetError, name_first
+from blurgate.files import open_regular
 from blurgate.judging.verdicts import LABELS
 from blurgate.photos.copies import DIGITS
 from blurgate.photos.finding import find_photos
@@ -149,7 +152,7 @@ def is_label_list(source: Path) -> bool:
     """
     if source.suffix.lower() != ".csv" or not source.is_file():
         return False
-    with source.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
+    with io.TextIOWrapper(open_regular(source), newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
         try:
             columns = next(csv.reader(handle, strict=True), [])
         except csv.Error:  # reading it as a table reports what is wrong
@@ -275,9 +278,12 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         If the file is not CSV in UTF-8, has no rows, is separated by semicolons, or has a row with more cells than
         columns.
     """
-    _require_text(path)
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as handle:
+        with (
+            open_regular(path) as file,
+            io.TextIOWrapper(file, newline="", encoding="utf-8-sig", errors="surrogateescape") as handle,
+        ):
+            _require_text(file, path)
             reader = csv.DictReader(handle, strict=True, restval="")
             rows = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
@@ -287,6 +293,8 @@ def read_csv(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if any(None in row for row in rows):
         raise DatasetError(f"{path} has a row with more cells than columns: fix it or make it again")
     columns = list(reader.fieldnames or [])
+    if len(set(columns)) < len(columns):
+        raise DatasetError(f"{path} has two columns of one name: rename or remove one")
     if len(columns) == 1 and ";" in columns[0]:
         raise DatasetError(f"{path} is separated by semicolons: save it as CSV with commas")
     return columns, [restore_row(row) for row in rows]
@@ -303,10 +311,24 @@ def _find_stand_ins(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name.strip().casefold() in ("file", *_STAND_INS) and name != "file"]
 
 
-def _require_text(path: Path) -> None:
-    with path.open("rb") as file:
-        if b"\0" in file.read(4096):
-            raise DatasetError(f"{path} is not text in UTF-8: save it as CSV in UTF-8, or check the path")
+def _require_text(file: BinaryIO, path: Path) -> None:
+    """Check the beginning of a file, and go back there."""
+    if b"\0" in file.read(4096):
+        raise DatasetError(f"{path} is not text in UTF-8: save it as CSV in UTF-8, or check the path")
+    file.seek(0)
+
+
+def _require_unique_files(photos: Sequence[LabelledPhoto], path: Path) -> None:
+    """Check that no photo is listed under two names."""
+    known: dict[object, str] = {}
+    for photo in photos:
+        try:
+            status = (path.parent / photo.path).stat()
+            key: object = (status.st_dev, status.st_ino)
+        except (OSError, ValueError):  # reading the photo reports it
+            key = os.path.normpath(photo.path)
+        if (other := known.setdefault(key, photo.path)) != photo.path:
+            raise DatasetError(f"{path} lists one photo as {other} and as {photo.path}: list it once")
 
 
 def _list_class(folder: Path, label: str) -> list[LabelledPhoto]:
@@ -339,4 +361,5 @@ def _read_labels(path: Path, file_column: str) -> list[LabelledPhoto]:
             raise DatasetError(f"{path}, line {number}: the label must be sharp or blurred, got '': fix it")
         photos.append(parse_photo({**row, "path": row[file_column]}, path, number))
     require_unique_photos(photos, path)
+    _require_unique_files(photos, path)
     return photos

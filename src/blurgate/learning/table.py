@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
@@ -54,6 +54,7 @@ ROW_COLUMNS = (
     *("error", "undecided", "variance_of_laplacian", "phash"),
 )
 _OPTIONAL = ("labelled_by", "chosen_by", "undecided", "phash")  # tables of earlier versions lack these columns
+_BATCH = 100  # rows of Parquet that are read at a time
 _UNDECIDED = "true"  # the only value of that column that is not empty
 
 
@@ -462,7 +463,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
             raise DatasetError(f"{path}, line {number}: undecided belongs to a row with an error: fix it")
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
-        features.append([parse_number(row, name, path, number) for name in feature_columns])
+        features.append(np.asarray([parse_number(row, name, path, number) for name in feature_columns], np.float32))
     if not photos:
         raise DatasetError(f"{path} has no row with features: make it again with blurgate features")
     require_unique_photos(photos, path)
@@ -561,15 +562,27 @@ def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> No
         write_rows(handle, (*ROW_COLUMNS, *table.columns), cells)
 
 
-def _read_parquet(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+def _read_parquet(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
+    """Read rows as they are needed: a small file of a stranger may hold billions, and the first bad one ends it."""
     with needs_extra("parquet", "Reading Parquet"):
         import pyarrow
         import pyarrow.parquet
     try:
-        table = pyarrow.parquet.read_table(path)
+        file = pyarrow.parquet.ParquetFile(path)
+        columns = file.schema_arrow.names
     except (pyarrow.ArrowException, OSError) as error:
         raise DatasetError(f"{path} cannot be read as Parquet ({error}): make it again") from error
-    return table.column_names, table.to_pylist()
+    if len(set(columns)) < len(columns):
+        raise DatasetError(f"{path} has two columns of one name: make it again")
+
+    def read_rows() -> Iterator[dict[str, Any]]:
+        try:
+            for batch in file.iter_batches(_BATCH):
+                yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DatasetError(f"{path} cannot be read as Parquet ({error}): make it again") from error
+
+    return columns, read_rows()
 
 
 def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:

@@ -6,6 +6,8 @@ could not be used, ``skipped.csv`` with the columns of `SKIPPED_COLUMNS`.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -20,7 +22,7 @@ import numpy as np
 
 from blurgate.cells import write_rows
 from blurgate.errors import DatasetError, PhotoError, SmallPhotoError, raise_machine_error
-from blurgate.files import atomic_folder, check_writable
+from blurgate.files import atomic_folder, check_writable, open_regular
 from blurgate.making.recipes import RECIPES, MadePicture
 from blurgate.photos.copies import hash_picture
 from blurgate.photos.finding import find_photos
@@ -239,8 +241,20 @@ def _is_dataset(folder: Path) -> bool:
         return True
     if "manifest.csv" not in names or names - {"sharp", "blurred", "manifest.csv", "skipped.csv"}:
         return False
-    with (folder / "manifest.csv").open(encoding="utf-8", errors="surrogateescape") as handle:
-        return handle.readline().rstrip("\n") in (",".join(MANIFEST_COLUMNS), ",".join(MANIFEST_COLUMNS[:-1]))
+    try:
+        with (
+            open_regular(folder / "manifest.csv") as file,
+            io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="") as handle,
+        ):
+            reader = csv.DictReader(handle)
+            if tuple(reader.fieldnames or ()) not in (MANIFEST_COLUMNS, MANIFEST_COLUMNS[:-1]):
+                return False
+            listed = {os.path.normpath(row["path"]) for row in reader}
+    except (OSError, csv.Error):
+        return False
+    entries = (entry for label in ("sharp", "blurred") for entry in (folder / label).rglob("[!.]*"))
+    files = (entry for entry in entries if entry.is_symlink() or not entry.is_dir())
+    return all(os.path.normpath(file.relative_to(folder)) in listed for file in files)
 
 
 def _name_photos(photos: Sequence[Path], sharp: Path) -> dict[Path, str]:

@@ -457,18 +457,18 @@ def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> byt
     problem = "a photo must be read from a binary stream, got one of text: open it with mode 'rb'"
     if isinstance(stream, io.TextIOBase):
         raise TypeError(problem)
+    parts, size = [], 0
     try:
         with suppress(AttributeError, io.UnsupportedOperation):  # as a member of an archive, or what comes by network
             stream.seek(0)
-        parts, size = [], 0
-        while part := stream.read(2**20):
-            if isinstance(part, str):
-                raise TypeError(problem)
+        while (part := stream.read(2**20)) and isinstance(part, bytes | bytearray | memoryview):
             parts.append(part)
             size += len(part)
             check_bytes(size, "JPEG", max_megapixels)
-    except (OSError, ValueError) as error:  # ValueError: it is closed, too
+    except Exception as error:  # it is closed, or a damaged archive or a network, which can raise anything
         raise PhotoError(f"the picture cannot be read from its stream: {_reason(error)}") from error
+    if part:
+        raise TypeError(problem if isinstance(part, str) else f"a stream must read bytes, got {type(part).__name__}")
     return b"".join(parts)
 
 

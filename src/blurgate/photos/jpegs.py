@@ -12,6 +12,7 @@ from typing import NamedTuple
 from blurgate.photos.directories import is_bomb
 
 _MOST_SEGMENTS = 4096  # before the pixels: 256 MiB of metadata
+_MOST_EXIF = 64  # segments: 4 MiB
 _MOST_JUNK = 2**16  # bytes between segments, which Pillow skips one by one
 
 # Components that all scans decode together: one pass each. Encoders write up to 24. The worst pass costs 0.92 ns a
@@ -102,7 +103,9 @@ def read_frame(content: bytes) -> Frame:
         if marker in _FRAMES:
             shape = marker, segment
         elif marker == _EXIF and segment.startswith(b"Exif\0\0"):
-            exif.append(segment[6:] if exif else segment)  # Pillow joins them
+            exif.append(segment[6:] if exif else segment)  # Pillow joins them, each time anew
+            if len(exif) > _MOST_EXIF:
+                raise ValueError("it is damaged: it has far more EXIF than a picture needs")
         elif marker == _START_OF_SCAN:
             return _describe(shape, segment, start, b"".join(exif))
         position = start if marker in _ALONE else start + _length(content, start)

@@ -203,8 +203,10 @@ def _sort_key(item: Item, root: AnyPath) -> list[str]:
 
 
 def _take_column(table: Any, column: str | None) -> Iterable[Any]:
-    named = getattr(table, "column_names", None)
-    names = list(table.columns if named is None else named)
+    named = getattr(table, "column_names", getattr(table, "columns", None))
+    if named is None:
+        raise TypeError(f"column goes with a table, got {type(table).__name__}: omit it, or pass a table")
+    names = list(named)
     if column is None:
         column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
     if column not in names:

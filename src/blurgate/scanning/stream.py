@@ -185,6 +185,8 @@ def scan_items(
     """
     for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
+    if not max_megapixels > 0:
+        raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
     low, high = find_bounds(loaded, threshold, review)
     loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
