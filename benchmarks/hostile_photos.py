@@ -155,7 +155,13 @@ def interrupt(path: Path, how: signal.Signals, exit_code: int) -> Numbers:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         words = [sys.executable, "-m", "blurgate", "scan", *[str(path)] * 4, "--output", str(folder / "v.csv")]
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            words,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+        )
         while not any(folder.iterdir()) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(1)  # it has begun to write, and decodes
