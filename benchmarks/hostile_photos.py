@@ -137,6 +137,14 @@ def find_fault(exit_code: int, rows: list[Numbers], cpu: float, peak_mib: float)
     return f"it takes {peak_mib} MiB" if peak_mib > MOST_MIB else ""
 
 
+START = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+from blurgate.__main__ import main
+main()
+"""
+
+
 def interrupt(path: Path, how: signal.Signals, exit_code: int) -> Numbers:
     """Send a signal to a scan while it decodes a photo.
 
@@ -154,14 +162,8 @@ def interrupt(path: Path, how: signal.Signals, exit_code: int) -> Numbers:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = [sys.executable, "-m", "blurgate", "scan", *[str(path)] * 4, "--output", str(folder / "v.csv")]
-        process = subprocess.Popen(
-            words,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
-        )
+        words = [sys.executable, "-c", START, "scan", *[str(path)] * 4, "--output", str(folder / "v.csv")]
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not any(folder.iterdir()) and process.poll() is None:
             time.sleep(0.01)
         time.sleep(1)  # it has begun to write, and decodes
