@@ -66,7 +66,7 @@ def prefer_interrupt() -> Iterator[None]:
         yield
     finally:
         if _Received.code:
-            raise _make_exception()
+            _raise()
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:
@@ -81,11 +81,11 @@ def _interrupt(number: int, _: FrameType | None) -> None:
         _leave(_Received.code)
     elif sys.exception():  # it is on its way, and removes incomplete files
         return
-    raise _make_exception()
+    _raise()
 
 
-def _make_exception() -> BaseException:
-    return KeyboardInterrupt() if _Received.code == INTERRUPTED else SystemExit(_Received.code)
+def _raise() -> NoReturn:
+    raise KeyboardInterrupt if _Received.code == INTERRUPTED else SystemExit(_Received.code)
 
 
 def _leave(code: int) -> NoReturn:
