@@ -561,7 +561,7 @@ def test_scan_resumes(run, mixed, tmp_path):
 START = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # even if the parent process ignores it
-from blurgate.cli import main
+from blurgate.__main__ import main
 main()
 """
 
@@ -650,6 +650,52 @@ def test_an_interrupted_scan_resumes_to_the_same_output(sharp_folder, tmp_path, 
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         f"{name}.{suffix}{end}" for name in ("v", "whole") for end in ("", ".resume")
     ]
+
+
+INSIDE = """
+import os, signal, time
+import xgboost.data
+rows = xgboost.data.SingleBatchInternalIter.next
+left = {calls}
+def next_rows(self, take):  # which XGBoost calls from C, where an exception would be dropped
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.{how})
+        time.sleep(0.2)
+    return rows(self, take)
+xgboost.data.SingleBatchInternalIter.next = next_rows
+"""
+
+
+@pytest.mark.parametrize(("calls", "how"), [(1, "SIGINT"), (3, "SIGINT"), (10, "SIGTERM")])
+def test_a_signal_while_xgboost_reads_rows_ends_a_calibration(table, tmp_path, calls, how):
+    write_table(table, tmp_path / "t.csv")
+    before = INSIDE.format(calls=calls, how=how)
+    process = begin("calibrate", "t.csv", "--model", "trees", cwd=tmp_path, before=before)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == {"SIGINT": 130, "SIGTERM": 143}[how]
+    assert ("blurgate: interrupted" in err) == (how == "SIGINT")
+    assert not [word for word in ("Traceback", "Exception", "Stack", "wrote") if word in err]
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+FAILED = """
+import os, signal
+from blurgate.judging import model
+def fail(name):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ValueError("what a library makes of an interrupt")
+model.read_model = fail
+"""
+
+
+def test_an_error_that_follows_from_a_signal_is_not_shown(tmp_path):
+    process = begin("info", cwd=tmp_path, before=FAILED)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "blurgate: interrupted\n")
 
 
 STUCK = """

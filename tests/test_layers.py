@@ -138,6 +138,13 @@ def test_only_images_opens_pictures():
     assert callers_of("Image.open") == {"photos.images"}
 
 
+def test_rows_go_to_xgboost_from_a_thread_that_no_signal_interrupts():
+    calls = [
+        path for path in SOURCE.rglob("*.py") for _ in re.findall(r"QuantileDMatrix\(|DataIter\b", path.read_text())
+    ]
+    assert [path.stem for path in calls] == ["boosters"]  # in quantize
+
+
 def test_only_the_command_line_prints():
     assert callers_of("print") == {"cli"}
 

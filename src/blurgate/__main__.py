@@ -1,5 +1,15 @@
-"""``python -m blurgate`` is the command ``blurgate``."""
+"""``blurgate`` and ``python -m blurgate``: the command line, which a signal ends from the first import on."""
 
-from blurgate.cli import main
+from blurgate.signals import end_on_signals
 
-main()
+
+def main() -> None:
+    """Run the command line as a process of its own."""
+    with end_on_signals():
+        from blurgate import cli
+
+        cli.main()
+
+
+if __name__ == "__main__":
+    main()

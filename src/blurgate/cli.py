@@ -8,13 +8,12 @@ import math
 import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +25,7 @@ import typer.core
 import blurgate
 from blurgate.errors import EXTRAS, BlurgateError, MachineError, NetError, escape_unprintable, require_extra
 from blurgate.outputs import check_outputs
+from blurgate.signals import INTERRUPTED, prefer_interrupt
 from blurgate.threads import track_step
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ T = TypeVar("T")
 _UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
 _COLUMNS = 80  # of a terminal, if nothing else is known
-_INTERRUPTED = (130, 143)  # exit codes after SIGINT and SIGTERM
 _DESCRIBED = (  # entries of a model that `info` prints
     *("asks", "threshold", "review", "at_threshold", "results", "limits", "trained_on", "terms", "calibrated_on"),
     *("made_by", "fingerprint"),
@@ -58,7 +57,8 @@ class _Commands(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with prefer_interrupt():
+                return super().invoke(ctx)
         except BlurgateError as error:
             _fail(str(error), 1)
         except ValueError as error:  # a caller's mistake, and here the caller is an option
@@ -74,7 +74,7 @@ class _Commands(typer.core.TyperGroup):
             setattr(error, "format_message", lambda: text)  # noqa: B010 mypy refuses to assign a method
             raise
         except KeyboardInterrupt:
-            _fail("interrupted", 130)
+            _fail("interrupted", INTERRUPTED)
 
 
 def _name_option(message: str, command: Any) -> str:
@@ -247,25 +247,11 @@ MinRecall = Annotated[
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED[1]))  # so that incomplete files are removed
     warnings.filterwarnings("ignore", module="PIL")  # they name no photo, and nobody can act on them
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names can be any bytes
-    try:
-        app()
-    except SystemExit as ended:
-        if ended.code in _INTERRUPTED:
-            _leave(ended.code)
-        raise
-
-
-def _leave(code: int) -> NoReturn:
-    """End the process now: the interpreter's own exit would wait for the photos that threads are still decoding."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):  # closed, or its reader is gone
-            stream.flush()
-    os._exit(code)
+    app()
 
 
 @app.command(cls=_ScanCommand)

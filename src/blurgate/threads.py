@@ -6,6 +6,7 @@ Threads are enough because decoding, encoding and array arithmetic all release t
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -147,6 +148,33 @@ def run_in_order(
             if left:  # so that what is written is written, and may be removed
                 running = [each for each in in_flight if isinstance(each, Future) and each.running()]
                 wait(running, timeout=_PATIENCE)
+
+
+def run_aside(work: Callable[[], R]) -> R:
+    """Do the work on another thread than the main one, and wait for it.
+
+    Python raises the exception of a signal in the main thread, wherever that is. Inside a function that a C library
+    calls back it would be dropped, and the library would go on with half of the data.
+
+    Parameters
+    ----------
+    work : callable
+        Without arguments.
+
+    Returns
+    -------
+    object
+        Its result.
+
+    Examples
+    --------
+    >>> run_aside(list)
+    []
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    (result,) = run_in_order(lambda _: work(), [None], jobs=1)
+    return result
 
 
 @dataclass(frozen=True, slots=True)

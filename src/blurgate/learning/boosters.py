@@ -15,7 +15,7 @@ from blurgate.learning.evaluation import ColumnUse
 from blurgate.learning.metrics import Floats, Labels
 from blurgate.learning.splits import Split
 from blurgate.learning.table import FeatureTable
-from blurgate.threads import run_in_order
+from blurgate.threads import run_aside, run_in_order
 
 with needs_extra("train", "Training or evaluating"):
     import xgboost
@@ -181,6 +181,24 @@ def tree_settings(parameters: Mapping[str, Any], seed: int) -> dict[str, Any]:
     return fixed | {name: value for name, value in parameters.items() if name != "n_estimators"}
 
 
+def quantize(features: NDArray[np.float32], target: NDArray[Any], **details: NDArray[Any] | None) -> Any:
+    """Convert rows to the format that XGBoost trains on, safe from signals: it calls back into Python for the rows.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_rows, n_columns), float32
+    target : ndarray of shape (n_rows,)
+        What the trees learn.
+    **details : ndarray of shape (n_rows,), optional
+        ``weight`` or ``base_margin`` of each row.
+
+    Returns
+    -------
+    xgboost.QuantileDMatrix
+    """
+    return run_aside(lambda: xgboost.QuantileDMatrix(features, target, **details, nthread=1))
+
+
 @dataclass(frozen=True)
 class FoldData:
     """The data of a fold in XGBoost's own format.
@@ -216,7 +234,7 @@ def prepare_fold(table: FeatureTable, fold: Split) -> FoldData:
     """
     training = table.take(fold.train)
     return FoldData(
-        xgboost.QuantileDMatrix(training.features, training.labels, weight=training.weights, nthread=1),
+        quantize(training.features, training.labels, weight=training.weights),
         xgboost.DMatrix(table.features[fold.test], nthread=1),
         table.labels[fold.test],
     )
@@ -345,7 +363,7 @@ def _fit_trees(
     seed: int,
     weight: NDArray[np.float32] | None = None,
 ) -> bytes:
-    data = xgboost.QuantileDMatrix(features, target, weight=weight, nthread=1)
+    data = quantize(features, target, weight=weight)
     booster = xgboost.train(tree_settings(parameters, seed), data, parameters["n_estimators"])
     return bytes(booster.save_raw("ubj"))
 

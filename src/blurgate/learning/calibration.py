@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from blurgate.errors import DatasetError, needs_extra
 from blurgate.judging.cards import Card
 from blurgate.judging.model import OWN, BlurModel, to_probability
-from blurgate.learning.boosters import tree_settings
+from blurgate.learning.boosters import quantize, tree_settings
 from blurgate.learning.evaluation import require_compatible
 from blurgate.learning.labels import PERSON
 from blurgate.learning.metrics import Decisions, Floats, Labels, error_rates, score_decisions, score_ranking
@@ -255,7 +255,7 @@ def fit_to_photos(model: BlurModel, table: FeatureTable, seed: int, *, refit: bo
     if not refit:
         return fitted
     columns, log_odds = table.features[:, : model.own_columns], fitted.log_odds(table.features)
-    data = xgboost.QuantileDMatrix(columns, table.labels, weight=weights, base_margin=log_odds, nthread=1)
+    data = quantize(columns, table.labels, weight=weights, base_margin=log_odds)
     settings = tree_settings(OWN_TREES, seed) | {"base_score": 0.5, "colsample_bytree": 0.3}
     own = xgboost.train(settings, data, int(OWN_TREES["n_estimators"]))
     return replace(fitted, boosters={**model.boosters, OWN: bytes(own.save_raw("ubj"))})
