@@ -409,7 +409,13 @@ def test_the_bounds_of_a_review_are_one_word_or_two_or_the_models(run, mixed, mo
 def test_info_tells_what_a_model_is(run, model_file, tmp_path):
     code, out, _ = run("info")
     assert code == 0
-    for words in ("the trees judge every photo; from P(blurred) =", "threshold", "terms", "limits", "--json has all entries"):
+    for words in (
+        "the trees judge every photo; from P(blurred) =",
+        "threshold",
+        "terms",
+        "limits",
+        "--json has all entries",
+    ):
         assert words in out
     described = json.loads(run("info", model_file, "--json")[1])
     assert described["asks"] == "the trees judge every photo"

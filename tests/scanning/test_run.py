@@ -12,6 +12,7 @@ from PIL import Image
 
 from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
+from blurgate.files import hold
 from blurgate.scanning import stream
 from blurgate.scanning.run import ScanRequest, run_scan
 
@@ -309,3 +310,46 @@ def test_one_scan_at_a_time_writes_an_output(request_all):
 
     run_scan(request_all, show=start_another)
     assert len(rows_of(request_all)) == 48
+
+
+def copy_photos(sharp_folder, folder, names=("a.png", "sub/b.png")):
+    for source, name in zip(sorted(sharp_folder.iterdir()), names, strict=False):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+    return folder
+
+
+def make_move(inbox, model, tmp_path, **options):
+    return ScanRequest(
+        photos=[str(inbox)], roots=[inbox], model=model, threshold=1.0, jobs=1, engine="numpy",
+        **{"output": tmp_path / "v.csv", "action": "move", "folder": tmp_path / "out"} | options,
+    )  # fmt: skip
+
+
+def test_one_scan_at_a_time_moves_photos_to_a_folder(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path)
+    with hold(tmp_path / "out"):
+        with pytest.raises(OutputError, match="another run of blurgate is writing out: wait until it has ended, or"):
+            run_scan(move)
+        assert run_scan(replace(move, dry_run=True)).filing
+        assert run_scan(replace(move, action="copy", folder=tmp_path / "out")).filing
+    assert run_scan(move).tally.total == 2
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "out", "v.csv"]
+
+
+def test_a_moved_photo_survives_when_its_folder_becomes_a_link_to_it(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, resume=True)
+    run_scan(move)
+    (tmp_path / "in/sub").rmdir()
+    (tmp_path / "in/sub").symlink_to("../out/sharp/sub")
+    before = move.output.read_text()
+    run_scan(move)
+    assert (tmp_path / "out/sharp/sub/b.png").is_file()
+    assert move.output.read_text() == before
+
+
+def test_a_scan_of_what_it_would_move_where_it_is_loses_nothing(sharp_folder, model, tmp_path):
+    run_scan(make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path))
+    outcome = run_scan(make_move(tmp_path / "out/sharp", model, tmp_path))
+    assert sum(path.is_file() for path in (tmp_path / "out/sharp").rglob("*.png")) == 2
+    assert str(outcome.filing) == f"moved 0 photos to {tmp_path / 'out'}; 2 were there already"

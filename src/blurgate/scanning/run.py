@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, TypeAlias
@@ -199,7 +199,7 @@ def run_scan(
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
-    with hold(request.output) if request.output else nullcontext(False) as held:
+    with _hold_folder(request), hold(request.output) if request.output else nullcontext(False) as held:
         with _open_records(request, say) as records:
             filing = request.make_filing(records)
             judged = _scan(request, model, filing, records, left_out)
@@ -295,6 +295,14 @@ def check_request(request: ScanRequest) -> Format:
     inputs = [_model_file(request.model), *request.roots]
     check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
     return chosen
+
+
+def _hold_folder(request: ScanRequest) -> AbstractContextManager[bool]:
+    """Keep a second scan from moving photos to the same folder, unless the lock cannot lie beside it."""
+    if request.folder is None or request.action != "move" or request.dry_run:
+        return nullcontext(False)
+    parent = Path(os.path.realpath(request.folder)).parent
+    return nullcontext(False) if parent.exists() and not os.access(parent, os.W_OK | os.X_OK) else hold(request.folder)
 
 
 def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
