@@ -265,7 +265,7 @@ def test_a_photo_whose_source_another_process_removes_stays_at_its_target(photos
 
     def remove_first(path, **options):
         if path == photos / "a.jpg":
-            os.remove(path)
+            unlink(path)
         unlink(path, **options)
 
     def fail(*_):
