@@ -13,7 +13,7 @@ from PIL import Image
 from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
 from blurgate.files import hold
-from blurgate.scanning import stream
+from blurgate.scanning import run, stream
 from blurgate.scanning.run import ScanRequest, run_scan
 
 
@@ -353,3 +353,27 @@ def test_a_scan_of_what_it_would_move_where_it_is_loses_nothing(sharp_folder, mo
     outcome = run_scan(make_move(tmp_path / "out/sharp", model, tmp_path))
     assert sum(path.is_file() for path in (tmp_path / "out/sharp").rglob("*.png")) == 2
     assert str(outcome.filing) == f"moved 0 photos to {tmp_path / 'out'}; 2 were there already"
+
+
+def test_a_move_that_ends_before_its_gallery_is_written_can_be_continued(sharp_folder, model, tmp_path, monkeypatch):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, report=tmp_path / "g.html")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run, "write_gallery", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_scan(move)
+    before = move.output.read_text()
+    assert run_scan(replace(move, resume=True)).tally.total == 2
+    assert move.output.read_text() == before
+    assert "sub/b.png" in move.report.read_text()
+
+
+def test_a_moved_photo_that_is_another_now_is_judged_again(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, resume=True)
+    run_scan(move)
+    moved = sorted((tmp_path / "out").rglob("*.png"))
+    shutil.copy(sorted(sharp_folder.iterdir())[40], moved[0])
+    moved[1].write_bytes(b"")
+    rows = move.output.read_text().splitlines()
+    outcome = run_scan(move)
+    again = move.output.read_text().splitlines()
+    assert (again[0], again[1] == rows[1], again[2] == rows[2]) == (rows[0], False, False)
+    assert outcome.tally.decisions["error"] == 1

@@ -215,7 +215,7 @@ class Filing:
             source, target = _name_source(root, move), self._find_target(move)
             if target is None or (self.dry_run and os.path.lexists(source) and move.number == records.moved_before):
                 continue
-            if move.evidence:
+            if move.evidence and move.fits(target.stat()):
                 yield Item(evidence=replace(move.evidence, path=source), filed=str(target), known=True)
             else:
                 yield Item(str(target), path=source, filed=str(target))
@@ -245,8 +245,7 @@ class Filing:
         if Path(source).is_file() and filecmp.cmp(source, target, shallow=False):  # linked or copied, but not removed
             Path(source).unlink()
             return True
-        status = target.stat()
-        return (status.st_size, status.st_mtime_ns) == (move.size, move.modified_ns)  # the source is a newer photo
+        return move.fits(target.stat())  # the source is a newer photo
 
 
 def _name_source(root: str, move: Move) -> str:

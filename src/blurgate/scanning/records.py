@@ -65,6 +65,10 @@ class Move:
     modified_ns: int
     evidence: Evidence | None
 
+    def fits(self, status: os.stat_result) -> bool:
+        """Return True if a file has the size and time of the photo that was moved."""
+        return (status.st_size, _modified(status)) == (self.size, self.modified_ns)
+
 
 class Records:
     """Stores evidence by the photo's path, size and modification time, and by its judge.

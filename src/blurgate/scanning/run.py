@@ -211,6 +211,9 @@ def run_scan(
             else:
                 with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
                     chosen.write(ordered, target)
+        if request.report:  # before the records are gone: without them, a killed move cannot be continued
+            threshold = model.card.threshold if request.threshold is None else request.threshold
+            write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in left_out.describe():
@@ -225,8 +228,6 @@ def run_scan(
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
-        threshold = model.card.threshold if request.threshold is None else request.threshold
-        write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         say(f"wrote {request.report}")
     return Outcome(tally, filing, tuple(_list_failures(request, tally)))
 
