@@ -301,3 +301,19 @@ def test_a_photo_that_was_swapped_for_a_pipe_is_not_waited_for(photos, tmp_path,
     os.mkfifo(photos / "a.jpg")
     assert Filing(action, tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp")) is None
     assert tree(tmp_path / "out") == []
+
+
+def test_an_empty_folder_that_receives_photos_is_marked_too(photos, tmp_path):
+    for name in ("sharp", "blurred"):
+        (tmp_path / "mixed" / name).mkdir(parents=True)
+    (tmp_path / "mixed/sharp/.gitkeep").touch()
+    (tmp_path / "mixed/blurred/mine.jpg").touch()
+    files = Filing("copy", tmp_path / "mixed", [photos])
+    files.file(Verdict(str(photos / "a.jpg"), "sharp"))
+    files.file(Verdict(str(photos / "sub/a.jpg"), "blurred"))
+    noted = []
+    found = walk_photos([tmp_path / "mixed"], note_left_out=noted.append)
+    assert [found.path for found in found] == [
+        str(tmp_path / "mixed/blurred" / name) for name in ("mine.jpg", "sub/a.jpg")
+    ]
+    assert noted == [str(tmp_path / "mixed/sharp")]

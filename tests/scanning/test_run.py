@@ -377,3 +377,37 @@ def test_a_moved_photo_that_is_another_now_is_judged_again(sharp_folder, model, 
     again = move.output.read_text().splitlines()
     assert (again[0], again[1] == rows[1], again[2] == rows[2]) == (rows[0], False, False)
     assert outcome.tally.decisions["error"] == 1
+
+
+def test_a_users_own_folder_is_not_said_to_be_filed(sharp_folder, model, tmp_path):
+    mixed, said = copy_photos(sharp_folder, tmp_path / "mixed", ("a.png", "blurred/b.png")), []
+    copy = make_move(mixed, model, tmp_path, action="copy", folder=mixed)
+    assert run_scan(copy, say=said.append).tally.total == 1
+    line = f"left out 1 photo in {mixed / 'blurred'}, where this scan files photos: name that folder to scan it"
+    assert line in said
+    run_scan(copy, say=said.append)
+    assert (
+        f"left out 1 photo in {mixed / 'sharp'}, where an earlier scan filed them: name that folder to scan it" in said
+    )
+
+
+def test_a_gate_fails_on_photos_that_a_mark_hides_unless_it_files_there(sharp_folder, model, tmp_path):
+    inbox = copy_photos(sharp_folder, tmp_path / "in")
+    copy = make_move(inbox, model, tmp_path, action="copy", folder=inbox / "out", fail_on=["blurred"])
+    assert not run_scan(copy).failed
+    assert not run_scan(copy).failed
+    (failure,) = run_scan(replace(copy, action=None, folder=None)).failures
+    assert failure == (
+        f"2 photos in {inbox / 'out'}, where an earlier scan filed photos, were left out: name that folder to scan it, "
+        "or exclude it"
+    )
+    assert not run_scan(replace(copy, action=None, folder=None, exclude=["out"])).failed
+
+
+def test_a_second_move_says_that_nothing_is_left(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path)
+    run_scan(move)
+    with pytest.raises(
+        PhotoError, match=r"found no photos in .*: nothing is left to move if an earlier scan has moved"
+    ):
+        run_scan(move)

@@ -202,13 +202,15 @@ class Filing:
         return True
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and mark the uppermost that receives photos alone, for a later scan of what is around it."""
-        new = [
-            each for each in (self.folder, self.folder / folder.relative_to(self.folder).parts[0]) if not each.exists()
-        ]
+        """Make a folder and mark the uppermost that receives photos alone, for a later scan of what is around it.
+
+        A folder that was made beforehand is marked too if it is one of `targets` and holds nothing yet.
+        """
+        target = self.folder / folder.relative_to(self.folder).parts[0]
+        ours = self.folder if not self.folder.exists() else target if _is_empty(target) else None
         folder.mkdir(parents=True, exist_ok=True)
-        if new:
-            mark_filed(new[0])
+        if ours:
+            mark_filed(ours)
 
     def _list_moved(self, records: Records, root: str, judge: str) -> Iterator[Item]:
         for move in records.list_moves(root, judge):
@@ -246,6 +248,15 @@ class Filing:
             Path(source).unlink()
             return True
         return move.fits(target.stat())  # the source is a newer photo
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return True for a folder that does not exist, or holds at most hidden files."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
+    except FileNotFoundError:
+        return True
 
 
 def _name_source(root: str, move: Move) -> str:
