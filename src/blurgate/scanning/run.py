@@ -265,7 +265,7 @@ class LeftOut:
                 yield f"left out {count_photos(count)} in {folder}, {why}: name that folder to scan it"
 
     def list_failures(self) -> Iterator[str]:
-        """Say which photos a gate has not looked at, since a mark hides them, but for those in the scan's own target."""
+        """Say which photos a gate has not looked at: those that a mark hides, but in the scan's own target."""
         for folder, count in self._counts:
             if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
                 were = "was" if count == 1 else "were"
