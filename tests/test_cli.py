@@ -313,6 +313,16 @@ def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
     assert sorted(sharp_folder.iterdir()) == before
 
 
+@pytest.mark.parametrize("option", ["copy-to", "move-to", "link-to", "output", "report"])
+@pytest.mark.parametrize("words", [["--{}", ""], ["--{}="]])
+def test_an_empty_path_is_not_the_current_folder(run, sharp_folder, tmp_path, option, words):
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = run("scan", str(sharp_folder), *[word.format(option) for word in words])
+    assert code == 2
+    assert f"--{option} needs a path, got an empty one: name one, or leave --{option} out" in " ".join(err.split())
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_help_names_every_choice(run):
     for command, names in (("dataset", RECIPES), ("train", RECIPES), ("train", FEATURE_SETS), ("scan", WRITERS)):
         code, out, _ = run(command, "--help")

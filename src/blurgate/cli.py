@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PATHS = ("FILE", "FOLDER")  # what the help calls a value that is a path
 _UsageError: Any = typer.BadParameter.__base__  # which typer does not export
 _STDIN, _STDERR = "-", 2
 _COLUMNS = 80  # of a terminal, if nothing else is known
@@ -96,8 +97,20 @@ class _Command(typer.core.TyperCommand):
                 setattr(param, "display_type_rich", lambda **_: "")  # noqa: B010 mypy refuses to assign a method
             setattr(param, "_get_number_range_help_str", partial(_describe_range, param))  # noqa: B010
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _refuse_empty_paths([name for param in self.params if param.metavar in _PATHS for name in param.opts], args)
+        return super().parse_args(ctx, args)
+
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+
+def _refuse_empty_paths(options: list[str], words: list[str]) -> None:
+    """Refuse what a shell passes for a variable that is not set: as a path, it would be the current folder."""
+    for before, word in zip(["", *words], words, strict=False):
+        option = before if word == "" else word.removesuffix("=")
+        if option in options and option != word:
+            raise ValueError(f"{option} needs a path, got an empty one: name one, or leave {option} out")
 
 
 def _describe_range(param: Any) -> str:

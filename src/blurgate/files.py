@@ -42,7 +42,8 @@ def hold(path: Path) -> Iterator[bool]:
     Raises
     ------
     OutputError
-        If another process, or another thread of this one, holds it.
+        If another process, or another thread of this one, holds it; or if what lies at the place of the lock is not
+        one, since the lock is deleted at the end.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -267,11 +268,27 @@ def _clear_leftovers(path: Path) -> None:
 
 
 def _open_lock(place: Path, path: Path) -> IO[bytes]:
+    with suppress(FileNotFoundError):
+        _require_lock(place.lstat(), place, path)
     try:
-        return open(place, "ab", opener=_open_regular)
+        handle = open(place, "ab", opener=_open_regular)  # noqa: SIM115 the caller closes it
     except OSError as error:
         error.filename = str(path)  # users know nothing of the lock
         raise
+    try:
+        _require_lock(os.fstat(handle.fileno()), place, path)
+    except BaseException:
+        handle.close()
+        raise
+    return handle
+
+
+def _require_lock(status: os.stat_result, place: Path, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode) or status.st_size:
+        raise OutputError(
+            f"an empty file {place} was needed as the lock of {path.name}, but something else lies there: move it "
+            "away, or choose another name"
+        )
 
 
 def _open_regular(name: str, flags: int) -> int:

@@ -1,3 +1,4 @@
+import os
 import shutil
 
 import pytest
@@ -233,3 +234,86 @@ def test_a_move_that_was_interrupted_between_its_steps_is_ended(photos, tmp_path
     (tmp_path / "out/sharp/a.jpg").hardlink_to(photos / "a.jpg")
     Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
     assert tree(tmp_path) == ["in/sub/a.jpg", "more/in/a.jpg", "out/sharp/a.jpg"]
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("root", ["out/sharp", "link"])
+def test_a_photo_at_its_own_target_is_not_touched(photos, tmp_path, root, dry_run):
+    Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    (tmp_path / "link").symlink_to("out/sharp")
+    files = Filing("move", tmp_path / "out", [tmp_path / root], dry_run)
+    assert files.file(Verdict(str(tmp_path / root / "a.jpg"), "sharp")) is None
+    assert (tmp_path / "out/sharp/a.jpg").read_text() == "in/a.jpg"
+    assert str(files).endswith("; 1 was there already")
+
+
+def test_a_folder_on_a_second_path_without_links_is_the_same_folder(photos, tmp_path, monkeypatch):
+    """As a mount makes it, or another case in its name."""
+    monkeypatch.setattr(filing, "locate", lambda path: path)
+    (tmp_path / "again").symlink_to(photos)
+    assert filing._is_one_entry(tmp_path / "again/a.jpg", photos / "a.jpg")
+    (photos / "b.jpg").hardlink_to(photos / "a.jpg")
+    (photos / "sub/a.jpg").unlink()
+    (photos / "sub/a.jpg").hardlink_to(photos / "a.jpg")
+    assert not filing._is_one_entry(tmp_path / "again/b.jpg", photos / "a.jpg")
+    assert not filing._is_one_entry(photos / "sub/a.jpg", photos / "a.jpg")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_photo_whose_source_another_process_removes_stays_at_its_target(photos, tmp_path, monkeypatch, links):
+    unlink = filing.Path.unlink
+
+    def remove_first(path, **options):
+        if path == photos / "a.jpg":
+            unlink(path)
+        unlink(path, **options)
+
+    def fail(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(filing.Path, "unlink", remove_first)
+    if not links:
+        monkeypatch.setattr(filing.Path, "hardlink_to", fail)
+        rename = filing.Path.rename
+        monkeypatch.setattr(
+            filing.Path, "rename", lambda path, to: fail() if path.is_relative_to(photos) else rename(path, to)
+        )
+    assert Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+    assert (tmp_path / "out/sharp/a.jpg").read_text() == "in/a.jpg"
+
+
+def test_a_file_in_the_place_of_a_folder_is_named_as_the_cause(photos, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/sharp").touch()
+    with pytest.raises(OutputError, match="a file is in the way: move it away or choose another folder, then run"):
+        Filing("move", tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("action", ["copy", "move"])
+def test_a_photo_that_was_swapped_for_a_pipe_is_not_waited_for(photos, tmp_path, action, monkeypatch):
+    def fail(*_):
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(filing.Path, "hardlink_to", fail)
+    monkeypatch.setattr(filing.Path, "rename", fail)
+    (photos / "a.jpg").unlink()
+    os.mkfifo(photos / "a.jpg")
+    assert Filing(action, tmp_path / "out", [photos]).file(Verdict(str(photos / "a.jpg"), "sharp")) is None
+    assert tree(tmp_path / "out") == []
+
+
+def test_an_empty_folder_that_receives_photos_is_marked_too(photos, tmp_path):
+    for name in ("sharp", "blurred"):
+        (tmp_path / "mixed" / name).mkdir(parents=True)
+    (tmp_path / "mixed/sharp/.gitkeep").touch()
+    (tmp_path / "mixed/blurred/mine.jpg").touch()
+    files = Filing("copy", tmp_path / "mixed", [photos])
+    files.file(Verdict(str(photos / "a.jpg"), "sharp"))
+    files.file(Verdict(str(photos / "sub/a.jpg"), "blurred"))
+    noted = []
+    found = walk_photos([tmp_path / "mixed"], note_left_out=noted.append)
+    assert [found.path for found in found] == [
+        str(tmp_path / "mixed/blurred" / name) for name in ("mine.jpg", "sub/a.jpg")
+    ]
+    assert noted == [str(tmp_path / "mixed/sharp")]

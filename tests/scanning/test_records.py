@@ -326,3 +326,21 @@ def test_a_full_disk_is_reported(tmp_path, photo):
             for number in range(999):
                 records.add([(photo.stat(), Evidence(f"{number}" * 99, 0.1))], "model")
     assert sqlite3.connect(tmp_path / "r").execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_side_files_without_records_are_not_ours(tmp_path, end):
+    side = tmp_path / f"v.csv.resume{end}"
+    side.write_text("mine")
+    for use in (lambda path: open_records(path).__enter__(), delete_records):
+        with pytest.raises(OutputError, match=rf"v.csv.resume{end} lies where a scan saves records, but without the"):
+            use(tmp_path / "v.csv.resume")
+    assert [entry.read_text() for entry in tmp_path.iterdir()] == ["mine"]
+
+
+def test_records_are_deleted_after_their_side_files(tmp_path, photo, monkeypatch):
+    save(tmp_path / "r", photo)
+    unlink, removed = Path.unlink, []
+    monkeypatch.setattr(Path, "unlink", lambda path, **options: (removed.append(path.name), unlink(path, **options)))
+    delete_records(tmp_path / "r")
+    assert removed == ["r-wal", "r-shm", "r"]

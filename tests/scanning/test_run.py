@@ -12,7 +12,8 @@ from PIL import Image
 
 from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
-from blurgate.scanning import stream
+from blurgate.files import hold
+from blurgate.scanning import run, stream
 from blurgate.scanning.run import ScanRequest, run_scan
 
 
@@ -309,3 +310,104 @@ def test_one_scan_at_a_time_writes_an_output(request_all):
 
     run_scan(request_all, show=start_another)
     assert len(rows_of(request_all)) == 48
+
+
+def copy_photos(sharp_folder, folder, names=("a.png", "sub/b.png")):
+    for source, name in zip(sorted(sharp_folder.iterdir()), names, strict=False):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+    return folder
+
+
+def make_move(inbox, model, tmp_path, **options):
+    return ScanRequest(
+        photos=[str(inbox)], roots=[inbox], model=model, threshold=1.0, jobs=1, engine="numpy",
+        **{"output": tmp_path / "v.csv", "action": "move", "folder": tmp_path / "out"} | options,
+    )  # fmt: skip
+
+
+def test_one_scan_at_a_time_moves_photos_to_a_folder(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path)
+    with hold(tmp_path / "out"):
+        with pytest.raises(OutputError, match="another run of blurgate is writing out: wait until it has ended, or"):
+            run_scan(move)
+        assert run_scan(replace(move, dry_run=True)).filing
+        assert run_scan(replace(move, action="copy", folder=tmp_path / "out")).filing
+    assert run_scan(move).tally.total == 2
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["in", "out", "v.csv"]
+
+
+def test_a_moved_photo_survives_when_its_folder_becomes_a_link_to_it(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, resume=True)
+    run_scan(move)
+    (tmp_path / "in/sub").rmdir()
+    (tmp_path / "in/sub").symlink_to("../out/sharp/sub")
+    before = move.output.read_text()
+    run_scan(move)
+    assert (tmp_path / "out/sharp/sub/b.png").is_file()
+    assert move.output.read_text() == before
+
+
+def test_a_scan_of_what_it_would_move_where_it_is_loses_nothing(sharp_folder, model, tmp_path):
+    run_scan(make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path))
+    outcome = run_scan(make_move(tmp_path / "out/sharp", model, tmp_path))
+    assert sum(path.is_file() for path in (tmp_path / "out/sharp").rglob("*.png")) == 2
+    assert str(outcome.filing) == f"moved 0 photos to {tmp_path / 'out'}; 2 were there already"
+
+
+def test_a_move_that_ends_before_its_gallery_is_written_can_be_continued(sharp_folder, model, tmp_path, monkeypatch):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, report=tmp_path / "g.html")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run, "write_gallery", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_scan(move)
+    before = move.output.read_text()
+    assert run_scan(replace(move, resume=True)).tally.total == 2
+    assert move.output.read_text() == before
+    assert "sub/b.png" in move.report.read_text()
+
+
+def test_a_moved_photo_that_is_another_now_is_judged_again(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path, resume=True)
+    run_scan(move)
+    moved = sorted((tmp_path / "out").rglob("*.png"))
+    shutil.copy(sorted(sharp_folder.iterdir())[40], moved[0])
+    moved[1].write_bytes(b"")
+    rows = move.output.read_text().splitlines()
+    outcome = run_scan(move)
+    again = move.output.read_text().splitlines()
+    assert (again[0], again[1] == rows[1], again[2] == rows[2]) == (rows[0], False, False)
+    assert outcome.tally.decisions["error"] == 1
+
+
+def test_a_users_own_folder_is_not_said_to_be_filed(sharp_folder, model, tmp_path):
+    mixed, said = copy_photos(sharp_folder, tmp_path / "mixed", ("a.png", "blurred/b.png")), []
+    copy = make_move(mixed, model, tmp_path, action="copy", folder=mixed)
+    assert run_scan(copy, say=said.append).tally.total == 1
+    line = f"left out 1 photo in {mixed / 'blurred'}, where this scan files photos: name that folder to scan it"
+    assert line in said
+    run_scan(copy, say=said.append)
+    assert (
+        f"left out 1 photo in {mixed / 'sharp'}, where an earlier scan filed them: name that folder to scan it" in said
+    )
+
+
+def test_a_gate_fails_on_photos_that_a_mark_hides_unless_it_files_there(sharp_folder, model, tmp_path):
+    inbox = copy_photos(sharp_folder, tmp_path / "in")
+    copy = make_move(inbox, model, tmp_path, action="copy", folder=inbox / "out", fail_on=["blurred"])
+    assert not run_scan(copy).failed
+    assert not run_scan(copy).failed
+    (failure,) = run_scan(replace(copy, action=None, folder=None)).failures
+    assert failure == (
+        f"2 photos in {inbox / 'out'}, where an earlier scan filed photos, were left out: name that folder to scan it, "
+        "or exclude it"
+    )
+    assert not run_scan(replace(copy, action=None, folder=None, exclude=["out"])).failed
+
+
+def test_a_second_move_says_that_nothing_is_left(sharp_folder, model, tmp_path):
+    move = make_move(copy_photos(sharp_folder, tmp_path / "in"), model, tmp_path)
+    run_scan(move)
+    with pytest.raises(
+        PhotoError, match=r"found no photos in .*: nothing is left to move if an earlier scan has moved"
+    ):
+        run_scan(move)

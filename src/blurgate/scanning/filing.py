@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from blurgate.errors import OutputError
-from blurgate.files import locate, mark_filed
+from blurgate.files import locate, mark_filed, open_regular
 from blurgate.judging.verdicts import DECISIONS, Verdict
 from blurgate.scanning.items import Item
 from blurgate.scanning.records import Move, Records
@@ -47,6 +47,7 @@ class Filing:
     records: Records | None = None
     _made: set[Path] = field(default_factory=set, repr=False)
     _there: int = field(default=0, repr=False)
+    _found: int = field(default=0, repr=False)  # photos that earlier scans moved
 
     @property
     def targets(self) -> list[Path]:
@@ -118,16 +119,17 @@ class Filing:
 
     def count_moved(self) -> None:
         """Count a photo that an earlier scan moved."""
-        self._there += 1
+        self._found += 1
 
     def count_missing(self) -> int:
         """Count the photos that earlier scans moved, less those of `count_moved`."""
-        return self.records.moved_before - self._there if self.records and self.action == "move" else 0
+        return self.records.moved_before - self._found if self.records and self.action == "move" else 0
 
     def __str__(self) -> str:
         done = {"copy": "copied", "move": "moved", "link": "linked"}[self.action]
         count = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"
-        there = f"; {self._there:,} {'was' if self._there == 1 else 'were'} there already" if self._there else ""
+        number = self._there + self._found
+        there = f"; {number:,} {'was' if number == 1 else 'were'} there already" if number else ""
         return (f"would have {done} {count}" if self.dry_run else f"{done} {count} to {self.folder}") + there
 
     @cached_property
@@ -140,7 +142,7 @@ class Filing:
         ]
 
     def _choose_target(self, source: Path, decision: str) -> Path | None:
-        """Choose a free path, numbered if need be; None if an earlier run already put the photo there.
+        """Choose a free path, numbered if need be; None if the photo is there already.
 
         A move that was interrupted between its two steps, when no records knew of it, is to be ended where it began.
         """
@@ -150,6 +152,8 @@ class Filing:
         self._require_inside(preferred)
         target, number = preferred, 1
         while os.path.lexists(target) or (self.dry_run and target in self._made):
+            if _is_one_entry(source, target):
+                return None
             if target not in self._made and self.action == "move" and _is_linked(source, target):
                 return target
             if target not in self._made and self.action != "move" and _is_same(source, target):
@@ -189,7 +193,7 @@ class Filing:
         except OSError as error:
             if intended and self.records:
                 self.records.forget_last()
-            if not source.exists():  # another process moved or deleted it, such as a second scan
+            if not source.is_file():  # another process moved, deleted or replaced it
                 return False
             raise OutputError(
                 f"cannot {self.action} {source} to {target} ({error.strerror or error}): {_suggest_remedy(error)}, "
@@ -198,20 +202,22 @@ class Filing:
         return True
 
     def _make_folder(self, folder: Path) -> None:
-        """Make a folder and mark the uppermost that receives photos alone, for a later scan of what is around it."""
-        new = [
-            each for each in (self.folder, self.folder / folder.relative_to(self.folder).parts[0]) if not each.exists()
-        ]
+        """Make a folder and mark the uppermost that receives photos alone, for a later scan of what is around it.
+
+        A folder that was made beforehand is marked too if it is one of `targets` and holds nothing yet.
+        """
+        target = self.folder / folder.relative_to(self.folder).parts[0]
+        ours = self.folder if not self.folder.exists() else target if _is_empty(target) else None
         folder.mkdir(parents=True, exist_ok=True)
-        if new:
-            mark_filed(new[0])
+        if ours:
+            mark_filed(ours)
 
     def _list_moved(self, records: Records, root: str, judge: str) -> Iterator[Item]:
         for move in records.list_moves(root, judge):
             source, target = _name_source(root, move), self._find_target(move)
             if target is None or (self.dry_run and os.path.lexists(source) and move.number == records.moved_before):
                 continue
-            if move.evidence:
+            if move.evidence and move.fits(target.stat()):
                 yield Item(evidence=replace(move.evidence, path=source), filed=str(target), known=True)
             else:
                 yield Item(str(target), path=source, filed=str(target))
@@ -236,13 +242,21 @@ class Filing:
         _name_partial(Path(source), Path(move.target), (move.size, move.modified_ns)).unlink(missing_ok=True)
         if target is None:
             return False
-        if not os.path.lexists(source):
+        if not os.path.lexists(source) or _is_one_entry(Path(source), target):  # its folder may now be a link
             return True
         if Path(source).is_file() and filecmp.cmp(source, target, shallow=False):  # linked or copied, but not removed
             Path(source).unlink()
             return True
-        status = target.stat()
-        return (status.st_size, status.st_mtime_ns) == (move.size, move.modified_ns)  # the source is a newer photo
+        return move.fits(target.stat())  # the source is a newer photo
+
+
+def _is_empty(folder: Path) -> bool:
+    """Return True for a folder that does not exist, or holds at most hidden files."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
+    except FileNotFoundError:
+        return True
 
 
 def _name_source(root: str, move: Move) -> str:
@@ -252,6 +266,8 @@ def _name_source(root: str, move: Move) -> str:
 def _suggest_remedy(error: OSError) -> str:
     if isinstance(error, PermissionError):
         return "check that you may write to both folders"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file is in the way: move it away or choose another folder"
     return "free disk space or choose another folder"
 
 
@@ -265,8 +281,22 @@ def _is_same(source: Path, target: Path) -> bool:
     return target.is_file() and (ours.st_size, ours.st_mtime_ns) == (theirs.st_size, theirs.st_mtime_ns)
 
 
+def _is_one_entry(source: Path, target: Path) -> bool:
+    """Return True if both paths name one entry of one folder, so that removing either removes the photo.
+
+    A folder may have several paths, by links and mounts, and a file several names, where case does not count.
+    """
+    if locate(str(source)) == locate(str(target)):
+        return True
+    try:
+        same_folder = os.path.samestat(source.parent.stat(), target.parent.stat())
+    except OSError:
+        return False
+    return same_folder and source.name.casefold() == target.name.casefold() and _is_linked(source, target)
+
+
 def _is_linked(source: Path, target: Path) -> bool:
-    """Return True if both are names of one file."""
+    """Return True if both are names of one file: two links to it, or one."""
     try:
         return os.path.samestat(source.lstat(), target.lstat())
     except OSError:
@@ -278,7 +308,7 @@ def _copy(source: Path, target: Path) -> None:
     partial = _name_partial(source, target, (status.st_size, status.st_mtime_ns))
     try:
         partial.unlink(missing_ok=True)
-        with source.open("rb") as content, partial.open("xb") as copy:  # never by way of a link that lies there
+        with open_regular(source) as content, partial.open("xb") as copy:  # never by way of a link that lies there
             shutil.copyfileobj(content, copy, _CHUNK)
         shutil.copystat(source, partial)
         _rename(partial, target)
@@ -293,8 +323,8 @@ def _name_partial(source: Path, target: Path, what: tuple[int, int]) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
-    if _is_linked(source, target):
-        source.unlink()
+    if _is_linked(source, target) and not _is_one_entry(source, target):
+        source.unlink(missing_ok=True)
         return
     try:
         if not source.is_symlink():  # the scan read a link's target, so copy that and drop the link
@@ -309,11 +339,12 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _remove(source: Path, target: Path) -> None:
-    """Remove the source of a finished move; if that fails, remove the target so that the photo exists only once."""
+    """Remove the source of a finished move; if it stays, remove the target so that the photo exists only once."""
     try:
-        source.unlink()
+        source.unlink(missing_ok=True)  # if it is gone, the target is the last of the photo
     except OSError:
-        target.unlink()
+        if os.path.lexists(source):
+            target.unlink()
         raise
 
 

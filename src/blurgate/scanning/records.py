@@ -65,6 +65,10 @@ class Move:
     modified_ns: int
     evidence: Evidence | None
 
+    def fits(self, status: os.stat_result) -> bool:
+        """Return True if a file has the size and time of the photo that was moved."""
+        return (status.st_size, _modified(status)) == (self.size, self.modified_ns)
+
 
 class Records:
     """Stores evidence by the photo's path, size and modification time, and by its judge.
@@ -299,6 +303,11 @@ def _require_records(path: Path) -> bool:
     if os.path.lexists(journal):  # rolling it back could delete any file that it names
         raise OutputError(f"{journal} lies beside the records of a scan, but blurgate makes no such file: delete it")
     if not os.path.lexists(path):
+        for side in filter(os.path.lexists, _list_side_files(path)):  # SQLite would delete it
+            raise OutputError(
+                f"{side} lies where a scan saves records, but without the file {path.name} that it would belong to: "
+                "move it away, or choose another output"
+            )
         return True
     if path.is_symlink() or not path.is_file():
         raise OutputError(_NO_RECORDS.format(path=path, why="it is a link or not a file"))
@@ -341,8 +350,12 @@ def _name_errors(path: Path) -> Iterator[None]:
 
 
 def _remove(path: Path) -> None:
-    for end in ("", *_SIDE_FILES):
-        path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+    for each in (*_list_side_files(path), path):  # the records last, since side files are refused without them
+        each.unlink(missing_ok=True)
+
+
+def _list_side_files(path: Path) -> list[Path]:
+    return [path.with_name(f"{path.name}{end}") for end in _SIDE_FILES]
 
 
 def _key(path: str, status: os.stat_result, judge: str) -> tuple[bytes, int, int, str]:

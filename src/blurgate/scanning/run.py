@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError, require_several
-from blurgate.files import check_writable, hold, replace_file
+from blurgate.files import check_writable, hold, is_filed, replace_file
 from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import check_outputs
@@ -199,7 +200,7 @@ def run_scan(
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
-    with hold(request.output) if request.output else nullcontext(False) as held:
+    with _hold_folder(request), hold(request.output) if request.output else nullcontext(False) as held:
         with _open_records(request, say) as records:
             filing = request.make_filing(records)
             judged = _scan(request, model, filing, records, left_out)
@@ -211,6 +212,9 @@ def run_scan(
             else:
                 with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
                     chosen.write(ordered, target)
+        if request.report:  # before the records are gone: without them, a killed move cannot be continued
+            threshold = model.card.threshold if request.threshold is None else request.threshold
+            write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in left_out.describe():
@@ -225,10 +229,8 @@ def run_scan(
     if request.output:
         say(f"wrote {request.output}")
     if request.report:
-        threshold = model.card.threshold if request.threshold is None else request.threshold
-        write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         say(f"wrote {request.report}")
-    return Outcome(tally, filing, tuple(_list_failures(request, tally)))
+    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
 
 
 class LeftOut:
@@ -243,8 +245,9 @@ class LeftOut:
         filing = request.make_filing()
         self.raws = Counter[str]()
         self._request, self._folders = request, list[str]()
-        folders = [filing.folder, *filing.targets] if filing else []
-        self._new = {os.path.realpath(folder) for folder in folders if not folder.exists()}
+        folders = {os.path.realpath(folder) for folder in [filing.folder, *filing.targets]} if filing else set()
+        self._own, self._new = folders, {folder for folder in folders if not os.path.lexists(folder)}
+        self._unmarked = {folder for folder in folders if not is_filed(folder)}
 
     def note(self, folder: str) -> None:
         """Remember a folder, unless the scan itself has made it."""
@@ -252,13 +255,30 @@ class LeftOut:
             self._folders.append(folder)
 
     def describe(self) -> Iterator[str]:
-        """Say how many raw files there are, and how many photos are in each folder."""
+        """Say how many raw files there are, and how many photos are in each folder that does not fail the scan."""
         if self.raws:
             yield f"found {describe_raws(self.raws)}"
-        for folder in self._folders:
-            count = sum(1 for _ in walk_photos([folder], include=self._request.include, exclude=self._request.exclude))
-            photos = f"{count:,} photo{'' if count == 1 else 's'}"
-            yield f"left out {photos} in {folder}, where an earlier scan filed them: name that folder to scan it"
+        for folder, count in self._counts:
+            place = os.path.realpath(folder)
+            if place in self._own or not self._request.fail_on:
+                why = "where this scan files photos" if place in self._unmarked else "where an earlier scan filed them"
+                yield f"left out {count_photos(count)} in {folder}, {why}: name that folder to scan it"
+
+    def list_failures(self) -> Iterator[str]:
+        """Say which photos a gate has not looked at: those that a mark hides, but in the scan's own target."""
+        for folder, count in self._counts:
+            if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
+                were = "was" if count == 1 else "were"
+                yield (
+                    f"{count_photos(count)} in {folder}, where an earlier scan filed photos, {were} left out: "
+                    "name that folder to scan it, or exclude it"
+                )
+
+    @cached_property
+    def _counts(self) -> list[tuple[str, int]]:
+        include, exclude = self._request.include, self._request.exclude
+        walks = [walk_photos([folder], include=include, exclude=exclude) for folder in self._folders]
+        return [(folder, sum(1 for _ in walk)) for folder, walk in zip(self._folders, walks, strict=True)]
 
 
 def check_request(request: ScanRequest) -> Format:
@@ -295,6 +315,14 @@ def check_request(request: ScanRequest) -> Format:
     inputs = [_model_file(request.model), *request.roots]
     check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
     return chosen
+
+
+def _hold_folder(request: ScanRequest) -> AbstractContextManager[bool]:
+    """Keep a second scan from moving photos to the same folder, unless the lock cannot lie beside it."""
+    if request.folder is None or request.action != "move" or request.dry_run:
+        return nullcontext(False)
+    parent = Path(os.path.realpath(request.folder)).parent
+    return nullcontext(False) if parent.exists() and not os.access(parent, os.W_OK | os.X_OK) else hold(request.folder)
 
 
 def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
@@ -356,6 +384,7 @@ def _scan(
         request.photos,
         **_search_options(request, filing),
         note_left_out=left_out.note,
+        if_none=_describe_moved(filing),
         raws=left_out.raws,
         model=model,
         threshold=request.threshold,
@@ -367,6 +396,13 @@ def _scan(
         device=request.device,
         max_megapixels=request.max_megapixels,
     )
+
+
+def _describe_moved(filing: Filing | None) -> str:
+    """Say what may be why there are no photos."""
+    if filing is None or filing.action != "move" or not any(map(is_filed, map(str, [filing.folder, *filing.targets]))):
+        return "check the path"
+    return f"nothing is left to move if an earlier scan has moved them to {filing.folder}; else check the path"
 
 
 def _count_later(request: ScanRequest, filing: Filing | None, records: Records | None) -> Callable[[], int] | None:

@@ -145,6 +145,7 @@ def scan_items(
     exclude: Sequence[str] = (),
     leave_out: Sequence[AnyPath] = (),
     note_left_out: Callable[[str], None] | None = None,
+    if_none: str = "check the path",
     raws: Counter[str] | None = None,
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
@@ -164,6 +165,8 @@ def scan_items(
         See `scan`. `blurgate.threads.PAUSE` among the photos says that there are none for now.
     note_left_out, raws
         See `blurgate.photos.finding.walk_photos`.
+    if_none : str
+        What to do if the folders hold no photo: the end of a sentence.
     model, threshold, review
         See `scan`.
     resume : path or Records, optional
@@ -208,7 +211,7 @@ def scan_items(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError(_describe_nothing(photos, raws, filtered=bool(include or exclude)))
+        raise PhotoError(_describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
     engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
@@ -366,7 +369,7 @@ def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[
             yield item, None if item.evidence else engines.take()
 
 
-def _describe_nothing(photos: Any, raws: Counter[str], *, filtered: bool) -> str:
+def _describe_nothing(photos: Any, raws: Counter[str], if_none: str, *, filtered: bool) -> str:
     """Say why there is nothing to scan."""
     if raws:
         return f"found no photos but {describe_raws(raws)}"
@@ -377,4 +380,4 @@ def _describe_nothing(photos: Any, raws: Counter[str], *, filtered: bool) -> str
         )
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
-    return "found no photos in the given folders: check the path"
+    return f"found no photos in the given folders: {if_none}"
