@@ -276,6 +276,7 @@ def test_it_opens_worst_first_with_all_details(browser, page):
     }  # fmt: skip
     assert find(browser, "#hint").text.startswith("The threshold of the scan is 0.477.")
     assert "The scan left 1 photo undecided" in find(browser, "#hint").text
+    assert (find(browser, "#sharp-is").text, find(browser, "#count-undecided").text) == ("sharp", "2 undecided")
 
 
 @pytest.mark.parametrize(
@@ -339,6 +340,7 @@ def test_moving_the_threshold_updates_every_decision(browser, page, verdicts):
     assert float(find(browser, "#number").get_property("value")) == pytest.approx(threshold + 0.02)
     fill(browser, "#number", "0.88")
     assert find(browser, "#count-blurred").text == "2"
+    assert (find(browser, "#sharp-is").text, find(browser, "#count-undecided").text) == ("sharp (below)", "1 undecided")
     click(browser, "#reset")
     assert counts(browser)["Undecided"] == 2
     assert find(browser, "#number").get_property("value") == "0.477"
