@@ -109,8 +109,8 @@ def scan(
     TypeError
         If `photos` is None, a mapping, or holds no photos at all, or one text is given in place of several.
     ValueError
-        If the engine, device or column is unknown, the threshold or the review is not within 0 to 1, both are
-        given, or the review is ``auto`` and the model has no bounds.
+        If the engine, device or column is unknown, `max_megapixels` is not above 0, the threshold or the review is not
+        within 0 to 1, both are given, or the review is ``auto`` and the model has no bounds.
 
     Examples
     --------
@@ -185,6 +185,8 @@ def scan_items(
     ------
     PhotoError
         If a named path does not exist, or no photo is found. All other errors are as in `scan`.
+    ValueError
+        As in `scan`.
     """
     for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
