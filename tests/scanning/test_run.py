@@ -411,3 +411,15 @@ def test_a_second_move_says_that_nothing_is_left(sharp_folder, model, tmp_path):
         PhotoError, match=r"found no photos in .*: nothing is left to move if an earlier scan has moved"
     ):
         run_scan(move)
+
+
+def test_a_scan_of_filed_photos_alone_says_where_they_are(request_all, sharp_folder, tmp_path):
+    shutil.copytree(sharp_folder, tmp_path / "in")
+    asked = replace(request_all, photos=[str(tmp_path / "in")], roots=[tmp_path / "in"])
+    run_scan(replace(asked, action="move", folder=tmp_path / "out"))
+    said = []
+    with pytest.raises(PhotoError, match="found no photos"):
+        run_scan(replace(asked, photos=[str(tmp_path)], roots=[tmp_path]), say=said.append)
+    assert said == [
+        f"left out 48 photos in {tmp_path}/out, where an earlier scan filed them: name that folder to scan it"
+    ]

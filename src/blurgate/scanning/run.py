@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import OutputError, require_several
+from blurgate.errors import OutputError, PhotoError, require_several
 from blurgate.files import check_writable, hold, is_filed, replace_file
 from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Verdict
@@ -203,7 +203,7 @@ def run_scan(
     with _hold_folder(request), hold(request.output) if request.output else nullcontext(False) as held:
         with _open_records(request, say) as records:
             filing = request.make_filing(records)
-            judged = _scan(request, model, filing, records, left_out)
+            judged = _scan(request, model, filing, records, left_out, say=say)
             verdicts = _file_photos(tally.count(judged), filing, say, kept if request.report else None)
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             ordered = sort_verdicts(shown, request.sort) if request.sort else shown
@@ -379,23 +379,31 @@ def _scan(
     filing: Filing | None,
     records: Records | None,
     left_out: LeftOut,
+    *,
+    say: Callable[[str], None],
 ) -> Iterator[tuple[Item, Verdict]]:
-    return scan_items(
-        request.photos,
-        **_search_options(request, filing),
-        note_left_out=left_out.note,
-        if_none=_describe_moved(filing),
-        raws=left_out.raws,
-        model=model,
-        threshold=request.threshold,
-        review=request.review,
-        resume=records,
-        find_moved=filing.find_moved if filing else None,
-        jobs=request.jobs,
-        engine=request.engine,
-        device=request.device,
-        max_megapixels=request.max_megapixels,
-    )
+    try:
+        return scan_items(
+            request.photos,
+            **_search_options(request, filing),
+            note_left_out=left_out.note,
+            if_none=_describe_moved(filing),
+            raws=left_out.raws,
+            model=model,
+            threshold=request.threshold,
+            review=request.review,
+            resume=records,
+            find_moved=filing.find_moved if filing else None,
+            jobs=request.jobs,
+            engine=request.engine,
+            device=request.device,
+            max_megapixels=request.max_megapixels,
+        )
+    except PhotoError:
+        left_out.raws.clear()  # the error itself names them
+        for line in (*left_out.describe(), *left_out.list_failures()):
+            say(line)
+        raise
 
 
 def _describe_moved(filing: Filing | None) -> str:
