@@ -729,6 +729,7 @@ def _count_left_out(n_by_model: int) -> None:
 def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | None, min_recall: float | None) -> None:
     """Print what calibration was given, the figures before and after, and one conclusion."""
     from blurgate.learning.calibration import CONCLUSIONS
+    from blurgate.learning.metrics import error_rates
 
     before: Mapping[str, Any] | None = numbers["before"]
     after: Mapping[str, Any] | None = numbers["after"]
@@ -739,8 +740,9 @@ def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | No
     if before and after:
         for name in ("accuracy", "precision", "recall", "f1", "log_loss"):
             print(f"  {name.replace('_', ' '):12} {_format_figure(before[name])} -> {_format_figure(after[name])}")
-        false_alarms = [_share_false_alarms(scores["confusion_matrix"]) for scores in (before, after)]
-        print(f"  {'false alarms':12} {' -> '.join(map(_format_figure, false_alarms))}")
+        rates = (error_rates(scores["confusion_matrix"])["false_alarm_rate"] for scores in (before, after))
+        sharp = any(before["confusion_matrix"][0])
+        print(f"  {'false alarms':12} {' -> '.join(_format_figure(rate if sharp else None) for rate in rates)}")
     elif held_out:
         _print(f"  {_plural(held_out, 'photo')} held out: too few to measure on")
     print(f"  {'threshold':12} {numbers['old_threshold']:.3f} -> {numbers['threshold']:.3f}")
@@ -757,11 +759,6 @@ def _print_calibration(numbers: CalibrationNumbers, max_false_alarms: float | No
         "" if numbers["conclusion"] == "better" else ". Use it for its new threshold" if moved else ". Use either file"
     )
     _print(CONCLUSIONS[numbers["conclusion"]] + remedy)
-
-
-def _share_false_alarms(confusion_matrix: Sequence[Sequence[int]]) -> float | None:
-    passed, false_alarms = confusion_matrix[0]
-    return false_alarms / (passed + false_alarms) if passed + false_alarms else None
 
 
 def _format_figure(figure: float | None) -> str:

@@ -246,7 +246,7 @@ def mark_filed(folder: Path) -> None:
 def is_filed(folder: str) -> bool:
     """Return True for a folder with a mark of its own; one that was copied from another folder hides nothing."""
     try:
-        with open(f"{folder}{os.sep}{FILED_MARK}", "rb", opener=_open_regular) as handle:
+        with open(f"{folder}{os.sep}{FILED_MARK}", "rb", opener=_open_without_links) as handle:
             mark = json.loads(handle.read(_MARK_BYTES))
         return isinstance(mark, dict) and mark.get("folder") == Path(folder).stat().st_ino
     except (OSError, ValueError, RecursionError):
@@ -271,7 +271,7 @@ def _open_lock(place: Path, path: Path) -> IO[bytes]:
     with suppress(FileNotFoundError):
         _require_lock(place.lstat(), place, path)
     try:
-        handle = open(place, "ab", opener=_open_regular)  # noqa: SIM115 the caller closes it
+        handle = open(place, "ab", opener=_open_without_links)  # noqa: SIM115 the caller closes it
     except OSError as error:
         error.filename = str(path)  # users know nothing of the lock
         raise
@@ -291,7 +291,7 @@ def _require_lock(status: os.stat_result, place: Path, path: Path) -> None:
         )
 
 
-def _open_regular(name: str, flags: int) -> int:
+def _open_without_links(name: str, flags: int) -> int:
     """Open a file, but neither follow a link in its place nor wait for the other end of a pipe."""
     return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 

@@ -16,6 +16,7 @@ from blurgate.errors import OutputError
 from blurgate.files import locate, mark_filed, open_regular
 from blurgate.judging.verdicts import DECISIONS, Verdict
 from blurgate.scanning.items import Item
+from blurgate.scanning.progress import count_photos
 from blurgate.scanning.records import Move, Records
 
 _CHUNK = 2**20  # bytes copied at a time
@@ -127,7 +128,7 @@ class Filing:
 
     def __str__(self) -> str:
         done = {"copy": "copied", "move": "moved", "link": "linked"}[self.action]
-        count = f"{len(self._made):,} photo{'' if len(self._made) == 1 else 's'}"
+        count = count_photos(len(self._made))
         number = self._there + self._found
         there = f"; {number:,} {'was' if number == 1 else 'were'} there already" if number else ""
         return (f"would have {done} {count}" if self.dry_run else f"{done} {count} to {self.folder}") + there
