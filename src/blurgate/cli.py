@@ -318,8 +318,8 @@ def evaluate(
     source: Labelled, model: Model = "default", as_json: AsJson = False, report: Report = None, jobs: Jobs = None
 ) -> None:
     """Measure how well a model does on labelled photos."""
-    _load_extra("train", "Evaluating")
     _check_report(report, inputs=[_file_of(model), source])
+    _load_extra("train", "Evaluating")
     loaded = blurgate.load_model(model)
     table = blurgate.build_table(
         source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
@@ -397,8 +397,8 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    _load_extra("train", "Training")
     _check_report(report, model=output, study=study, inputs=sources)
+    _load_extra("train", "Training")
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
