@@ -10,23 +10,25 @@ and so on at random, whatever their blur: see `models.alterations`.
 """
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.files import atomic_file
-from blurgate.making.blurs import to_linear, to_rgb
+from blurgate.making.blurs import BLURS, KernelBlur, kernel_moments, to_linear, to_rgb
 from blurgate.making.camera import Camera, draw_camera
-from blurgate.making.recipes import MAX_SIDE, draw_blur
+from blurgate.making.recipes import MAX_SIDE, MIN_STRENGTH, DrawnBlur, draw_blur
 from blurgate.measuring.laplacian import variance_of_laplacian
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import RGB, Gray, read_gray
-from models.alterations import MAX_SHIFT, Zoom, alter, draw_zoom
+from models.alterations import MAX_SHIFT, UNEVENNESS, Zoom, alter, draw_zoom
 from models.sources import find_sharp
 from models.workers import open_workers
 
@@ -38,6 +40,14 @@ SHARES = {"unsplash": 0.26, "sun_hays80": 0.1, "bsds500": 0.16, "defocus_maps": 
 SOURCES = tuple(SHARES)
 DRAWN = SIDE + MAX_SHIFT  # pixels: side before the shift of the grid
 
+SURELY_SHARP = 0.9  # pixels: strength up to which weak blur counts as none in a map; from MIN_STRENGTH on, as all
+GRADED_SHARE = 0.8  # of the pictures for the explainer: blurred
+WEAKEST = 0.5  # pixels: strength of the weakest blur in such pictures
+WIDE = 448  # pixels: side of the pictures that maps are learnt from
+WIDE_ZOOM = (0.8, 1.6)  # of partly focused photos
+WIDE_SHARES = {"defocus_maps": 0.62, "unsplash": 0.22, "brackets": 0.1, "sun_hays80": 0.06}
+WIDE_SHARD = 512  # pictures
+KINDS = ("", "defocus", "motion", "gaussian")  # position = number in a shard
 FOCUSED_SHARE = 0.2  # of a real picture: sharp from here on
 BLURRED_SHARE = 0.995  # of a real picture: blurred from here on
 LUMA_NOISE = 0.669  # luma noise per unit of independent noise in red, green, blue: root of the sum of squared weights
@@ -62,15 +72,29 @@ class Picture:
         Of the part in focus; NaN if unknown.
     blurred : ndarray of shape (SIDE / CELL, SIDE / CELL), uint8
         Blurred share of each cell, in percent.
+    kind : str
+        Of the blur; empty if there is none, it is unknown, or there are several.
+    moments : (float, float, float)
+        Of the blur in focus, in square pixels: variance across, covariance of across and down, variance down; NaN if
+        unknown.
     """
 
     gray: NDArray[np.uint8]
     label: int
     strength_px: float
     blurred: NDArray[np.uint8]
+    kind: str = ""
+    moments: tuple[float, float, float] = (math.nan, math.nan, math.nan)
 
 
-def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
+def draw_made(
+    rgb: RGB,
+    rng: np.random.Generator,
+    *,
+    weakest: float = MIN_STRENGTH,
+    blurred_share: float = 0.5,
+    side: int = SIDE,
+) -> Picture:
     """Draw a gray window of a sharp photo, blurred or not, as a camera takes it.
 
     Parameters
@@ -79,6 +103,13 @@ def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
         Gray only: nets read nothing else, and it is a third of the work. Noise is scaled to that of the luma of three
         channels.
     rng : numpy.random.Generator
+    weakest : float
+        Strength of the weakest blur, in pixels before the picture is enlarged. Weaker blur than `MIN_STRENGTH` counts
+        in part, see `SURELY_SHARP`.
+    blurred_share : float
+        How many pictures are blurred, 0 to 1.
+    side : int
+        Of the picture, in pixels, a multiple of `CELL`.
 
     Returns
     -------
@@ -86,22 +117,37 @@ def draw_made(rgb: RGB, rng: np.random.Generator) -> Picture:
     """
     zoom, camera, night = draw_zoom(rng), _of_luma(draw_camera(rng)), rng.random() < NIGHT_SHARE
     rgb = _brighten_bracket(rgb, rng)
-    size = zoom.source_size(DRAWN)
+    size = zoom.source_size(side + MAX_SHIFT)
     camera = replace(camera, scale=max(camera.scale, (max(size) + 1) / min(*rgb.shape[:2], MAX_SIDE)))
     if night:
         stops = float(rng.uniform(*NIGHT_STOPS))
         camera = replace(camera, exposure_stops=-stops, full_well=max(camera.full_well, LEAST_NIGHT_WELL * 2**stops))
     sides = [min(most, round(side / camera.scale) + 1) for side, most in zip(size, rgb.shape[:2], strict=True)]
     window = _draw_window(rgb, sides, rng)
-    blurred = bool(rng.random() < 0.5)
-    drawn = draw_blur(window, camera.recover_light(window), camera, rng, blurred=blurred)
+    blurred = bool(rng.random() < blurred_share)
+    drawn = draw_blur(window, camera.recover_light(window), camera, rng, blurred=blurred, weakest=weakest)
     gray = read_gray(camera.take_picture(drawn.light, rng))[: size[0], : size[1]]
     if night:
         gray = _gain(gray, 2**-camera.exposure_stops)
     focus = np.ones(size) if drawn.mask is None else _shrink(drawn.mask[..., 0], size)
-    share = np.ones(size) if blurred else 1 - focus
     strength = float(np.hypot(drawn.strength_px, camera.softness_px)) * np.sqrt(zoom.down * zoom.across)
-    return _finish(gray, share, zoom, rng, label=int(blurred), strength_px=strength)
+    inside = float(np.clip((strength - SURELY_SHARP) / (MIN_STRENGTH - SURELY_SHARP), 0, 1))
+    inside = float(blurred) if weakest >= MIN_STRENGTH else inside * blurred
+    share = inside + (1 - inside) * (1 - focus)
+    picture = _finish(gray, share, zoom, rng, label=int(blurred), strength_px=strength, side=side)
+    kind = drawn.kind if drawn.mask is None else ""
+    return replace(picture, kind=kind, moments=_measure_moments(drawn, camera, zoom))
+
+
+def _measure_moments(drawn: DrawnBlur, camera: Camera, zoom: Zoom) -> tuple[float, float, float]:
+    """Compute the second moments of the blur in focus, in pixels of the finished picture."""
+    across, both, down = 0.0, 0.0, 0.0
+    if drawn.kind:
+        blur = BLURS[drawn.kind]
+        assert isinstance(blur, KernelBlur)
+        across, both, down = (camera.scale**2 * moment for moment in kernel_moments(blur.kernel(**drawn.parameters)))
+    soft = camera.softness_px**2 / 2
+    return (across + soft) * zoom.across**2, both * zoom.across * zoom.down, (down + soft) * zoom.down**2
 
 
 def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
@@ -134,12 +180,47 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     return _finish(gray[..., 0], part.astype(np.float64), zoom, rng, label=label, strength_px=float("nan"))
 
 
+def draw_wide(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Picture:
+    """Draw most of a partly focused photo, to learn a map from what is around.
+
+    Parameters
+    ----------
+    rgb : ndarray of shape (height, width, 1), uint8
+    mask : ndarray of shape (height, width), bool
+        True where out of focus.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Picture
+        Of the side `WIDE`; only its map is known.
+    """
+    most = min(mask.shape)
+    rows = min(most, round((WIDE + MAX_SHIFT) / rng.uniform(*WIDE_ZOOM)))
+    columns = min(most, round(rows * UNEVENNESS ** rng.uniform(-0.5, 0.5)))
+    zoom = Zoom((WIDE + MAX_SHIFT) / rows, (WIDE + MAX_SHIFT) / columns, draw_zoom(rng).resample)
+    top, left = rng.integers(0, (mask.shape[0] - rows + 1, mask.shape[1] - columns + 1))
+    gray, part = (plane[top : top + rows, left : left + columns] for plane in (rgb, mask))
+    if rng.random() < EXPOSED_SHARE:
+        camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
+        gray = read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
+    share = part.astype(np.float64)
+    return _finish(gray[..., 0], share, zoom, rng, label=-1, strength_px=math.nan, side=WIDE)
+
+
 def _finish(
-    gray: Gray, share: NDArray[np.float64], zoom: Zoom, rng: np.random.Generator, *, label: int, strength_px: float
+    gray: Gray,
+    share: NDArray[np.float64],
+    zoom: Zoom,
+    rng: np.random.Generator,
+    *,
+    label: int,
+    strength_px: float,
+    side: int = SIDE,
 ) -> Picture:
     """Enlarge and alter a picture; enlarge the map of its blurred share as well."""
-    altered = alter(zoom.apply(gray, (DRAWN, DRAWN)), rng)
-    return Picture(altered[:SIDE, :SIDE], label, strength_px, _cells(_shrink(share, (SIDE, SIDE))))
+    altered = alter(zoom.apply(gray, (side + MAX_SHIFT, side + MAX_SHIFT)), rng)
+    return Picture(altered[:side, :side], label, strength_px, _cells(_shrink(share, (side, side))))
 
 
 def _draw_window(rgb: RGB, size: Sequence[int], rng: np.random.Generator) -> RGB:
@@ -163,7 +244,29 @@ def _gain(codes: NDArray[np.uint8], gain: float) -> NDArray[np.uint8]:
     return to_rgb(to_linear(codes) * np.float32(gain))
 
 
-def draw_shard(data: Path, work: Path, number: int, seed: int) -> None:
+@dataclass(frozen=True)
+class Series:
+    """Shards of pictures of one sort.
+
+    Parameters
+    ----------
+    shares : mapping of str to float
+        Source -> its share of the pictures.
+    size : int
+        Pictures in a shard.
+    made : mapping
+        Options of `draw_made`.
+    draw_real : callable
+        Draws from a partly focused photo: `draw_real` or `draw_wide`.
+    """
+
+    shares: Mapping[str, float]
+    size: int = SHARD
+    made: Mapping[str, Any] = field(default_factory=dict)
+    draw_real: Callable[[RGB, NDArray[np.bool_], np.random.Generator], Picture] = draw_real
+
+
+def draw_shard(data: Path, work: Path, number: int, seed: int, *, series: str = "pictures") -> None:
     """Write one shard, unless it exists.
 
     Parameters
@@ -171,23 +274,28 @@ def draw_shard(data: Path, work: Path, number: int, seed: int) -> None:
     data : Path
         Folder with the sources.
     work : Path
-        Folder with ``pictures``, for the shards, and with the sources that are drawn.
+        Folder with the sources that are drawn, and with a folder for the shards of each series.
     number : int
         Names the shard and, with `seed`, seeds its pictures.
     seed : int
+    series : str
+        A name out of `SERIES`.
     """
-    path = _shard(work, number)
+    path, how = _shard(work, number, series), SERIES[series]
     if path.exists():
         return
+    chances = list(how.shares.values())
     sources, scenes, pictures = [], [], []
-    for place in range(SHARD):
+    for place in range(how.size):
         rng = np.random.default_rng([seed, number, place])
-        source = str(rng.choice(SOURCES, p=list(SHARES.values())))
+        source = str(rng.choice(list(how.shares), p=chances))
         photos = _photos(data, work, source)
         scene = int(rng.integers(len(photos)))
         rgb = _read(photos[scene])
         pictures.append(
-            draw_made(rgb, rng) if source != "defocus_maps" else draw_real(rgb, _read_mask(photos[scene]), rng)
+            how.draw_real(rgb, _read_mask(photos[scene]), rng)
+            if source == "defocus_maps"
+            else draw_made(rgb, rng, **how.made)
         )
         sources.append(SOURCES.index(source))
         scenes.append(scene)
@@ -198,6 +306,8 @@ def draw_shard(data: Path, work: Path, number: int, seed: int) -> None:
             label=np.asarray([picture.label for picture in pictures], np.int8),
             strength_px=np.asarray([picture.strength_px for picture in pictures], np.float32),
             blurred=np.stack([picture.blurred for picture in pictures]),
+            kind=np.asarray([KINDS.index(picture.kind) for picture in pictures], np.uint8),
+            moments=np.asarray([picture.moments for picture in pictures], np.float32),
             source=np.asarray(sources, np.uint8),
             scene=np.asarray(scenes, np.uint16),
         )
@@ -232,11 +342,12 @@ def _shrink(plane: NDArray[np.floating], size: Sequence[int]) -> NDArray[np.floa
 
 
 def _cells(share: NDArray[np.float64]) -> NDArray[np.uint8]:
-    cells = share.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL).mean(axis=(1, 3))
+    rows, columns = (side // CELL for side in share.shape)
+    cells = share.reshape(rows, CELL, columns, CELL).mean(axis=(1, 3))
     return np.asarray(np.rint(100 * cells), np.uint8)
 
 
-def draw_pictures(data: Path, work: Path, shards: int, *, seed: int = 0) -> list[Path]:
+def draw_pictures(data: Path, work: Path, shards: int, *, seed: int = 0, series: str = "pictures") -> list[Path]:
     """Write the missing ones of a number of shards, on all cores.
 
     Parameters
@@ -244,30 +355,43 @@ def draw_pictures(data: Path, work: Path, shards: int, *, seed: int = 0) -> list
     data : Path
         Folder with the sources.
     work : Path
-        Folder for the shards, in ``pictures``.
+        Folder for the shards, in one named as the series.
     shards : int
         How many.
     seed : int
         Of all pictures.
+    series : str
+        A name out of `SERIES`.
 
     Returns
     -------
     list of Path
         Files of all shards, in order.
     """
-    files = [_shard(work, number) for number in range(shards)]
+    files = [_shard(work, number, series) for number in range(shards)]
     files[0].parent.mkdir(parents=True, exist_ok=True)
-    for source in SOURCES:
+    for source in SERIES[series].shares:
         find_sharp(data, work, source)  # before the workers, which would all draw the same
     with open_workers() as pool:
-        for done in [pool.submit(draw_shard, data, work, number, seed) for number in range(shards)]:
+        for done in [pool.submit(draw_shard, data, work, number, seed, series=series) for number in range(shards)]:
             done.result()
             print(".", end="", file=sys.stderr, flush=True)
     return files
 
 
-def _shard(work: Path, number: int) -> Path:
-    return work / "pictures" / f"{number:05}.npz"
+def _shard(work: Path, number: int, series: str) -> Path:
+    return work / series / f"{number:05}.npz"
+
+
+_MADE_ONLY = {source: share / (1 - SHARES["defocus_maps"]) for source, share in SHARES.items()}
+_MADE_ONLY.pop("defocus_maps")
+SERIES = {
+    "pictures": Series(SHARES),  # for nets that judge
+    "graded": Series(_MADE_ONLY, made={"weakest": WEAKEST, "blurred_share": GRADED_SHARE}),  # blur of all strengths
+    "wide": Series(  # for maps
+        WIDE_SHARES, WIDE_SHARD, {"weakest": WEAKEST, "blurred_share": 0.5, "side": WIDE}, draw_real=draw_wide
+    ),
+}
 
 
 def main() -> None:
@@ -277,8 +401,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--shards", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--series", choices=SERIES, default="pictures")
     options = parser.parse_args()
-    draw_pictures(options.data, options.work, options.shards, seed=options.seed)
+    draw_pictures(options.data, options.work, options.shards, seed=options.seed, series=options.series)
 
 
 if __name__ == "__main__":

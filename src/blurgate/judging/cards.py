@@ -26,7 +26,7 @@ _UNFIT = re.compile(
 _DAMAGED = "{path} has a damaged card ({why}): train it or copy it again"
 _WEIGHTS = ("slope", "net_slope", "intercept")
 _LISTED = ("columns", "kinds", "limits", "review")  # tuples that JSON stores as lists
-_MAPPED = ("parameters", "trained_on", "results", "at_threshold", "calibrated_on", "terms")
+_MAPPED = ("parameters", "trained_on", "results", "at_threshold", "calibrated_on", "terms", "explainer")
 _CHANGED_ALONE = {*_WEIGHTS, *_MAPPED, "threshold", "base_rate", "review", "limits"}
 
 
@@ -72,6 +72,9 @@ class Card:
         Where the model is known to fail.
     alone : mapping
         Under ``trees`` and ``net``, the entries of this card that change when one of them judges without the other.
+    explainer : mapping
+        Of the explainer, if there is one: ``spread``, the scales of error that its intervals are wide, and what it was
+        trained on and measured to do.
     made_by : str
         Name and version of the program.
     """
@@ -94,6 +97,7 @@ class Card:
     terms: Mapping[str, str] = field(default_factory=dict, repr=False)
     limits: tuple[str, ...] = field(default=(), repr=False)
     alone: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    explainer: Mapping[str, Any] = field(default_factory=dict, repr=False)
     made_by: str = ""
 
     def of_one(self, part: str, feature_set: str) -> Card:

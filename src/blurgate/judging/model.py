@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
 from blurgate.judging.doubts import find_doubts
+from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer
 from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
 from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
 from blurgate.judging.onnx_graphs import check_graph
 from blurgate.judging.trees import Trees, read_trees
-from blurgate.judging.verdicts import TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
+from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import MIN_SIDE, Gray, Photo, path_of, read_plane
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -36,10 +37,11 @@ from blurgate.photos.limits import MAX_MEGAPIXELS
 SHIPPED = Path(__file__).parent / "shipped"
 
 BLURRED, KIND, STRENGTH, OWN = BOOSTERS = "blurred", "kind", "strength", "own"
-_CARD_FILE, _NET_FILE = "card.json", "net.onnx"
+_CARD_FILE, _NET_FILE, _EXPLAINER_FILE = "card.json", "net.onnx", "explainer.onnx"
 _LIMITS = {  # member of a model file -> its largest size in bytes, several times what training makes
     _CARD_FILE: 2**20,
     _NET_FILE: 2**24,
+    _EXPLAINER_FILE: 2**24,
     **{f"{name}.ubj": 2**26 for name in BOOSTERS},
 }
 _MOST_STRENGTH = 64  # log2 of pixels: a damaged model may predict more than a number can hold
@@ -112,11 +114,14 @@ class BlurModel:
         XGBoost's UBJSON by name: ``blurred``; ``kind`` and ``strength`` if the training data had them; ``own`` if
         `calibrate` fitted one to a user's photos.
     net : Net, optional
+    explainer : Explainer, optional
+        Says of what kind, how strong and where the blur of a photo is that the net has been asked about.
     """
 
     card: Card
     boosters: Mapping[str, bytes] = field(repr=False)
     net: Net | None = None
+    explainer: Explainer | None = None
 
     @property
     def inputs(self) -> Inputs:
@@ -192,7 +197,13 @@ class BlurModel:
         """
         max_pixels = self.inputs.measured.max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
-        evidence = Evidence(path_of(photo), width=plane.width, height=plane.height, part=plane.part)
+        evidence = Evidence(
+            path_of(photo),
+            width=plane.width,
+            height=plane.height,
+            part=plane.part,
+            judged_at_px=max(plane.gray.shape),
+        )
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
         measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set), gray=plane.gray)
@@ -221,12 +232,54 @@ class BlurModel:
         row, outputs = photo.features[np.newaxis], np.full(len(NET_OUTPUTS) if self.net else 0, np.nan, np.float32)
         textured = bool(self.inputs.has_texture(row)[0])
         asked = textured and bool(self.asks(row)[0])
+        evidence = photo.evidence
         if self.net and asked:
             outputs = self.net.predict(photo.gray)
-        evidence = photo.evidence
+        if self.explainer and asked:
+            evidence = self.explain_blur(evidence, photo.gray)
         if textured and (asked or not self.net):  # the trees of a cascade alone leave no photo to be looked at
             evidence = replace(evidence, doubts=self._find_doubts(photo.gray, row, outputs))
         return replace(photo, evidence=evidence, outputs=outputs, gray=None)
+
+    def explain_blur(self, evidence: Evidence, gray: Gray) -> Evidence:
+        """Add kind, strength and direction of the blur to evidence; nothing without an explainer.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            With the size of the photo.
+        gray : ndarray of shape (height, width), uint8
+            The analysed plane.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        NetError
+            If the explainer cannot answer.
+        """
+        if not self.explainer:
+            return evidence
+        found = self.explainer.estimate(gray, spread=float(self.card.explainer["spread"]))
+        moving, strength = found.kind == "motion", found.strength_px
+        scale = _own_side(evidence) / (evidence.judged_at_px or 1)
+        low, high = found.interval_px or (None, None)
+        chances = dict(zip(KINDS, found.kinds, strict=True))
+        return replace(
+            evidence,
+            kind=found.kind,
+            p_defocus=chances["defocus"],
+            p_motion=chances["motion"],
+            p_gaussian=chances["gaussian"],
+            strength_px=strength,
+            strength_low_px=low,
+            strength_high_px=high,
+            own_strength_px=None if strength is None else round(strength * scale, 3),
+            length_px=None if strength is None or not moving else round(found.length_px or 0.0, 2),
+            angle_deg=found.angle_deg if moving else None,
+        )
 
     def asks(self, features: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Check for which photos the net is asked.
@@ -359,6 +412,8 @@ class BlurModel:
         members.update((f"{name}.ubj", content) for name, content in self.boosters.items())
         if self.net:
             members[_NET_FILE] = self.net.onnx
+        if self.explainer:
+            members[_EXPLAINER_FILE] = self.explainer.onnx
         write_members(Path(path), members, _LIMITS)
 
     @cached_property
@@ -376,8 +431,8 @@ class BlurModel:
         digest = hashlib.sha256(json.dumps(card, sort_keys=True).encode())
         for name, content in sorted(self.boosters.items()):
             digest.update(name.encode() + content)
-        if self.net:
-            digest.update(self.net.onnx)
+        for each in filter(None, (self.net, self.explainer)):
+            digest.update(each.onnx)
         return digest.hexdigest()
 
     @cached_property
@@ -520,20 +575,23 @@ def read_model(path: str | os.PathLike[str]) -> BlurModel:
     path = SHIPPED / f"{stem}.blurgate" if stem else Path(path)
     members = read_members(path, _LIMITS)
     card, boosters = read_card(members.pop(_CARD_FILE, b""), path)
-    onnx = members.pop(_NET_FILE, None)
+    net, explainer = members.pop(_NET_FILE, None), members.pop(_EXPLAINER_FILE, None)
     model = BlurModel(
         card,
         {name.removesuffix(".ubj"): content for name, content in members.items()},
-        None if onnx is None else Net(onnx),
+        None if net is None else Net(net),
+        None if explainer is None else Explainer(explainer),
     )
     _check_net(model, path)
+    _check_explainer(model, path)
     _check_boosters(model, path, listed=boosters)
     return variant(model) if variant else model
 
 
 def keep_trees(model: BlurModel) -> BlurModel:
     """Take the trees of a model without its net."""
-    return BlurModel(model.card.of_one(TREES, model.inputs.feature_set), model.boosters)
+    card = replace(model.card.of_one(TREES, model.inputs.feature_set), explainer={})
+    return BlurModel(card, model.boosters)
 
 
 def keep_net(model: BlurModel) -> BlurModel:
@@ -547,12 +605,18 @@ def keep_net(model: BlurModel) -> BlurModel:
     if not model.net:
         raise ModelFileError("the shipped model has no net: reinstall blurgate, or name trees")
     card = model.card.of_one(NET, str(Inputs(NET_FEATURE_SET, model.net.name)))
-    return BlurModel(replace(card, kinds=()), {}, model.net)
+    return BlurModel(replace(card, kinds=()), {}, model.net, model.explainer)
 
 
 def ask_always(model: BlurModel) -> BlurModel:
     """Make the net of a cascade judge every photo together with the trees."""
     return replace(model, card=replace(model.card, ask_from=None))
+
+
+def _own_side(evidence: Evidence) -> int:
+    """Find the longer side of what was looked at, in pixels of the photo itself."""
+    left, top, right, bottom = evidence.part or (0, 0, evidence.width or 0, evidence.height or 0)
+    return max(right - left, bottom - top)
 
 
 def _leave_out(evidence: Evidence) -> Evidence:
@@ -561,10 +625,12 @@ def _leave_out(evidence: Evidence) -> Evidence:
 
 def _complete(evidence: Evidence, predictions: Predictions, row: int) -> Evidence:
     """Add the predictions of a row to a photo's evidence."""
+    evidence = replace(evidence, probability=round(float(predictions.probability[row]), _DIGITS))
+    if evidence.p_defocus is not None:  # an explainer sees more than trees for kinds and strengths do
+        return evidence
     kind, strength = predictions.kind, predictions.strength_px
     return replace(
         evidence,
-        probability=round(float(predictions.probability[row]), _DIGITS),
         kind="" if kind is None else str(kind[row]),
         strength_px=None if strength is None else round(float(strength[row]), 3),
     )
@@ -630,6 +696,23 @@ def _check_net(model: BlurModel, path: Path) -> None:
         raise ModelFileError(
             f"{path} contains a net that is damaged or unlike those of blurgate ({error}): copy it again, or leave the "
             "net out with --model trees"
+        ) from error
+
+
+def _check_explainer(model: BlurModel, path: Path) -> None:
+    spread = model.card.explainer.get("spread") if model.explainer else 1.0
+    if bool(model.explainer) != bool(model.card.explainer):
+        raise ModelFileError(f"{path} contains an explainer that its card does not describe, or none: copy it again")
+    if isinstance(spread, bool) or not isinstance(spread, int | float) or not 0 < spread < 100:
+        raise ModelFileError(f"{path} must have a spread between 0 and 100 for its explainer: copy it again")
+    if model.explainer and not model.net:
+        raise ModelFileError(f"{path} contains an explainer, but no net that would be asked first: copy it again")
+    try:
+        if model.explainer:
+            check_graph(model.explainer.onnx, EXPLAINER_ENDS)
+    except ValueError as error:
+        raise ModelFileError(
+            f"{path} contains an explainer that is damaged or unlike those of blurgate ({error}): copy it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Gray -> outputs of a net, run by ONNX Runtime."""
+"""Gray -> outputs of a net that judges, run by ONNX Runtime; what all nets share."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.util import find_spec
 from threading import Lock
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,72 @@ _starting = Lock()  # the first photos ask from several threads, and one session
 
 
 @dataclass(frozen=True)
-class Net:
+class OnnxFile:
+    """An ONNX file that answers for one photo at a time.
+
+    Parameters
+    ----------
+    onnx : bytes
+        Content of the file. Input: ``gray`` of shape (1, 1, height, width), 0 to 255, float32.
+    """
+
+    onnx: bytes = field(repr=False)
+    kind: ClassVar[str] = "net"
+    remedy: ClassVar[str] = "copy the model again, or leave the net out with --model trees"
+
+    @cached_property
+    def name(self) -> str:
+        """Identifies the file: its kind, such as ``net``, and the first eight hex digits of its SHA-256."""
+        return f"{self.kind}-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
+
+    def __reduce__(self) -> tuple[type[OnnxFile], tuple[bytes]]:
+        """Pickle only the file: an ONNX Runtime session cannot be pickled, and is created again when needed."""
+        return type(self), (self.onnx,)
+
+    def run(self, output: str, planes: NDArray[np.float32]) -> Any:
+        """Compute one output.
+
+        Parameters
+        ----------
+        output : str
+        planes : ndarray of shape (1, 1, height, width), float32
+
+        Returns
+        -------
+        ndarray
+
+        Raises
+        ------
+        NetError
+            If ONNX Runtime is missing or broken, or the file is damaged.
+        """
+        with _starting:
+            session = self._session
+        try:
+            return session.run([output], {"gray": planes})[0]
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise NetError(
+                f"{self.name} must give its {output}, but ONNX Runtime cannot run it ({_first_line(error)}): "
+                f"{self.remedy}"
+            ) from error
+
+    @cached_property
+    def _session(self) -> Any:
+        runtime = _import_runtime()
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
+        options.add_session_config_entry("session.use_env_allocators", "1")  # see _limit_memory
+        try:
+            return runtime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise NetError(
+                f"{self.name} cannot be read by ONNX Runtime {runtime.__version__} ({_first_line(error)}): copy the "
+                f"model again, update ONNX Runtime with {_INSTALL} --upgrade, or leave the net out with --model trees"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Net(OnnxFile):
     """A net that judges photos of any size.
 
     Parameters
@@ -42,13 +107,6 @@ class Net:
     ----------
     .. [1] ONNX Runtime, https://onnxruntime.ai
     """
-
-    onnx: bytes = field(repr=False)
-
-    @cached_property
-    def name(self) -> str:
-        """Identifies the net: ``net-`` and the first eight hex digits of its file's SHA-256."""
-        return f"net-{hashlib.sha256(self.onnx).hexdigest()[:8]}"
 
     def predict(self, gray: Gray) -> NDArray[np.float32]:
         """Predict the log-odds of blurred and the strength of a photo: the means of two looks at it.
@@ -99,37 +157,21 @@ class Net:
         """
         self.predict(np.zeros((TRAINED_SIDE, TRAINED_SIDE), np.uint8))
 
-    def __reduce__(self) -> tuple[type[Net], tuple[bytes]]:
-        """Pickle only the file: an ONNX Runtime session cannot be pickled, and is created again when needed."""
-        return type(self), (self.onnx,)
-
     def _run(self, output: str, gray: Gray) -> Any:
-        if gray.ndim != 2:
-            raise ValueError(f"gray must be 2-D (height, width), got shape {gray.shape}")
-        with _starting:
-            session = self._session
-        planes = _fit(gray)[np.newaxis, np.newaxis]
-        try:
-            return session.run([output], {"gray": planes})[0]
-        except Exception as error:  # ONNX Runtime's errors have no common class
-            raise NetError(
-                f"{self.name} must give its {output}, but ONNX Runtime cannot run it ({_first_line(error)}): copy the "
-                "model again, or leave the net out with --model trees"
-            ) from error
+        require_plane(gray)
+        return self.run(output, _fit(gray)[np.newaxis, np.newaxis])
 
-    @cached_property
-    def _session(self) -> Any:
-        runtime = _import_runtime()
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1  # photos already run in parallel
-        options.add_session_config_entry("session.use_env_allocators", "1")  # see _limit_memory
-        try:
-            return runtime.InferenceSession(self.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise NetError(
-                f"{self.name} cannot be read by ONNX Runtime {runtime.__version__} ({_first_line(error)}): copy the "
-                f"model again, update ONNX Runtime with {_INSTALL} --upgrade, or leave the net out with --model trees"
-            ) from error
+
+def require_plane(gray: Gray) -> None:
+    """Check that an array is one plane.
+
+    Raises
+    ------
+    ValueError
+        If it is not 2-D.
+    """
+    if gray.ndim != 2:
+        raise ValueError(f"gray must be 2-D (height, width), got shape {gray.shape}")
 
 
 def require_runtime() -> None:

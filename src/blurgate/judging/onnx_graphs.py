@@ -8,8 +8,8 @@ this module reads the few messages of Protocol Buffers that such a net consists 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +32,19 @@ _Fields = Mapping[int, tuple[str, int | None, int]]
 _Message = dict[str, Any]
 
 
-def check_graph(onnx: bytes) -> None:
+Outputs: TypeAlias = Mapping[str, Sequence[int | None]]  # name -> shape, where None stands for any size
+NET_ENDS: Outputs = {"answers": (1, len(NET_OUTPUTS)), "map": (1, None, None)}
+
+
+def check_graph(onnx: bytes, outputs: Outputs = NET_ENDS) -> None:
     """Check that a net has the inputs, outputs and operators of blurgate's nets, and that running it costs little.
 
     Parameters
     ----------
     onnx : bytes
         Content of the ONNX file.
+    outputs : mapping of str to sequence of int or None
+        Name of each output, in order, and its shape; None stands for any size.
 
     Raises
     ------
@@ -55,7 +61,7 @@ def check_graph(onnx: bytes) -> None:
     try:
         graph = _read_graph(memoryview(onnx))
         sizes = {_to_text(tensor["name"]): _count_elements(tensor) for tensor in graph["initializer"]}
-        _check_ends(graph, sizes)
+        _check_ends(graph, sizes, outputs)
         _check_nodes([_read_node(content) for content in graph["node"]], sizes)
     except (KeyError, IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no ONNX file ({type(error).__name__}: {error})") from error
@@ -106,12 +112,9 @@ def _read_node(content: memoryview) -> _Node:
     )
 
 
-def _check_ends(graph: _Message, weights: Iterable[str]) -> None:
-    """Check the names and shapes of inputs and outputs, where None stands for any size."""
-    needed: list[dict[str, list[int | None]]] = [
-        {"gray": [1, 1, None, None]},
-        {"answers": [1, len(NET_OUTPUTS)], "map": [1, None, None]},
-    ]
+def _check_ends(graph: _Message, weights: Iterable[str], outputs: Outputs) -> None:
+    """Check the names and shapes of inputs and outputs."""
+    needed: list[Outputs] = [{"gray": (1, 1, None, None)}, outputs]
     for name, ends in zip(("input", "output"), needed, strict=True):
         given = {_to_text(end["name"]): _read_shape(end) for end in (_read(each, _VALUE) for each in graph[name])}
         if list(given) != list(ends) or len(graph[name]) != len(ends):
@@ -122,7 +125,7 @@ def _check_ends(graph: _Message, weights: Iterable[str]) -> None:
             if len(given[end]) != len(shape) or any(
                 size not in (None, wanted) for size, wanted in zip(given[end], shape, strict=True)
             ):
-                raise ValueError(f"its {name} {end} must be of shape {shape}, got {given[end]}")
+                raise ValueError(f"its {name} {end} must be of shape {list(shape)}, got {given[end]}")
     if "gray" in weights:
         raise ValueError("it has weights in place of its input")
 

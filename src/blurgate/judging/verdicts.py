@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from blurgate.errors import escape_unprintable
 from blurgate.photos.images import MIN_SIDE, thumbnail
 
 LABELS = ("sharp", "blurred")  # position = class
+KINDS = ("defocus", "motion", "gaussian")  # of blur
+MIXED = "mixed"  # where none of them is probable enough
 DECISIONS = (*LABELS, "undecided")  # on a photo that could be read
 _THUMBNAIL_SIDE = 160  # pixels
 TOO_SMALL = f"too small: at least {MIN_SIDE} px on each side are needed"
@@ -27,8 +29,8 @@ class Evidence:
     probability : float or None
         Calibrated P(blurred), 0 to 1; None if the photo shows nothing to judge by.
     kind : str
-        The most probable kind if the photo is blurred: ``defocus``, ``motion`` or ``gaussian``; empty if the model
-        predicts no kinds.
+        The most probable kind if the photo is blurred: ``defocus``, ``motion`` or ``gaussian``, or ``mixed`` if none
+        is probable enough; empty if the model predicts no kinds.
     strength_px : float or None
         Second-moment radius of the blur in pixels at the analysed size; None if the model predicts none.
     reason : str
@@ -42,6 +44,21 @@ class Evidence:
     part : (int, int, int, int) or None
         The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
         of the photo itself, right and bottom outside it; None for the whole.
+    p_defocus, p_motion, p_gaussian : float or None
+        Probabilities of the three kinds if the photo is blurred; they add up to 1. None if the model has no explainer,
+        or it was not asked.
+    strength_low_px, strength_high_px : float or None
+        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size.
+    own_strength_px : float or None
+        Strength in pixels of the photo itself.
+    length_px, angle_deg : float or None
+        Of motion: length of the path, in pixels at the analysed size, and its direction, 0 to 180, counter-clockwise
+        from the right. None for other kinds.
+    sharp_to_px : int or None
+        The longer side, in pixels, up to which the photo (or its part) looks sharp if it is shrunk: as far as it was
+        looked at if it is sharp. 0 if it does at no size that can be judged; None if it cannot be told.
+    judged_at_px : int or None
+        The longer side of what was looked at, the photo or its part, at its analysed size, in pixels.
     """
 
     path: str = ""
@@ -54,6 +71,16 @@ class Evidence:
     error: str = ""
     doubts: tuple[str, ...] = ()
     part: tuple[int, int, int, int] | None = None
+    p_defocus: float | None = None
+    p_motion: float | None = None
+    p_gaussian: float | None = None
+    strength_low_px: float | None = None
+    strength_high_px: float | None = None
+    own_strength_px: float | None = None
+    length_px: float | None = None
+    angle_deg: float | None = None
+    sharp_to_px: int | None = None
+    judged_at_px: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +96,8 @@ class Verdict:
     probability : float or None
         Calibrated P(blurred), 0 to 1; None if the photo shows nothing to judge by.
     kind : str
-        ``defocus``, ``motion`` or ``gaussian`` if the decision is blurred and the model predicts kinds; else empty.
+        ``defocus``, ``motion``, ``gaussian`` or ``mixed`` if the decision is blurred and the model predicts kinds; else
+        empty.
     strength_px : float or None
         Second-moment radius of the blur in pixels at the analysed size; None if the model predicts none.
     reason : str
@@ -81,6 +109,21 @@ class Verdict:
     part : (int, int, int, int) or None
         The part of the photo that was looked at, without frames and the like: left, top, right and bottom, in pixels
         of the photo itself, right and bottom outside it; None for the whole.
+    p_defocus, p_motion, p_gaussian : float or None
+        Probabilities of the three kinds if the photo is blurred; they add up to 1. None if the model has no explainer,
+        or it was not asked.
+    strength_low_px, strength_high_px : float or None
+        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size.
+    own_strength_px : float or None
+        Strength in pixels of the photo itself.
+    length_px, angle_deg : float or None
+        Of motion: length of the path, in pixels at the analysed size, and its direction, 0 to 180, counter-clockwise
+        from the right. None for other kinds.
+    sharp_to_px : int or None
+        The longer side, in pixels, up to which the photo (or its part) looks sharp if it is shrunk: as far as it was
+        looked at if it is sharp. 0 if it does at no size that can be judged; None if it cannot be told.
+    judged_at_px : int or None
+        The longer side of what was looked at, the photo or its part, at its analysed size, in pixels.
     """
 
     path: str = ""
@@ -93,6 +136,16 @@ class Verdict:
     height: int | None = None
     error: str = ""
     part: tuple[int, int, int, int] | None = None
+    p_defocus: float | None = None
+    p_motion: float | None = None
+    p_gaussian: float | None = None
+    strength_low_px: float | None = None
+    strength_high_px: float | None = None
+    own_strength_px: float | None = None
+    length_px: float | None = None
+    angle_deg: float | None = None
+    sharp_to_px: int | None = None
+    judged_at_px: int | None = None
 
     @property
     def is_blurred(self) -> bool | None:
@@ -115,6 +168,10 @@ class Verdict:
         return (self.path, self.decision + probability, blur, self.reason or self.error, size)
 
 
+_OF_BLURRED = ("kind", "p_defocus", "p_motion", "p_gaussian", "length_px", "angle_deg")
+_SHARED = tuple(each.name for each in fields(Evidence) if each.name in {other.name for other in fields(Verdict)})
+
+
 def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | None = None) -> Verdict:
     """Decide at a threshold; the same evidence can be decided again at another threshold.
 
@@ -130,7 +187,7 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
     Returns
     -------
     Verdict
-        Its ``kind`` is empty unless the decision is blurred.
+        Without a kind, the probabilities of kinds, a length and an angle unless the decision is blurred.
 
     Examples
     --------
@@ -139,18 +196,9 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
     ['motion', '', 'motion']
     """
     decision, reason = _decide(evidence, *(review or (threshold, threshold)))
-    return Verdict(
-        path=evidence.path,
-        decision=decision,
-        probability=evidence.probability,
-        kind=evidence.kind if decision == "blurred" else "",
-        strength_px=evidence.strength_px,
-        reason=reason,
-        width=evidence.width,
-        height=evidence.height,
-        error=evidence.error,
-        part=evidence.part,
-    )
+    blurred = decision == "blurred"
+    found = {name: getattr(evidence, name) for name in _SHARED if blurred or name not in _OF_BLURRED}
+    return Verdict(**{**found, "decision": decision, "reason": reason})
 
 
 def _escape(text: str) -> str:

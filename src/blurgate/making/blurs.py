@@ -91,6 +91,34 @@ def kernel_strength(kernel: Kernel) -> float:
     return math.sqrt(sum(_variance(kernel.sum(axis=axis) / total) for axis in (0, 1)))
 
 
+def kernel_moments(kernel: Kernel) -> tuple[float, float, float]:
+    """Compute the second moments of a kernel about its centroid; the first and the last add up to its strength squared.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (rows, columns), float64
+
+    Returns
+    -------
+    across, both, down : float
+        Variance across (to the right), covariance of across and down, variance down (rows grow downwards), in square
+        pixels.
+
+    Examples
+    --------
+    >>> kernel_moments(np.eye(3) / 3)  # a line from the top left to the bottom right
+    (0.6666666666666666, 0.6666666666666666, 0.6666666666666666)
+    """
+    weights = kernel / kernel.sum()
+    down, across = (np.arange(side) for side in kernel.shape)
+    down, across = down - weights.sum(axis=1) @ down, across - weights.sum(axis=0) @ across
+    return (
+        float(weights.sum(axis=0) @ across**2),
+        float(down @ weights @ across),
+        float(weights.sum(axis=1) @ down**2),
+    )
+
+
 def defocus_kernel(*, radius_px: float, n_blades: int = 0, rotation_deg: float = 0.0) -> Kernel:
     """Render the kernel of a defocused lens: the shape of its aperture.
 

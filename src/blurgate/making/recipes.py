@@ -119,7 +119,15 @@ class DrawnBlur:
     mask: Linear | None
 
 
-def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator, *, blurred: bool) -> DrawnBlur:
+def draw_blur(
+    rgb: RGB,
+    light: Linear,
+    camera: Camera,
+    rng: np.random.Generator,
+    *,
+    blurred: bool,
+    weakest: float = MIN_STRENGTH,
+) -> DrawnBlur:
     """Draw the blur of a picture and apply it to the light of its scene; see `make_camera`.
 
     Parameters
@@ -132,6 +140,8 @@ def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator,
     rng : numpy.random.Generator
     blurred : bool
         Draw a blurred picture; otherwise a sharp one, possibly with a blurred background.
+    weakest : float
+        Strength of the weakest blur, in pixels of the finished picture.
 
     Returns
     -------
@@ -140,7 +150,7 @@ def draw_blur(rgb: RGB, light: Linear, camera: Camera, rng: np.random.Generator,
     kind, strength, inner = "", 0.0, light
     parameters: dict[str, Any] = {}
     if blurred:
-        kind, parameters, kernel = _draw_kernel(rng, rgb, camera, MIN_STRENGTH)
+        kind, parameters, kernel = _draw_kernel(rng, rgb, camera, weakest)
         strength = kernel_strength(kernel) * camera.scale
         inner = convolve(light, kernel)
     if rng.random() >= (DEPTH_SHARE if blurred else BOKEH_SHARE):

@@ -61,12 +61,15 @@ class Plane:
         Size of the whole picture, upright, in pixels; `gray` may be half as wide and high, a quarter, and so on.
     part : Box or None
         The part of the whole picture that `gray` shows, in pixels at its own size; None if it shows all of it.
+    scale : float
+        Pixels of the whole picture for each of `gray`, along a side; at least 1.
     """
 
     gray: Gray
     width: int
     height: int
     part: Box | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,11 @@ def read_plane(
     picture, (width, height) = _read(photo, "L", min_side, max_pixels, max_megapixels)
     gray = np.asarray(picture)
     box = find_part(gray, min_side=MIN_SIDE)
+    scale = max(width, height) / max(gray.shape)
     if box == (0, 0, gray.shape[1], gray.shape[0]):
-        return Plane(gray, width, height)
+        return Plane(gray, width, height, scale=scale)
     part = np.ascontiguousarray(gray[box.top : box.bottom, box.left : box.right])
-    return Plane(part, width, height, _enlarge(box, gray.shape, width, height))
+    return Plane(part, width, height, _enlarge(box, gray.shape, width, height), scale)
 
 
 def _enlarge(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:

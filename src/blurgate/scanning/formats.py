@@ -114,8 +114,8 @@ def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes]) -> None:
         import pyarrow as pa
         from pyarrow import parquet
 
-    numbers = {"probability": pa.float64(), "strength_px": pa.float64(), "width": pa.int64(), "height": pa.int64()}
-    schema = pa.schema([(name, numbers.get(name, pa.string())) for name in COLUMNS])
+    numbers = {"int | None": pa.int64(), "float | None": pa.float64()}
+    schema = pa.schema([(each.name, numbers.get(str(each.type), pa.string())) for each in fields(Verdict)])
     remaining = iter(verdicts)
     with parquet.ParquetWriter(stream, schema) as writer:
         while rows := [_to_row(verdict) for verdict in islice(remaining, _ROWS)]:

@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ _LONGEST = 2**20  # bytes of a row
 _LONGEST_TEXT = 500  # characters of a kind, a reason or a doubt
 _LONGEST_WHY = 100  # characters of what SQLite says of a stranger's schema
 _DIGEST = 8  # bytes
+_NUMBERS = ("float | None", "int | None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -414,10 +415,15 @@ def _is_sound(evidence: Evidence) -> bool:
         and evidence.error == ""
         and (evidence.probability is None or (_is_number(evidence.probability) and 0 <= evidence.probability <= 1))
         and bool(evidence.reason) == (evidence.probability is None)
-        and (evidence.strength_px is None or (_is_number(evidence.strength_px) and evidence.strength_px >= 0))
+        and all(number is None or (_is_number(number) and number >= 0) for number in _list_numbers(evidence))
         and all(_is_size(side) for side in sides)
         and (part is None or (len(part) == 4 and all(map(_is_size, part)) and _is_inside(part, *sides)))
     )
+
+
+def _list_numbers(evidence: Evidence) -> Iterator[Any]:
+    """List what must be None or a number of at least 0."""
+    return (getattr(evidence, each.name) for each in fields(Evidence) if str(each.type) in _NUMBERS)
 
 
 def _is_number(value: Any) -> bool:
