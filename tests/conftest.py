@@ -13,6 +13,7 @@ from PIL import Image
 from blurgate import BlurModel, build_table, make_dataset, train
 from blurgate.demo import load_photographs
 from blurgate.judging.cards import Card
+from blurgate.judging.explainers import Explainer
 from blurgate.judging.inputs import find_inputs
 from blurgate.judging.nets import Net
 
@@ -140,6 +141,59 @@ def net():
 
 
 @pytest.fixture(scope="session")
+def explainer():
+    """A small explainer by hand: blur is strong, and a block blurred, as far as fine detail is faint beside coarse."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    from onnx import TensorProto, helper
+
+    def smooth(size, name):
+        return helper.make_node("AveragePool", ["gray"], [name], kernel_shape=[size] * 2, pads=[size // 2] * 4)
+
+    nodes = [smooth(3, "fine"), smooth(9, "coarse")]
+    for name in ("fine", "coarse"):
+        nodes += [
+            helper.make_node("Sub", ["gray", name], [f"{name}_detail"]),
+            helper.make_node("Abs", [f"{name}_detail"], [f"{name}_size"]),
+            helper.make_node("AveragePool", [f"{name}_size"], [f"{name}_cells"], kernel_shape=[8, 8], strides=[8, 8]),
+            helper.make_node("ReduceMean", [f"{name}_cells"], [f"{name}_mean"], axes=[2, 3], keepdims=0),
+        ]
+    for name in ("cells", "mean"):
+        nodes += [
+            helper.make_node("Add", [f"coarse_{name}", "one"], [f"above_{name}"]),
+            helper.make_node("Div", [f"fine_{name}", f"above_{name}"], [f"share_{name}"]),
+        ]
+    nodes += [
+        helper.make_node("Mul", ["share_mean", "gains"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "offsets"], ["reading"]),
+        helper.make_node("Mul", ["share_cells", "gain"], ["scaled_cells"]),
+        helper.make_node("Add", ["scaled_cells", "offset"], ["odds"]),
+        helper.make_node("Squeeze", ["odds", "axis"], ["map"]),
+    ]
+    gains, offsets = [0, 0, 0, -6, 0, 0, 0], [2, 0, 0, 3, -2, 0.3, 0.1]
+    constants = [
+        helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor("gains", TensorProto.FLOAT, [7], gains),
+        helper.make_tensor("offsets", TensorProto.FLOAT, [7], offsets),
+        helper.make_tensor("gain", TensorProto.FLOAT, [1], [-20.0]),
+        helper.make_tensor("offset", TensorProto.FLOAT, [1], [7.0]),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "explainer",
+        [helper.make_tensor_value_info("gray", TensorProto.FLOAT, [1, 1, "height", "width"])],
+        [
+            helper.make_tensor_value_info("reading", TensorProto.FLOAT, [1, 7]),
+            helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, "rows", "columns"]),
+        ],
+        constants,
+    )
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(content)
+    return Explainer(content.SerializeToString())
+
+
+@pytest.fixture(scope="session")
 def net_model(net):
     """A model of that net alone."""
     name = f"texture1+{net.name}"
@@ -153,6 +207,12 @@ def joint_model(net, model):
     name = f"{model.card.feature_set}+{net.name}"
     card = replace(model.card, feature_set=name, columns=find_inputs(name).columns, net_slope=0.5)
     return BlurModel(card, model.boosters, net)
+
+
+@pytest.fixture(scope="session")
+def explaining_model(net_model, explainer):
+    """A model of that net alone, with that explainer."""
+    return replace(net_model, explainer=explainer, card=replace(net_model.card, explainer={"spread": 2.0}))
 
 
 @pytest.fixture(scope="session")

@@ -151,11 +151,11 @@ def cut_window(gray: Gray, side: int) -> Gray:
     -------
     ndarray of shape (min(height, side), min(width, side)), uint8
     """
-    if max(gray.shape) <= side:
-        return gray
+    if max(gray.shape) <= side or min(gray.shape) < _CELL:
+        return gray[:side, :side]
     cells = [length // _CELL for length in gray.shape]
     blocks = gray[: cells[0] * _CELL, : cells[1] * _CELL].reshape(cells[0], _CELL, cells[1], _CELL)[:, ::2, :, ::2]
-    detail = np.sqrt(blocks.var(axis=(1, 3), dtype=np.float32))  # faint detail counts, the contrast of one edge not all
+    detail = np.sqrt(blocks.var(axis=(1, 3), dtype=np.float32))  # one strong edge is not all
     sums = np.pad(detail.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     down, across = (min(side // _CELL, count) for count in cells)
     windows = sums[down:, across:] - sums[:-down, across:] - sums[down:, :-across] + sums[:-down, :-across]
