@@ -1,16 +1,9 @@
-"""Train the net that explains; write ONNX.
+"""The training of the net that explains, from scratch, on the CPU; it resumes from a checkpoint; it ends as ONNX.
 
-    pip install torch onnx
-    python models/explainer_training.py ../shared/data/train --work work --output explainer.onnx
-    python models/explainer_training.py ../shared/data/train --work work --output open.onnx --sources unsplash print
-
-Batches of small pictures, of which the blur is known, and of wide ones, of which a map is known, take turns. The scenes
-whose number is a multiple of `HELD_OUT` are not trained on: they measure the net, which is printed as JSON, and
-how wide its intervals must be.
+Batches of small pictures, of which the blur is known, and of wide ones, of which a map is known, take turns. Scenes
+whose number is a multiple of `HELD_OUT` are not trained on: `models.make_explainer` measures the net on them.
 """
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -21,8 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,15 +21,15 @@ from blurgate.files import atomic_file
 from blurgate.judging.model import STRENGTH_OFFSET
 from models.explainer_net import MULTIPLE, Explainer
 from models.net_training import take_in_the_dark
-from models.pictures import KINDS, SOURCES, draw_pictures
+from models.pictures import SOURCES
 
 HELD_OUT = 10
-SMALL_BATCH, WIDE_BATCH = 64, 12
+SMALL_BATCH, WIDE_BATCH = 36, 12
 RATE, WEIGHT_DECAY, WARM_UP = 3e-3, 0.02, 0.08
 KIND_WEIGHT, STRENGTH_WEIGHT, DIRECTION_WEIGHT, MAP_WEIGHT, WIDE_WEIGHT = 1.0, 0.5, 2.0, 0.3, 1.5
+KIND_BALANCE = (1.0, 1.0, 2.0)  # weights of the kinds: the recipe draws half as many of the last
+DARK_SHARE = 0.5  # of the batches: some pictures as phones take them in the dark
 SURE_STRENGTH = 3.0  # pixels: from here on a blur's kind and direction weigh fully
-GRADED_SHARDS, WIDE_SHARDS = 20, 8
-STEPS = 9000
 EVERY = 300
 _NAMES = ("gray", "label", "strength_px", "blurred", "kind", "moments")
 
@@ -56,7 +47,20 @@ class Pictures:
 
     @classmethod
     def read(cls, files: Sequence[Path], sources: Sequence[str], *, held_out: bool) -> "Pictures":
-        """Read the pictures of some sources, of scenes that are held out or of all others."""
+        """Read the pictures of some sources, of scenes that are held out or of all others.
+
+        Parameters
+        ----------
+        files : sequence of Path
+            Shards, written by `models.pictures.draw_shard`.
+        sources : sequence of str
+            Names out of `models.pictures.SOURCES`.
+        held_out : bool
+
+        Returns
+        -------
+        Pictures
+        """
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in _NAMES}
         for path in files:
             with np.load(path) as content:
@@ -70,7 +74,22 @@ class Pictures:
         return len(self.label)
 
     def batches(self, size: int, seed: int, start: int) -> Iterator[dict[str, Tensor]]:
-        """Draw batches without end, each rotated by a multiple of 90° and mirrored at random, from a number on."""
+        """Draw batches without end, each rotated by a multiple of 90° and mirrored at random.
+
+        Parameters
+        ----------
+        size : int
+            Pictures in a batch.
+        seed : int
+        start : int
+            Number of the first batch.
+
+        Yields
+        ------
+        dict of str to Tensor
+            ``gray`` (size, 1, height, width), ``strength_px`` (size,), ``blurred`` (size, rows, columns), 0 to 1,
+            ``kind`` (size,), ``moments`` (size, 3).
+        """
         number, per_round = start, len(self) // size
         while True:
             order = np.random.default_rng([seed, number // per_round]).permutation(len(self))
@@ -78,8 +97,9 @@ class Pictures:
             turn, mirrored = np.random.default_rng([seed, number, 1]).integers(0, (4, 2))
             dice = torch.Generator().manual_seed(1_000_003 * seed + number)
             gray, blurred = (_turn(plane[rows], turn, mirrored) for plane in (self.gray, self.blurred))
+            taken = torch.from_numpy(gray)[:, None].float()
             yield {
-                "gray": take_in_the_dark(torch.from_numpy(gray)[:, None].float(), dice),
+                "gray": take_in_the_dark(taken, dice) if number % round(1 / DARK_SHARE) == 0 else taken,
                 "strength_px": torch.from_numpy(self.strength_px[rows]),
                 "blurred": torch.from_numpy(blurred).float() / 100,
                 "kind": torch.from_numpy(self.kind[rows]).long(),
@@ -89,7 +109,20 @@ class Pictures:
 
 
 def turn_moments(moments: NDArray[np.float32], turn: int, mirrored: int) -> NDArray[np.float32]:
-    """Rotate the second moments of pictures by a multiple of 90° and then mirror them, left to right."""
+    """Rotate the second moments of pictures counter-clockwise by multiples of 90°, then mirror them left to right.
+
+    Parameters
+    ----------
+    moments : ndarray of shape (n, 3), float32
+    turn : int
+        Multiple of 90°.
+    mirrored : int
+        1 or 0.
+
+    Returns
+    -------
+    ndarray of shape (n, 3), float32
+    """
     across, both, down = moments.T
     if turn % 2:
         across, both, down = down, -both, across
@@ -165,7 +198,8 @@ def train_explainer(
                 state = {name: part.state_dict() for name, part in parts.items()}
                 with atomic_file(checkpoint) as partial:
                     torch.save({**state, "step": step + 1}, partial)
-    return net.eval()
+    net.eval()
+    return net
 
 
 def _losses(net: Explainer, batch: dict[str, Tensor], *, map_weight: float) -> dict[str, Tensor]:
@@ -182,70 +216,12 @@ def _losses(net: Explainer, batch: dict[str, Tensor], *, map_weight: float) -> d
         )
     weight = (strength / SURE_STRENGTH).clamp(max=1).nan_to_num(0)
     if (kind > 0).any():
+        known = weight * (kind > 0) * torch.tensor([0.0, *KIND_BALANCE])[kind]
         entropy = functional.cross_entropy(reading[:, :3], (kind - 1).clamp(min=0), reduction="none")
-        losses["kind"] = KIND_WEIGHT * (entropy * weight * (kind > 0)).sum() / (weight * (kind > 0)).sum()
+        losses["kind"] = KIND_WEIGHT * (entropy * known).sum() / known.sum()
         miss = (reading[:, 5:] - find_direction(batch["moments"]).nan_to_num(0)).square().sum(dim=1)
         losses["direction"] = DIRECTION_WEIGHT * (miss * weight * (kind > 0)).sum() / (weight * (kind > 0)).sum()
     return losses
-
-
-def measure(net: Explainer, small: Pictures, wide: Pictures) -> dict[str, Any]:
-    """Measure a net on pictures that it was not trained on.
-
-    Parameters
-    ----------
-    net : Explainer
-    small, wide : Pictures
-
-    Returns
-    -------
-    dict
-        Figures of kinds, angles, strengths, their intervals and maps.
-    """
-    reading = _run(net, small.gray)[0]
-    sure = (small.kind > 0) & (small.strength_px >= 2)
-    guess = reading[:, :3].argmax(axis=1) + 1
-    recalls = {KINDS[kind]: float((guess == kind)[sure & (small.kind == kind)].mean()) for kind in (1, 2, 3)}
-    strength = np.maximum(2 ** reading[:, 3] - STRENGTH_OFFSET, 0)
-    graded = (small.strength_px >= 1) & (small.strength_px <= 10) & (small.label == 1)
-    off = np.abs(reading[:, 3] - np.log2(small.strength_px + STRENGTH_OFFSET)) / np.exp(np.clip(reading[:, 4], -5, 3))
-    moving = sure & (small.kind == 2)
-    angle = np.degrees(np.arctan2(reading[moving, 6], reading[moving, 5])) / 2
-    across, both, down = small.moments[moving].T
-    true = np.degrees(np.arctan2(-2 * both, across - down)) / 2
-    miss = np.abs((angle - true + 90) % 180 - 90)
-    line = np.hypot(across - down, 2 * both) / (across + down)
-    places = _run(net, wide.gray)[1]
-    real = wide.label < 0
-    answers, truth = places[real].ravel(), (wide.blurred[real] > 50).ravel()
-    aucs = [
-        roc_auc_score(wide.blurred[row].ravel() > 50, places[row].ravel())
-        for row in np.flatnonzero(real)
-        if 0 < (wide.blurred[row] > 50).mean() < 1
-    ]
-    return {
-        "n": len(small),
-        "kind": recalls,
-        "balanced_accuracy": float(np.mean(list(recalls.values()))),
-        "angle": float(np.median(miss)),
-        "angle of lines": float(np.median(miss[line > 0.6])),
-        "spearman": float(stats.spearmanr(strength[graded], small.strength_px[graded]).statistic),
-        "relative_error": float(np.median(np.abs(strength / small.strength_px - 1)[graded])),
-        "within_90": float(np.quantile(off[small.label == 1], 0.9)),
-        "map_auc": float(np.mean(aucs)),
-        "map_accuracy": float(((answers > 0) == truth).mean()),
-        "map_iou": float(((answers > 0) & truth).sum() / ((answers > 0) | truth).sum()),
-    }
-
-
-def _run(net: Explainer, gray: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    readings, maps = [], []
-    with torch.inference_mode():
-        for first in range(0, len(gray), 32):
-            reading, places = net(torch.from_numpy(gray[first : first + 32])[:, None].float())
-            readings.append(reading.numpy())
-            maps.append(places.numpy())
-    return np.concatenate(readings), np.concatenate(maps)
 
 
 def export_explainer(net: Explainer, path: Path) -> None:
@@ -273,34 +249,3 @@ def export_explainer(net: Explainer, path: Path) -> None:
 def _turn(planes: NDArray[np.uint8], turn: int, mirrored: int) -> NDArray[np.uint8]:
     turned = np.rot90(planes, turn, axes=(1, 2))
     return np.ascontiguousarray(turned[:, :, ::-1] if mirrored else turned)
-
-
-def main() -> None:
-    """Write the net; print its figures; progress goes to stderr."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
-    parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--graded", type=int, default=GRADED_SHARDS)
-    parser.add_argument("--wide", type=int, default=WIDE_SHARDS)
-    options = parser.parse_args()
-    series = [
-        draw_pictures(options.data, options.work, shards, seed=19, series=name)
-        for name, shards in (("graded", options.graded), ("wide", options.wide))
-    ]
-    small, wide = (Pictures.read(files, options.sources, held_out=False) for files in series)
-    checkpoint = options.work / f"{options.output.stem}.pt"
-    net = train_explainer(small, wide, options.steps, checkpoint=checkpoint)
-    export_explainer(net, options.output)
-    held_out = [Pictures.read(files, options.sources, held_out=True) for files in series]
-    print(
-        json.dumps(
-            {"steps": options.steps, "n_small": len(small), "n_wide": len(wide), **measure(net, *held_out)}, indent=1
-        )
-    )
-
-
-if __name__ == "__main__":
-    main()

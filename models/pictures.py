@@ -41,6 +41,8 @@ SOURCES = tuple(SHARES)
 DRAWN = SIDE + MAX_SHIFT  # pixels: side before the shift of the grid
 
 SURELY_SHARP = 0.9  # pixels: strength up to which weak blur counts as none in a map; from MIN_STRENGTH on, as all
+ALTERED_SHARE = 0.5  # of the pictures for the explainer: printed over, made noisy and so on
+GRADED_SIDE, GRADED_SHARD = 256, 1536  # pixels, pictures
 GRADED_SHARE = 0.8  # of the pictures for the explainer: blurred
 WEAKEST = 0.5  # pixels: strength of the weakest blur in such pictures
 WIDE = 448  # pixels: side of the pictures that maps are learnt from
@@ -94,6 +96,7 @@ def draw_made(
     weakest: float = MIN_STRENGTH,
     blurred_share: float = 0.5,
     side: int = SIDE,
+    altered_share: float = 1.0,
 ) -> Picture:
     """Draw a gray window of a sharp photo, blurred or not, as a camera takes it.
 
@@ -110,6 +113,8 @@ def draw_made(
         How many pictures are blurred, 0 to 1.
     side : int
         Of the picture, in pixels, a multiple of `CELL`.
+    altered_share : float
+        How many pictures are printed over, made noisy and so on, 0 to 1.
 
     Returns
     -------
@@ -134,7 +139,8 @@ def draw_made(
     inside = float(np.clip((strength - SURELY_SHARP) / (MIN_STRENGTH - SURELY_SHARP), 0, 1))
     inside = float(blurred) if weakest >= MIN_STRENGTH else inside * blurred
     share = inside + (1 - inside) * (1 - focus)
-    picture = _finish(gray, share, zoom, rng, label=int(blurred), strength_px=strength, side=side)
+    altered = altered_share == 1 or rng.random() < altered_share
+    picture = _finish(gray, share, zoom, rng, label=int(blurred), strength_px=strength, side=side, altered=altered)
     kind = drawn.kind if drawn.mask is None else ""
     return replace(picture, kind=kind, moments=_measure_moments(drawn, camera, zoom))
 
@@ -200,12 +206,12 @@ def draw_wide(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     columns = min(most, round(rows * UNEVENNESS ** rng.uniform(-0.5, 0.5)))
     zoom = Zoom((WIDE + MAX_SHIFT) / rows, (WIDE + MAX_SHIFT) / columns, draw_zoom(rng).resample)
     top, left = rng.integers(0, (mask.shape[0] - rows + 1, mask.shape[1] - columns + 1))
-    gray, part = (plane[top : top + rows, left : left + columns] for plane in (rgb, mask))
+    gray, part = rgb[top : top + rows, left : left + columns], mask[top : top + rows, left : left + columns]
     if rng.random() < EXPOSED_SHARE:
         camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
         gray = read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
-    share = part.astype(np.float64)
-    return _finish(gray[..., 0], share, zoom, rng, label=-1, strength_px=math.nan, side=WIDE)
+    share, altered = part.astype(np.float64), bool(rng.random() < ALTERED_SHARE)
+    return _finish(gray[..., 0], share, zoom, rng, label=-1, strength_px=math.nan, side=WIDE, altered=altered)
 
 
 def _finish(
@@ -217,10 +223,12 @@ def _finish(
     label: int,
     strength_px: float,
     side: int = SIDE,
+    altered: bool = True,
 ) -> Picture:
     """Enlarge and alter a picture; enlarge the map of its blurred share as well."""
-    altered = alter(zoom.apply(gray, (side + MAX_SHIFT, side + MAX_SHIFT)), rng)
-    return Picture(altered[:side, :side], label, strength_px, _cells(_shrink(share, (side, side))))
+    gray = zoom.apply(gray, (side + MAX_SHIFT, side + MAX_SHIFT))
+    gray = alter(gray, rng) if altered else gray
+    return Picture(gray[:side, :side], label, strength_px, _cells(_shrink(share, (side, side))))
 
 
 def _draw_window(rgb: RGB, size: Sequence[int], rng: np.random.Generator) -> RGB:
@@ -385,12 +393,13 @@ def _shard(work: Path, number: int, series: str) -> Path:
 
 _MADE_ONLY = {source: share / (1 - SHARES["defocus_maps"]) for source, share in SHARES.items()}
 _MADE_ONLY.pop("defocus_maps")
+_EXPLAINED = {"weakest": WEAKEST, "altered_share": ALTERED_SHARE}
 SERIES = {
     "pictures": Series(SHARES),  # for nets that judge
-    "graded": Series(_MADE_ONLY, made={"weakest": WEAKEST, "blurred_share": GRADED_SHARE}),  # blur of all strengths
-    "wide": Series(  # for maps
-        WIDE_SHARES, WIDE_SHARD, {"weakest": WEAKEST, "blurred_share": 0.5, "side": WIDE}, draw_real=draw_wide
+    "graded": Series(  # for kinds, strengths and directions: blur of all strengths
+        _MADE_ONLY, GRADED_SHARD, {**_EXPLAINED, "blurred_share": GRADED_SHARE, "side": GRADED_SIDE}
     ),
+    "wide": Series(WIDE_SHARES, WIDE_SHARD, {**_EXPLAINED, "side": WIDE}, draw_real=draw_wide),  # for maps
 }
 
 

@@ -6,7 +6,18 @@ from PIL import Image
 
 from blurgate.measuring.laplacian import variance_of_laplacian
 from models import pictures
-from models.pictures import CELL, SIDE, _brighten_bracket, draw_made, draw_real, draw_shard
+from models.pictures import (
+    CELL,
+    SERIES,
+    SIDE,
+    WEAKEST,
+    WIDE,
+    _brighten_bracket,
+    draw_made,
+    draw_real,
+    draw_shard,
+    draw_wide,
+)
 
 
 @pytest.fixture
@@ -32,6 +43,42 @@ def test_a_made_picture_matches_its_label(gray, monkeypatch):
     detail = [[variance_of_laplacian(picture.gray) for picture in made if picture.label == label] for label in (0, 1)]
     assert min(map(len, detail)) >= 6
     assert np.median(detail[0]) > 2 * np.median(detail[1])
+
+
+def test_the_moments_of_a_made_picture_are_those_of_its_strength(gray):
+    made = [draw_made(gray, np.random.default_rng(seed), weakest=WEAKEST, blurred_share=0.9) for seed in range(24)]
+    assert {picture.kind for picture in made} == {"", "defocus", "motion", "gaussian"}
+    for picture in made:
+        across, both, down = picture.moments
+        assert np.hypot(*np.sqrt([across, down])) == pytest.approx(picture.strength_px, rel=0.2)  # enlarged unevenly
+        assert both**2 <= across * down * 1.0001
+        if picture.kind == "defocus":
+            assert abs(both) < 0.05 * (across + down)
+        if not picture.label:
+            assert picture.kind == ""
+
+
+def test_weak_blur_counts_in_part(gray):
+    made = [draw_made(gray, np.random.default_rng(seed), weakest=WEAKEST, blurred_share=1) for seed in range(40)]
+    whole = [picture for picture in made if picture.kind]  # blurred in one way all over
+    assert all((picture.blurred == 0).all() for picture in whole if picture.strength_px < 0.85)
+    assert all((picture.blurred == 100).all() for picture in whole if picture.strength_px > 1.55)
+    assert any(0 < picture.blurred.min() < 100 for picture in whole)
+
+
+def test_a_wide_picture_shows_most_of_a_photo_and_its_mask(gray):
+    mask = np.zeros(gray.shape[:2], bool)
+    mask[:, : mask.shape[1] // 2] = True
+    for seed in range(4):
+        picture = draw_wide(gray, mask, np.random.default_rng(seed))
+        assert picture.gray.shape == (WIDE, WIDE)
+        assert picture.blurred.shape == (WIDE // CELL, WIDE // CELL)
+        assert picture.label == -1
+        assert np.all(np.diff(picture.blurred.astype(int), axis=1) <= 0)  # the blurred half is on the left
+
+
+def test_the_shares_of_a_series_add_up():
+    assert all(sum(series.shares.values()) == pytest.approx(1) for series in SERIES.values())
 
 
 def test_the_same_seed_draws_the_same_picture(gray):

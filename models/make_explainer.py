@@ -1,0 +1,156 @@
+"""Train the net that explains and put it into a model file; print what it does on scenes that are held out, as JSON.
+
+    pip install torch onnx
+    python models/make_explainer.py ../shared/data/train --work work \
+        --into src/blurgate/judging/shipped/default.blurgate > explainer.json
+    python models/make_explainer.py ../shared/data/train --work work --sources unsplash print \
+        --into src/blurgate/judging/shipped/open.blurgate > open_explainer.json
+
+``--work`` keeps the pictures, a checkpoint and the ONNX file, so that an interrupted run can resume. A held-out scene
+is one whose number is a multiple of `models.explainer_training.HELD_OUT`; on them it is measured how wide the intervals
+of strengths must be. Nothing else in the model file changes.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from blurgate.judging.explainers import STRENGTH_OFFSET, Explainer
+from blurgate.judging.model import read_model
+from models.explainer_net import Explainer as ExplainerNet
+from models.explainer_training import Pictures, export_explainer, train_explainer
+from models.pictures import KINDS, SOURCES, draw_pictures
+from models.sources import TERMS
+
+GRADED_SHARDS, WIDE_SHARDS = 14, 14
+STEPS = 7000
+SEED = 19
+INSIDE = 0.9  # of the blurred pictures held out: inside their intervals
+
+
+def main() -> None:
+    """Write the model; print the JSON; progress goes to stderr."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--work", type=Path, default=Path("work"))
+    parser.add_argument("--into", type=Path, required=True, help="model file that gets the explainer")
+    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--steps", type=int, default=STEPS)
+    options = parser.parse_args()
+    print(json.dumps(make(options.data, options.work, options.into, options.sources, options.steps), indent=1))
+
+
+def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int) -> dict[str, Any]:
+    """Train an explainer, put it into a model file and measure it.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with the sources.
+    work : Path
+        Folder for what is kept.
+    into : Path
+        A model file, which is replaced.
+    sources : sequence of str
+        Names out of `models.pictures.SOURCES`.
+    steps : int
+        Of the training.
+
+    Returns
+    -------
+    dict
+        What the model's card says of the explainer.
+    """
+    series = {
+        name: draw_pictures(data, work, shards, seed=SEED, series=name)
+        for name, shards in (("graded", GRADED_SHARDS), ("wide", WIDE_SHARDS))
+    }
+    small, wide = (Pictures.read(files, sources, held_out=False) for files in series.values())
+    stem = work / f"explainer-{'-'.join(source[:2] for source in sources)}-{steps}"
+    net = train_explainer(small, wide, steps, checkpoint=stem.with_suffix(".pt"))
+    export_explainer(net, stem.with_suffix(".onnx"))
+    held_out = [Pictures.read(files, sources, held_out=True) for files in series.values()]
+    results = measure(net, *held_out)
+    used = [source for source in SOURCES if source in sources]
+    described = {
+        "spread": round(results.pop("spread"), 3),
+        "trained_on": {"n": len(small) + len(wide), "sources": used, "steps": steps},
+        "terms": {source: TERMS[source] for source in used},
+        "results": {"on": "pictures of scenes held out", **results},
+    }
+    model = read_model(into)
+    explainer = Explainer(stem.with_suffix(".onnx").read_bytes())
+    replace(model, explainer=explainer, card=replace(model.card, explainer=described)).save(into)
+    return described
+
+
+def measure(net: ExplainerNet, small: Pictures, wide: Pictures) -> dict[str, Any]:
+    """Measure a net on pictures that it was not trained on.
+
+    Parameters
+    ----------
+    net : models.explainer_net.Explainer
+    small, wide : Pictures
+
+    Returns
+    -------
+    dict
+        Figures of kinds, angles, strengths, their intervals and maps.
+    """
+    reading = _run(net, small.gray)[0]
+    sure = (small.kind > 0) & (small.strength_px >= 2)
+    guess = reading[:, :3].argmax(axis=1) + 1
+    recalls = {KINDS[kind]: float((guess == kind)[sure & (small.kind == kind)].mean()) for kind in (1, 2, 3)}
+    strength = np.maximum(2 ** reading[:, 3] - STRENGTH_OFFSET, 0)
+    graded = (small.strength_px >= 1) & (small.strength_px <= 10) & (small.label == 1)
+    off = np.abs(reading[:, 3] - np.log2(small.strength_px + STRENGTH_OFFSET)) / np.exp(np.clip(reading[:, 4], -5, 3))
+    moving = sure & (small.kind == 2)
+    angle = np.degrees(np.arctan2(reading[moving, 6], reading[moving, 5])) / 2
+    across, both, down = small.moments[moving].T
+    true = np.degrees(np.arctan2(-2 * both, across - down)) / 2
+    miss = np.abs((angle - true + 90) % 180 - 90)
+    line = np.hypot(across - down, 2 * both) / (across + down)
+    places = _run(net, wide.gray)[1]
+    real = wide.label < 0
+    answers, truth = places[real].ravel(), (wide.blurred[real] > 50).ravel()
+    aucs = [
+        roc_auc_score(wide.blurred[row].ravel() > 50, places[row].ravel())
+        for row in np.flatnonzero(real)
+        if 0 < (wide.blurred[row] > 50).mean() < 1
+    ]
+    return {
+        "n": len(small),
+        "kind": recalls,
+        "balanced_accuracy": float(np.mean(list(recalls.values()))),
+        "angle": float(np.median(miss)),
+        "angle of lines": float(np.median(miss[line > 0.6])),
+        "spearman": float(stats.spearmanr(strength[graded], small.strength_px[graded]).statistic),
+        "relative_error": float(np.median(np.abs(strength / small.strength_px - 1)[graded])),
+        "spread": float(np.quantile(off[small.label == 1], INSIDE)),
+        "map_auc": float(np.mean(aucs)),
+        "map_accuracy": float(((answers > 0) == truth).mean()),
+        "map_iou": float(((answers > 0) & truth).sum() / ((answers > 0) | truth).sum()),
+    }
+
+
+def _run(net: ExplainerNet, gray: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    readings, maps = [], []
+    with torch.inference_mode():
+        for first in range(0, len(gray), 32):
+            reading, places = net(torch.from_numpy(gray[first : first + 32])[:, None].float())
+            readings.append(reading.numpy())
+            maps.append(places.numpy())
+    return np.concatenate(readings), np.concatenate(maps)
+
+
+if __name__ == "__main__":
+    main()
