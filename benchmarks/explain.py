@@ -20,7 +20,8 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def score_kinds(pairs: Sequence[tuple[Made, Verdict]]) -> Results:
 
 
 def score_angles(pairs: Sequence[tuple[Made, Verdict]]) -> Results:
-    """Compare the angles of motion that is called motion; of shaken paths, the axis of their greatest variance counts."""
+    """Compare the angles of motion that is called motion; a shaken path has the angle of its greatest variance."""
     moving = [(t, v.angle_deg) for t, v in pairs if t.kind == "motion" and v.angle_deg is not None]
     misses = np.asarray([abs((found - truth.angle_deg + 90) % 180 - 90) for truth, found in moving])
     long = np.asarray([truth.elongation > 0.5 for truth, _ in moving])
@@ -379,9 +380,7 @@ def measure_cost(model: BlurModel, photo: Path) -> Results:
     dict
         Medians in milliseconds, and medians of the ratios within a round.
     """
-    import dataclasses
-
-    plain = dataclasses.replace(model, explainer=None, card=dataclasses.replace(model.card, explainer={}))
+    plain = replace(model, explainer=None, card=replace(model.card, explainer={}))
     picture = Image.fromarray(read_rgb(photo)).resize(LARGE, Image.Resampling.BICUBIC)
     results: Results = {}
     for name, sigma in (("sharp", 0.0), ("blurred", 16.0)):
@@ -392,9 +391,9 @@ def measure_cost(model: BlurModel, photo: Path) -> Results:
         Image.fromarray(blurred.astype(np.uint8)).save(stream, "JPEG", quality=90)
         jpeg = stream.getvalue()
         ways: dict[str, Callable[[], Any]] = {
-            "without": lambda: plain.predict(jpeg),
-            "with": lambda: model.predict(jpeg),
-            "map": lambda: explain(jpeg, model=model),
+            "without": partial(plain.predict, jpeg),
+            "with": partial(model.predict, jpeg),
+            "map": partial(explain, jpeg, model=model),
         }
         times: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(ROUNDS):
