@@ -491,7 +491,7 @@ def features(
     feature_set: FeatureSetName = "block99",
     model: Annotated[
         str | None,
-        typer.Option(help="Measure what this model reads, including its net's outputs.", metavar="MODEL"),
+        typer.Option(help="Measure what this model reads, including its nets' outputs.", metavar="MODEL"),
     ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
