@@ -434,6 +434,19 @@ def test_info_tells_what_a_model_is(run, model_file, tmp_path):
     assert (code, "no.blurgate. Check the path, or name a shipped model: default" in err) == (1, True)
 
 
+def test_a_model_that_explains_is_evaluated_by_photos_or_a_table(run, explaining_model, made_folder, tmp_path):
+    explaining_model.save(tmp_path / "x.blurgate")
+    assert f"name: {explaining_model.explainer.name}" in run("info", "x.blurgate")[1]
+    assert run("features", made_folder, "--model", "x.blurgate", "--output", "t.csv")[0] == 0
+    numbers = [
+        json.loads(run("evaluate", source, "--model", "x.blurgate", "--json")[1]) for source in (made_folder, "t.csv")
+    ]
+    assert numbers[0]["kind"] == numbers[1]["kind"]
+    assert numbers[0]["kind"]["n"] > 0
+    out = run("evaluate", "t.csv", "--model", "x.blurgate")[1]
+    assert f"balanced accuracy of {numbers[0]['kind']['n']} photos judged blurred" in out
+
+
 def test_a_name_in_a_card_cannot_colour_the_terminal(run, model, tmp_path):
     strange = replace(model.card, terms={"[red]x": "\x1b[31mred"}, made_by="[bold]me")
     replace(model, card=strange).save(tmp_path / "s.blurgate")

@@ -41,7 +41,7 @@ _STDIN, _STDERR = "-", 2
 _COLUMNS = 80  # of a terminal, if nothing else is known
 _DESCRIBED = (  # entries of a model that `info` prints
     *("asks", "threshold", "review", "at_threshold", "results", "limits", "trained_on", "terms", "calibrated_on"),
-    *("made_by", "fingerprint"),
+    *("explainer", "made_by", "fingerprint"),
 )
 _LONG = 8  # entries of a list: a longer one is only counted
 _SHIPPED = {
@@ -321,8 +321,9 @@ def evaluate(
     _check_report(report, inputs=[_file_of(model), source])
     _load_extra("train", "Evaluating")
     loaded = blurgate.load_model(model)
+    readers: dict[str, Any] = {"net": loaded.net, "explainer": loaded.explainer}
     table = blurgate.build_table(
-        source, feature_set=loaded.card.feature_set, net=loaded.net, labelled=True, jobs=jobs, track=_track
+        source, feature_set=loaded.card.feature_set, **readers, labelled=True, jobs=jobs, track=_track
     )
     with track_step(_track, "evaluating"):
         evaluation = blurgate.evaluate(loaded, table)
@@ -490,7 +491,7 @@ def features(
     feature_set: FeatureSetName = "block99",
     model: Annotated[
         str | None,
-        typer.Option(help="Measure what this model reads, including its net's outputs.", metavar="MODEL"),
+        typer.Option(help="Measure what this model reads, including its nets' outputs.", metavar="MODEL"),
     ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
@@ -503,8 +504,10 @@ def features(
     if model and feature_set != "block99":
         raise ValueError("use --model or --feature-set, not both: a model has its own feature set")
     reader = blurgate.load_model(model) if model else None
-    chosen, net = (reader.card.feature_set, reader.net) if reader else (feature_set, None)
-    table = blurgate.build_table(source, feature_set=chosen, net=net, jobs=jobs, track=_track)
+    read: dict[str, Any] = {"feature_set": feature_set}
+    if reader:
+        read = {"feature_set": reader.card.feature_set, "net": reader.net, "explainer": reader.explainer}
+    table = blurgate.build_table(source, **read, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")
     _list_skipped((photo.path, photo.error) for photo in table.skipped)
@@ -698,12 +701,25 @@ def _print_numbers(numbers: Numbers, where: str) -> None:
     _print(f"on {numbers['n']} photos of {numbers['n_scenes']} {where}{few}:")
     if numbers["roc_auc"] is None:
         _print_one_class(numbers)
+        _print_kinds(numbers)
         return
     laplacian = numbers["variance_of_laplacian"]
     between = _format_interval(numbers["roc_auc_interval"])
     print(f"  ROC AUC    {numbers['roc_auc']:.3f}{between}; variance of Laplacian {laplacian['roc_auc']:.3f}")
     print(f"  accuracy   {numbers['accuracy']:.3f}\n  precision  {numbers['precision']:.3f}")
     print(f"  recall     {numbers['recall']:.3f}\n  f1         {numbers['f1']:.3f}")
+    _print_kinds(numbers)
+
+
+def _print_kinds(numbers: Numbers) -> None:
+    """Print how well kinds and strengths are told, if the photos have true ones and the model predicts them."""
+    if kind := numbers["kind"]:
+        named = f"{kind['balanced_accuracy']:.3f}  balanced accuracy of {_plural(kind['n'], 'photo')} judged blurred"
+        _print(f"  kind       {named}; {kind['n_missed']} missed")
+    if strength := numbers["strength"]:
+        off = f"{strength['median_relative_error']:.3f}  median relative error of {_plural(strength['n'], 'photo')}"
+        ranks = "" if strength["spearman"] is None else f"; rank correlation {strength['spearman']:.3f}"
+        _print(f"  strength   {off}{ranks}")
 
 
 def _print_one_class(numbers: Numbers) -> None:

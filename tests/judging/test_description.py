@@ -33,3 +33,10 @@ def test_it_is_json_whatever_a_card_holds(cascade):
     assert described["net"] == cascade.net.name
     assert described["boosters"] == sorted(cascade.boosters)
     assert described["alone"].keys() == {"trees", "net"}
+
+
+def test_the_explainer_is_described(explaining_model, net_model):
+    known = replace(explaining_model.card, explainer={"spread": 2.0, "trained_on": {"n": 7}})
+    described = describe_model(replace(explaining_model, card=known))
+    assert described["explainer"] == {"spread": 2.0, "trained_on": {"n": 7}, "name": explaining_model.explainer.name}
+    assert describe_model(net_model)["explainer"] is None

@@ -9,7 +9,9 @@ from blurgate.learning.metrics import (
     score_calibration,
     score_decisions,
     score_groups,
+    score_kinds,
     score_ranking,
+    score_strengths,
 )
 
 LABELS = np.array([0, 0, 0, 1, 1, 1], np.int8)
@@ -100,3 +102,75 @@ def test_recall_by_strength_counts_blurred_photos_of_known_strength_only():
         {"from_px": 1.2, "to_px": 2.0, "n": 1, "recall": 0.0},
         {"from_px": 8.0, "to_px": None, "n": 1, "recall": 1.0},
     ]
+
+
+def test_kinds_by_hand():
+    labels = np.array([1, 1, 1, 1, 1, 1, 0, 1], np.int8)
+    judged = np.array([1, 1, 1, 1, 1, 0, 1, 1], bool)
+    families = np.array(["motion", "motion", "motion", "defocus", "defocus", "motion", "", ""])
+    predicted = np.array(["motion", "defocus", "mixed", "defocus", "defocus", "motion", "motion", "motion"])
+    strengths = np.array([1.0, 2.0, 9.0, 2.5, np.nan, 3.0, np.nan, 2.0])
+    found = score_kinds(judged, labels, families, strengths, predicted)
+    named = {"defocus": 0, "motion": 0, "gaussian": 0, "mixed": 0}
+    confusion = {"defocus": named | {"defocus": 2}, "motion": named | {"motion": 1, "defocus": 1, "mixed": 1}}
+    assert found.pop("by_strength") == [
+        {
+            "from_px": 0.0,
+            "to_px": 2.0,
+            "n": 1,
+            "n_missed": 0,
+            "balanced_accuracy": 1.0,
+            "confusion": {"motion": named | {"motion": 1}},
+        },
+        {
+            "from_px": 2.0,
+            "to_px": 4.0,
+            "n": 2,
+            "n_missed": 1,
+            "balanced_accuracy": 0.5,
+            "confusion": {"defocus": named | {"defocus": 1}, "motion": named | {"defocus": 1}},
+        },
+        {
+            "from_px": 8.0,
+            "to_px": None,
+            "n": 1,
+            "n_missed": 0,
+            "balanced_accuracy": 0.0,
+            "confusion": {"motion": named | {"mixed": 1}},
+        },
+    ]
+    assert found == {
+        "n": 5,
+        "n_missed": 1,
+        "accuracy": 0.6,
+        "accuracy_of_guessing": 0.6,
+        "balanced_accuracy": pytest.approx(2 / 3),
+        "confusion": confusion,
+    }
+
+
+def test_a_range_whose_photos_were_all_missed_has_no_accuracy():
+    labels, kinds = np.ones(2, np.int8), np.array(["motion", "motion"])
+    found = score_kinds(np.array([True, False]), labels, kinds, np.array([1.0, 3.0]), kinds)["by_strength"][1]
+    assert (found["n"], found["n_missed"], found["balanced_accuracy"], found["confusion"]) == (0, 1, None, {})
+    assert score_kinds(np.zeros(2, bool), labels, kinds, np.array([1.0, 3.0]), kinds) is None
+    assert score_kinds(np.ones(2, bool), labels, kinds, np.array([1.0, 3.0]), None) is None
+
+
+def test_strengths_by_hand():
+    labels = np.array([1, 1, 1, 1, 1, 0], np.int8)
+    judged = np.array([1, 1, 1, 1, 0, 1], bool)
+    true = np.array([2.0, 4.0, 8.0, 5.0, 3.0, np.nan])
+    predicted = np.array([2.2, 5.0, 4.0, np.nan, 3.0, 1.0])
+    bounds = np.stack([predicted - 1, predicted + 1], axis=1)
+    assert score_strengths(judged, labels, true, predicted, bounds) == {
+        "n": 3,
+        "n_missed": 1,
+        "n_untold": 1,
+        "median_relative_error": pytest.approx(0.25),
+        "spearman": pytest.approx(0.5),
+        "share_in_interval": pytest.approx(2 / 3),
+    }
+    alike = score_strengths(judged, labels, true, np.full(6, 3.0))
+    assert (alike["n"], alike["spearman"], alike["share_in_interval"]) == (4, None, None)
+    assert score_strengths(judged, labels, true, np.full(6, np.nan)) is None

@@ -30,6 +30,9 @@ def assert_same(found, wanted):
     ]
     np.testing.assert_array_equal(found.column("strength_px"), wanted.column("strength_px"))
     assert (found.skipped, found.feature_set) == (wanted.skipped, wanted.feature_set)
+    assert (found.explainer, found.readings is None) == (wanted.explainer, wanted.readings is None)
+    if wanted.readings is not None:
+        np.testing.assert_array_equal(found.readings, wanted.readings)
 
 
 def test_a_made_dataset_has_labels_features_and_provenance(table, made_folder):
@@ -131,6 +134,57 @@ def test_a_written_table_reads_back_to_the_last_bit(table, tmp_path, suffix):
         pytest.importorskip("pyarrow", reason="needs the extra parquet")
     write_table(table, tmp_path / f"t{suffix}")
     assert_same(build_table(tmp_path / f"t{suffix}"), table)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_holds_what_an_explainer_read(labelled, explainer, tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="needs the extra parquet")
+    Image.new("L", (128, 128), 90).save(labelled / "sharp" / "flat.png")
+    (labelled / "sharp" / "text.jpg").write_text("hello")
+    found = build_table(labelled, explainer=explainer)
+    plain = build_table(labelled)
+    assert (plain.explainer, plain.readings, found.explainer) == ("", None, explainer.name)
+    np.testing.assert_array_equal(found.features, plain.features)
+    assert found.digests() == plain.digests()
+    flat = [photo.path for photo in found.photos].index("sharp/flat.png")
+    assert list(np.flatnonzero(np.isnan(found.readings).any(axis=1))) == [flat]
+    gray = read_plane(labelled / found.photos[0].path, max_pixels=2**20).gray
+    np.testing.assert_array_equal(found.readings[0], explainer.read(gray).astype(np.float32))
+    write_table(found, tmp_path / f"t{suffix}")
+    assert_same(build_table(tmp_path / f"t{suffix}"), found)
+    assert_same(build_table(tmp_path / f"t{suffix}").without_flat(), found.without_flat())
+    assert len(found.without_flat().readings) == len(found) - 1
+
+
+def test_readings_are_joined_only_if_one_explainer_read_all(labelled, explainer):
+    found, plain = build_table(labelled, explainer=explainer), build_table(labelled)
+    joined = join_tables([found, found])
+    np.testing.assert_array_equal(joined.readings, np.concatenate([found.readings] * 2))
+    assert joined.explainer == explainer.name
+    for other in (plain, replace(found, explainer="explainer-00000000")):
+        joined = join_tables([found, other])
+        assert (joined.explainer, joined.readings) == ("", None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: [row.pop() for row in rows], "missing: explainer-.*__sine.: make it"),
+        (
+            lambda rows: rows[0].__setitem__(-1, "explainer-ffffffff__sine"),
+            "missing: explainer-|unexpected: explainer-",
+        ),
+        (lambda rows: rows[0].__setitem__(-1, "explainer-"), "missing: explainer-__defocus, .*unexpected: explainer-"),
+        (lambda rows: rows[1].__setitem__(-1, ""), "line 2: explainer-.*__sine must be a number, got ''"),
+        (lambda rows: rows[1].__setitem__(-2, "inf"), "line 2: explainer-.*__cosine must be a number, got 'inf'"),
+    ],
+)
+def test_damaged_readings(labelled, explainer, tmp_path, change, message):
+    write_table(build_table(labelled, explainer=explainer), tmp_path / "t.csv")
+    edit_csv(tmp_path / "t.csv", change)
+    with pytest.raises(DatasetError, match=message):
+        read_table(tmp_path / "t.csv")
 
 
 def test_the_same_photos_give_the_same_bytes_on_any_number_of_cores(made_folder, table, tmp_path):

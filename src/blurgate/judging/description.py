@@ -23,8 +23,9 @@ def describe_model(model: BlurModel) -> dict[str, Any]:
     Returns
     -------
     dict
-        The entries of its card; who judges which photo as ``asks``; ``boosters``, ``net`` and ``fingerprint``. Numbers
-        that are not finite are None.
+        The entries of its card; who judges which photo as ``asks``; ``boosters``, ``net`` and ``fingerprint``;
+        what the card says of the ``explainer``, with its name, or None without one. Numbers that are not finite are
+        None.
     """
     card = asdict(model.card)
     order = ("threshold", "review", "at_threshold", "results", "limits", "trained_on", "terms", "calibrated_on")
@@ -34,6 +35,7 @@ def describe_model(model: BlurModel) -> dict[str, Any]:
         "net": model.net.name if model.net else None,
         **{name: card.pop(name) for name in order},
         **card,
+        "explainer": {**model.card.explainer, "name": model.explainer.name} if model.explainer else None,
         "fingerprint": model.fingerprint,
     }
     return {name: _to_json(value) for name, value in described.items()}

@@ -25,7 +25,8 @@ WIDEST = 4.0  # upper bound of a strength divided by the lower one, plus a pixel
 _CELL = 32  # pixels: steps between windows
 _PIECE, _MARGIN = 1536, 128  # pixels of a side that are mapped at once, and of these, too near the end to be kept
 _MOST_READING = 1e6  # in size
-EXPLAINER_ENDS = {"reading": (1, len(KINDS) + 4), "map": (1, None, None)}
+READINGS = (*KINDS, "strength", "error", "cosine", "sine")  # see `Explainer`
+EXPLAINER_ENDS = {"reading": (1, len(READINGS)), "map": (1, None, None)}
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,31 @@ class Explainer(OnnxFile):
         ValueError
             If `gray` is not 2-D.
         """
+        return to_estimate(self.read(gray), spread)
+
+    def read(self, gray: Gray) -> NDArray[np.float64]:
+        """Read the blur of a photo from the window of it that shows most detail; see `to_estimate`.
+
+        Parameters
+        ----------
+        gray : ndarray of shape (height, width), uint8
+
+        Returns
+        -------
+        ndarray of shape (7,), float64
+            In the order of `READINGS`.
+
+        Raises
+        ------
+        NetError, ValueError
+            As in `estimate`.
+        """
         require_plane(gray)
         planes, _ = _fit(cut_window(gray, WINDOW))
         reading = np.asarray(self.run("reading", planes), dtype=np.float64)
         if reading.shape != EXPLAINER_ENDS["reading"] or not (np.abs(reading) <= _MOST_READING).all():  # NaN is not
             raise NetError(f"{self.name} must answer with finite numbers, got {reading.tolist()}: {self.remedy}")
-        return _to_estimate(reading[0], spread)
+        return np.asarray(reading[0])
 
     def predict_map(self, gray: Gray) -> NDArray[np.float32]:
         """Predict the log-odds of blurred of each block of a photo; a long side is read in several pieces.
@@ -136,6 +156,17 @@ class Explainer(OnnxFile):
         if not (np.abs(found) <= _MOST_READING).all():
             raise NetError(f"{self.name} must answer with finite numbers: {self.remedy}")
         return found
+
+
+def name_readings(explainer: str) -> tuple[str, ...]:
+    """Name the columns of a table that hold what an explainer reads; none if its name is empty.
+
+    Examples
+    --------
+    >>> name_readings("explainer-1a2b3c4d")[:2]
+    ('explainer-1a2b3c4d__defocus', 'explainer-1a2b3c4d__motion')
+    """
+    return tuple(f"{explainer}__{reading}" for reading in READINGS if explainer)
 
 
 def cut_window(gray: Gray, side: int) -> Gray:
@@ -184,7 +215,20 @@ def _cut_side(length: int) -> Iterator[_Piece]:
         yield _Piece(slice(start, end), kept, slice(kept.start - start // BLOCK, kept.stop - start // BLOCK))
 
 
-def _to_estimate(reading: NDArray[np.float64], spread: float) -> BlurEstimate:
+def to_estimate(reading: NDArray[np.float64], spread: float) -> BlurEstimate:
+    """Turn what an explainer reads into an estimate.
+
+    Parameters
+    ----------
+    reading : ndarray of shape (7,), float64
+        In the order of `READINGS`.
+    spread : float
+        Scales of error from the estimate to the bounds of its interval.
+
+    Returns
+    -------
+    BlurEstimate
+    """
     odds = np.exp(reading[:3] - reading[:3].max())
     level, error = float(reading[3]), spread * math.exp(min(max(float(reading[4]), -5.0), 3.0))
     strength, low, high = (

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
 from blurgate.judging.doubts import find_doubts
-from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer
+from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer, to_estimate
 from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
 from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
@@ -87,12 +88,15 @@ class Predictions:
     kind : ndarray of shape (n_photos,), str, or None
         None if the model predicts no kinds.
     strength_px : ndarray of shape (n_photos,), float64, or None
-        In pixels at the analysed size; None if the model predicts none.
+        In pixels at the analysed size; NaN where it cannot be told, None if the model predicts none.
+    interval_px : ndarray of shape (n_photos, 2), float64, or None
+        Bounds of the strength, NaN where it cannot be told; None if no explainer predicts them.
     """
 
     probability: NDArray[np.float64]
     kind: NDArray[np.str_] | None = None
     strength_px: NDArray[np.float64] | None = None
+    interval_px: NDArray[np.float64] | None = None
 
     def take(self, rows: NDArray[np.intp]) -> Predictions:
         """Select rows, in the given order."""
@@ -100,6 +104,7 @@ class Predictions:
             self.probability[rows],
             None if self.kind is None else self.kind[rows],
             None if self.strength_px is None else self.strength_px[rows],
+            None if self.interval_px is None else self.interval_px[rows],
         )
 
 
@@ -326,13 +331,18 @@ class BlurModel:
         )
         return [photo.evidence if photo.features is None else next(judged) for photo in photos]
 
-    def predict_features(self, features: NDArray[np.float32]) -> Predictions:
-        """Predict probabilities, kinds and strengths from features.
+    def predict_features(
+        self, features: NDArray[np.float32], readings: NDArray[np.float32] | None = None
+    ) -> Predictions:
+        """Predict probabilities, kinds and strengths from features, or the latter two from what an explainer read.
 
         Parameters
         ----------
         features : ndarray of shape (n_photos, n_features), float32
             In the order of the card's columns; the outputs of a net may be NaN where it is not asked.
+        readings : ndarray of shape (n_photos, 7), float32, optional
+            What the explainer of the model read of each photo; NaN where it read nothing, so that there is no kind and
+            no strength.
 
         Returns
         -------
@@ -353,7 +363,8 @@ class BlurModel:
             strength = to_strength(self._predict_one(STRENGTH, features))
         elif self.net and not self.is_cascade:
             strength = to_strength(self.inputs.net_output(features, "strength").astype(np.float64))
-        return Predictions(to_probability(self.log_odds(features)), kind, strength)
+        predictions = Predictions(to_probability(self.log_odds(features)), kind, strength)
+        return self._explain(predictions, readings) if self.explainer and readings is not None else predictions
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict the calibrated log-odds of blurred.
@@ -434,6 +445,23 @@ class BlurModel:
         for each in filter(None, (self.net, self.explainer)):
             digest.update(each.onnx)
         return digest.hexdigest()
+
+    def _explain(self, predictions: Predictions, readings: NDArray[np.float32]) -> Predictions:
+        """Replace predicted kinds and strengths by those that the explainer read."""
+        spread = float(self.card.explainer["spread"])
+        estimates = [
+            None if np.isnan(reading).any() else to_estimate(reading, spread)
+            for reading in np.asarray(readings, dtype=np.float64)
+        ]
+        unknown = (math.nan, math.nan)
+        bounds = [unknown if each is None or each.interval_px is None else each.interval_px for each in estimates]
+        strengths = [None if each is None else each.strength_px for each in estimates]
+        return replace(
+            predictions,
+            kind=np.asarray(["" if each is None else each.kind for each in estimates], dtype=np.str_),
+            strength_px=np.asarray([math.nan if each is None else each for each in strengths], dtype=np.float64),
+            interval_px=np.asarray(bounds, dtype=np.float64).reshape(-1, 2),
+        )
 
     @cached_property
     def _trees(self) -> dict[str, Trees]:

@@ -93,6 +93,7 @@ class ModelNumbers(TypedDict):
     """Which model the figures are of: who judges which photo, its hash, what made it and from how many photos."""
 
     asks: str
+    explainer: str | None
     fingerprint: str
     made_by: str
     n_trained_on: int | None
@@ -164,7 +165,8 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     model : BlurModel
     table : FeatureTable
         Labelled, with the model's feature set. Photos that a model labelled are left out. If all are of one class, the
-        error rate of that class remains.
+        error rate of that class remains. Kinds and strengths of a model with an explainer are what that read of the
+        photos; if nothing read them, they are those of boosters for kinds and strengths, if the model has any.
     seed : int
         Seed of the bootstrap.
 
@@ -178,13 +180,18 @@ def evaluate(model: BlurModel, table: FeatureTable, *, seed: int = 0) -> Evaluat
     ------
     DatasetError
         If labels are missing, or the model's, no photo can be judged, the model was calibrated on some of these photos,
-        or it needs other features.
+        it needs other features, or another explainer than the model's read the photos.
     """
     require_compatible(model, table)
+    if model.explainer and table.explainer not in ("", model.explainer.name):
+        raise DatasetError(
+            f"expected a table with readings of the model's {model.explainer.name}, but it has those of "
+            f"{table.explainer}: {WITHOUT_NET_OUTPUTS}"
+        )
     table = table.by_persons().without_flat()
     if not len(table):
         raise DatasetError("expected photos that can be judged, but all have too little texture: add others")
-    card, predictions = model.card, model.predict_features(table.features)
+    card, predictions = model.card, model.predict_features(table.features, table.readings)
     found = evaluate_predictions(table, predictions, threshold=card.threshold, base_rate=card.base_rate, seed=seed)
     return replace(found, numbers={**found.numbers, "model": identify(model)})
 
@@ -194,6 +201,7 @@ def identify(model: BlurModel) -> ModelNumbers:
     card = model.card
     return {
         "asks": describe_asking(model),
+        "explainer": model.explainer.name if model.explainer else None,
         "fingerprint": model.fingerprint,
         "made_by": card.made_by,
         "n_trained_on": _count_photos(card.trained_on.get(TREES, card.trained_on)),
@@ -242,7 +250,7 @@ def evaluate_predictions(
     Evaluation
     """
     labels, probabilities, scenes = table.labels, predictions.probability, table.scenes
-    mistakes = list_mistakes(table, probabilities, threshold)
+    mistakes, judged = list_mistakes(table, probabilities, threshold), probabilities >= threshold
     sources = None if within is None else _score_sources(table, probabilities, threshold, within)
     numbers: Numbers = {
         "n": table.counts["n"],
@@ -269,8 +277,8 @@ def evaluate_predictions(
         ),
         "mistakes": mistakes,
         "skipped": [{"path": photo.path, "error": photo.error} for photo in table.skipped],
-        "kind": score_kinds(labels, table.families, predictions.kind),
-        "strength": score_strengths(labels, table.strengths, predictions.strength_px),
+        "kind": score_kinds(judged, labels, table.families, table.strengths, predictions.kind),
+        "strength": score_strengths(judged, labels, table.strengths, predictions.strength_px, predictions.interval_px),
     }
     if sources is not None:
         numbers["sources"] = sources

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
+from blurgate.judging.verdicts import KINDS, MIXED
 from blurgate.measuring.laplacian import CUSTOMARY_CUTOFF
 
 with needs_extra("train", "Training or evaluating"):
+    from scipy import stats
     from sklearn import metrics
 
 Labels: TypeAlias = NDArray[np.int8]
 Floats: TypeAlias = NDArray[np.float64]
 
 STRENGTH_EDGES = (0.0, 1.2, 2.0, 3.0, 5.0, 8.0, math.inf)  # pixels
+KIND_EDGES = (0.0, 2.0, 4.0, 8.0, math.inf)  # pixels: kinds need more photos per range
 
 
 class Ranking(TypedDict):
@@ -100,19 +103,47 @@ class LaplacianScores(Ranking):
     accuracy_at_chosen_cutoff: NotRequired[float]
 
 
-class KindScores(TypedDict):
-    """Accuracy of the predicted kinds, and of always predicting the most frequent kind."""
+class Confusion(TypedDict):
+    """Which kinds were taken for which, of blurred photos judged blurred; ``n_missed`` others were judged sharp.
+
+    ``confusion`` is {true kind: {predicted kind, or ``mixed``: number of photos}}. ``balanced_accuracy`` is the mean
+    over the true kinds of the share that got its own name, None without photos; ``mixed`` is never right.
+    """
 
     n: int
+    n_missed: int
+    balanced_accuracy: float | None
+    confusion: dict[str, dict[str, int]]
+
+
+class KindBin(Confusion):
+    """Kinds of blurred photos whose true strength lies in one range; ``to_px`` None means no upper bound."""
+
+    from_px: float
+    to_px: float | None
+
+
+class KindScores(Confusion):
+    """Kinds in all and by strength: also accuracy, and that of always predicting the most frequent kind."""
+
     accuracy: float
     accuracy_of_guessing: float
+    by_strength: list[KindBin]
 
 
 class StrengthScores(TypedDict):
-    """Error of the predicted strengths."""
+    """Predicted strengths of blurred photos judged blurred; ``n_missed`` others were judged sharp.
+
+    ``n_untold`` of those judged blurred have no predicted strength, as no edge tells it. ``spearman`` is None if all
+    strengths are equal; ``share_in_interval``, of true strengths within the bounds, if there are no bounds.
+    """
 
     n: int
+    n_missed: int
+    n_untold: int
     median_relative_error: float
+    spearman: float | None
+    share_in_interval: float | None
 
 
 class ErrorRates(TypedDict):
@@ -506,58 +537,114 @@ def score_laplacian(
     return scores
 
 
-def score_kinds(labels: Labels, families: NDArray[np.str_], predicted: NDArray[np.str_] | None) -> KindScores | None:
+def score_kinds(
+    judged: NDArray[np.bool_],
+    labels: Labels,
+    families: NDArray[np.str_],
+    strengths: Floats,
+    predicted: NDArray[np.str_] | None,
+) -> KindScores | None:
     """Score the predicted kinds of the blurred photos whose kind is known.
 
     Parameters
     ----------
+    judged : ndarray of shape (n,), bool
+        True for photos judged blurred: no other has a kind.
     labels : ndarray of shape (n,), int8
     families : ndarray of shape (n,), str
         True kind: ``defocus``, ``motion`` or ``gaussian``; empty if unknown.
+    strengths : ndarray of shape (n,), float64
+        True strength in pixels; NaN if unknown.
     predicted : ndarray of shape (n,), str, or None
-        Empty for photos without a prediction; None if the model predicts no kinds.
+        May be ``mixed``; empty for photos without a prediction, None if the model predicts no kinds.
 
     Returns
     -------
     KindScores or None
-        None if no blurred photo has both a known and a predicted kind.
+        None if no blurred photo that was judged blurred has both a known and a predicted kind.
     """
     if predicted is None:
         return None
-    rows = (labels == 1) & (families != "") & (predicted != "")
+    known = (labels == 1) & (families != "") & (predicted != "")
+    rows = known & judged
     if not rows.any():
         return None
     frequent = max(int((families[rows] == family).sum()) for family in set(families[rows]))
+    bins: list[KindBin] = []
+    for low, high in pairwise(KIND_EDGES):
+        within = known & (strengths >= low) & (strengths < high)
+        if within.any():
+            upper = None if math.isinf(high) else high
+            bins.append({"from_px": low, "to_px": upper, **_confuse(within, judged, families, predicted)})
     return {
-        "n": int(rows.sum()),
+        **_confuse(known, judged, families, predicted),
         "accuracy": float((predicted[rows] == families[rows]).mean()),
         "accuracy_of_guessing": frequent / int(rows.sum()),
+        "by_strength": bins,
     }
 
 
-def score_strengths(labels: Labels, strengths: Floats, predicted: Floats | None) -> StrengthScores | None:
+def _confuse(
+    known: NDArray[np.bool_], judged: NDArray[np.bool_], families: NDArray[np.str_], predicted: NDArray[np.str_]
+) -> Confusion:
+    """Count which kinds of these photos were taken for which."""
+    rows = known & judged
+    confusion = {
+        family: {name: int((predicted[rows & (families == family)] == name).sum()) for name in (*KINDS, MIXED)}
+        for family in KINDS
+        if (rows & (families == family)).any()
+    }
+    shares = [counts[family] / sum(counts.values()) for family, counts in confusion.items()]
+    return {
+        "n": int(rows.sum()),
+        "n_missed": int((known & ~judged).sum()),
+        "balanced_accuracy": float(np.mean(shares)) if shares else None,
+        "confusion": confusion,
+    }
+
+
+def score_strengths(
+    judged: NDArray[np.bool_],
+    labels: Labels,
+    strengths: Floats,
+    predicted: Floats | None,
+    intervals: Floats | None = None,
+) -> StrengthScores | None:
     """Score the predicted strengths of the blurred photos whose strength is known.
 
     Parameters
     ----------
+    judged : ndarray of shape (n,), bool
+        True for photos judged blurred.
     labels : ndarray of shape (n,), int8
     strengths : ndarray of shape (n,), float64
         True strength in pixels; NaN if unknown.
     predicted : ndarray of shape (n,), float64, or None
         In pixels; NaN for photos without a prediction, None if the model predicts no strengths.
+    intervals : ndarray of shape (n, 2), float64, optional
+        Predicted bounds of the strength.
 
     Returns
     -------
     StrengthScores or None
-        None if no blurred photo has both a known and a predicted strength.
+        None if no blurred photo that was judged blurred has both a known and a predicted strength.
     """
     if predicted is None:
         return None
-    rows = (labels == 1) & (strengths > 0) & np.isfinite(predicted)
+    known = (labels == 1) & (strengths > 0)
+    rows = known & judged & np.isfinite(predicted)
     if not rows.any():
         return None
-    error = np.abs(predicted[rows] - strengths[rows]) / strengths[rows]
-    return {"n": int(rows.sum()), "median_relative_error": float(np.median(error))}
+    true, found = strengths[rows], predicted[rows]
+    within = None if intervals is None else (intervals[rows, 0] <= true) & (true <= intervals[rows, 1])
+    return {
+        "n": int(rows.sum()),
+        "n_missed": int((known & ~judged).sum()),
+        "n_untold": int((known & judged & ~np.isfinite(predicted)).sum()),
+        "median_relative_error": float(np.median(np.abs(found - true) / true)),
+        "spearman": float(stats.spearmanr(found, true).statistic) if np.ptp(found) and np.ptp(true) else None,
+        "share_in_interval": None if within is None else float(within.mean()),
+    }
 
 
 def _interval(values: Floats) -> list[float] | None:

@@ -132,7 +132,8 @@ def render_report(evaluation: Evaluation, *, title: str, model_name: str = "", d
     page = environment.get_template("report.html.jinja")
     day = day or date.today()
     about = {"title": title, "model_name": model_name, "day": f"{day.day} {day:%B %Y}", "version": __version__}
-    return page.render({**numbers, **about, "charts": charts, "mistakes": mistakes})
+    has_readings = evaluation.table.readings is not None
+    return page.render({**numbers, **about, "charts": charts, "mistakes": mistakes, "has_readings": has_readings})
 
 
 def draw_roc(numbers: Numbers) -> Figure:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from blurgate.errors import (
     require_extra,
 )
 from blurgate.files import atomic_file
+from blurgate.judging.explainers import READINGS, Explainer, name_readings
 from blurgate.judging.inputs import Inputs, find_inputs, find_net_name
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import LABELS, TOO_LITTLE_TEXTURE
@@ -80,6 +82,11 @@ class FeatureTable:
         Source -> the folder that its paths are relative to.
     n_by_model : int
         Number of photos left out because the model labelled them, not a person.
+    explainer : str
+        Name of the explainer that read the photos, such as ``explainer-1a2b3c4d``; empty if none did.
+    readings : ndarray of shape (n_photos, 7), float32, or None
+        What it read of each row, in the order of `blurgate.judging.explainers.READINGS`; NaN for photos without
+        texture. None if no explainer read the photos.
     """
 
     photos: tuple[LabelledPhoto, ...]
@@ -90,6 +97,8 @@ class FeatureTable:
     sources: NDArray[np.str_] = dataclass_field(default_factory=lambda: np.empty(0, str))
     folders: Mapping[str, Path] = dataclass_field(default_factory=dict)
     n_by_model: int = 0
+    explainer: str = ""
+    readings: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -124,6 +133,8 @@ class FeatureTable:
             variance_of_laplacian=self.variance_of_laplacian[rows],
             sources=self.sources[rows],
             folders=self.folders,
+            explainer=self.explainer,
+            readings=None if self.readings is None else self.readings[rows],
         )
 
     def without_flat(self) -> FeatureTable:
@@ -257,6 +268,7 @@ def build_table(
     *,
     feature_set: str = DEFAULT_FEATURE_SET,
     net: Net | None = None,
+    explainer: Explainer | None = None,
     labelled: bool = False,
     jobs: int | None = None,
     track: Track = no_track,
@@ -273,6 +285,8 @@ def build_table(
         A name out of `FEATURE_SETS`, or the ``feature_set`` of a model's card.
     net : Net, optional
         The net that `feature_set` names, if it names one.
+    explainer : Explainer, optional
+        Reads each photo that has texture, also where a cascade would not ask. A table has the readings that it has.
     labelled : bool
         Require labels, check that before any photo is measured, and leave out photos that the model labelled.
     jobs : int, optional
@@ -312,19 +326,21 @@ def build_table(
         require_person(listed)
         photos = [photo for photo in listed if photo.labelled_by != MODEL]
     folder = _folder_of(source)
-    measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net), photos, jobs=jobs)
+    measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net, explainer), photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
     measured = [result for result in results if not isinstance(result, SkippedPhoto)]
     skipped = [result for result in results if isinstance(result, SkippedPhoto)]
     if not measured:
         raise DatasetError(f"{source} has no usable photo: the first failed because {skipped[0].error}")
     table = FeatureTable(
-        photos=tuple(photo for photo, _, _ in measured),
-        features=np.stack([row for _, row, _ in measured]).reshape(-1, len(inputs.columns)),
+        photos=tuple(each.photo for each in measured),
+        features=np.stack([each.features for each in measured]).reshape(-1, len(inputs.columns)),
         feature_set=feature_set,
-        variance_of_laplacian=np.asarray([laplacian for _, _, laplacian in measured]),
+        variance_of_laplacian=np.asarray([each.variance_of_laplacian for each in measured]),
         skipped=(*_read_skipped(source), *skipped),
         n_by_model=len(listed) - len(photos),
+        explainer=explainer.name if explainer else "",
+        readings=np.stack([each.reading for each in measured]) if explainer else None,
     )
     return _set_source(table, source)
 
@@ -337,7 +353,8 @@ def is_table(source: Path) -> bool:
 def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
     """Concatenate the rows of tables; a scene name that occurs in several tables is one scene.
 
-    Sources with the same name but different folders get different names.
+    Sources with the same name but different folders get different names. What an explainer read is kept if the same
+    one read the photos of all tables.
 
     Raises
     ------
@@ -360,6 +377,8 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
             folders[unique] = folder
             renamed = np.where(renamed == name, unique, renamed)
         sources.append(renamed)
+    readings = [table.readings for table in tables if table.readings is not None]
+    together = len(readings) == len(tables) and len({table.explainer for table in tables}) == 1
     return FeatureTable(
         photos=tuple(photo for table in tables for photo in table.photos),
         features=np.concatenate([table.features for table in tables]),
@@ -369,6 +388,8 @@ def join_tables(tables: Sequence[FeatureTable]) -> FeatureTable:
         sources=np.concatenate(sources),
         folders=folders,
         n_by_model=sum(table.n_by_model for table in tables),
+        explainer=tables[0].explainer if together else "",
+        readings=np.concatenate(readings) if together else None,
     )
 
 
@@ -452,9 +473,9 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
             f"expected a folder of photos or a .csv or .parquet table, but {path} is neither: check the path"
         )
     columns, rows = read(path)
-    feature_set = _match_columns(columns, path)
-    feature_columns = find_inputs(feature_set).columns
-    photos, features, laplacians, skipped = [], [], [], []
+    feature_set, explainer = _match_columns(columns, path)
+    feature_columns, reading_columns = find_inputs(feature_set).columns, name_readings(explainer)
+    photos, features, readings, laplacians, skipped = [], [], [], [], []
     for number, row in enumerate(rows, start=2):
         if row.get("error"):
             skipped.append(_parse_skipped(row, path, number))
@@ -464,6 +485,7 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         photos.append(parse_photo(row, path, number))
         laplacians.append(parse_number(row, "variance_of_laplacian", path, number))
         features.append(np.asarray([parse_number(row, name, path, number) for name in feature_columns], np.float32))
+        readings.append(_parse_reading(row, reading_columns, path, number))
     if not photos:
         raise DatasetError(f"{path} has no row with features: make it again with blurgate features")
     require_unique_photos(photos, path)
@@ -473,13 +495,24 @@ def read_table(path: str | os.PathLike[str]) -> FeatureTable:
         feature_set=feature_set,
         variance_of_laplacian=np.asarray(laplacians),
         skipped=tuple(skipped),
+        explainer=explainer,
+        readings=np.stack(readings) if explainer else None,
     )
     return _set_source(table, path)
 
 
+class _Measured(NamedTuple):
+    """What is measured of one photo."""
+
+    photo: LabelledPhoto
+    features: NDArray[np.float32]
+    variance_of_laplacian: float
+    reading: NDArray[np.float32]
+
+
 def _measure_photo(
-    photo: LabelledPhoto, folder: Path, inputs: Inputs, net: Net | None
-) -> tuple[LabelledPhoto, NDArray[np.float32], float] | SkippedPhoto:
+    photo: LabelledPhoto, folder: Path, inputs: Inputs, net: Net | None, explainer: Explainer | None
+) -> _Measured | SkippedPhoto:
     """Measure a photo's hash, inputs and variance of the Laplacian; skip it if it cannot be read or is too small."""
     try:
         gray = read_plane(folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
@@ -489,7 +522,18 @@ def _measure_photo(
     features = extract_features(gray, inputs.feature_set)
     if net:
         features = np.concatenate([features, net.predict(gray)])
-    return replace(photo, phash=photo.phash or hash_picture(gray)), features, variance_of_laplacian(gray)
+    reading = np.full(len(READINGS), np.nan, np.float32)
+    if explainer and inputs.has_texture(features[np.newaxis])[0]:
+        reading = explainer.read(gray).astype(np.float32)
+    hashed = replace(photo, phash=photo.phash or hash_picture(gray))
+    return _Measured(hashed, features, variance_of_laplacian(gray), reading)
+
+
+def _parse_reading(row: Mapping[str, Any], columns: Sequence[str], path: Path, number: int) -> NDArray[np.float32]:
+    """Parse what an explainer read of a photo: all of its numbers, or none."""
+    if all(row.get(name) in ("", None) for name in columns):
+        return np.full(len(columns), np.nan, np.float32)
+    return np.asarray([parse_number(row, name, path, number) for name in columns], np.float32)
 
 
 def _folder_of(source: Path) -> Path:
@@ -524,8 +568,8 @@ def _parse_skipped(row: Mapping[str, Any], path: Path, number: int) -> SkippedPh
     return SkippedPhoto(str(row["path"]), str(row["error"]), bool(undecided))
 
 
-def _match_columns(columns: Sequence[str], path: Path) -> str:
-    """Find the feature set that shares the most columns with a table; the table must have exactly its columns."""
+def _match_columns(columns: Sequence[str], path: Path) -> tuple[str, str]:
+    """Find the feature set that shares the most columns with a table, and the explainer; the columns must be theirs."""
     if "decision" in columns:
         raise DatasetError(
             f"{path} holds the verdicts of a scan, not labels: give labelled photos, such as the gallery's labels.csv"
@@ -533,7 +577,8 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
     present = set(columns) - set(ROW_COLUMNS)
     feature_set = max(FEATURE_SETS, key=lambda name: _overlap(present, FEATURE_SETS[name].columns))
     inputs = Inputs(feature_set, find_net_name(present))
-    needed = (*ROW_COLUMNS, *inputs.columns)
+    explainer = min((name.partition("__")[0] for name in present if name.startswith("explainer-")), default="")
+    needed = (*ROW_COLUMNS, *inputs.columns, *name_readings(explainer))
     missing = [name for name in needed if name not in (*columns, *_OPTIONAL)]
     unexpected = [name for name in columns if name not in needed]
     if missing or unexpected:
@@ -546,7 +591,7 @@ def _match_columns(columns: Sequence[str], path: Path) -> str:
             f"{path} is not a table of the feature set {inputs} ({'; '.join(differences)}): "
             "make it with blurgate features"
         )
-    return str(inputs)
+    return str(inputs), explainer
 
 
 def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:
@@ -555,11 +600,23 @@ def _overlap(present: set[str], columns: Sequence[str]) -> tuple[int, bool]:
 
 
 def _write_csv(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -> None:
-    blank = [None] * len(table.columns)
-    features = [*table.features, *[blank] * len(table.skipped)]
+    names, readings = name_readings(table.explainer), _list_readings(table)
+    blank = [None] * (len(table.columns) + len(names))
+    measured = ((*vector, *reading) for vector, *reading in zip(table.features, *readings.values(), strict=True))
+    vectors = chain(measured, [blank] * len(table.skipped))
     with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        cells = ((*row, *vector) for row, vector in zip(rows, features, strict=True))
-        write_rows(handle, (*ROW_COLUMNS, *table.columns), cells)
+        cells = ((*row, *vector) for row, vector in zip(rows, vectors, strict=True))
+        write_rows(handle, (*ROW_COLUMNS, *table.columns, *names), cells)
+
+
+def _list_readings(table: FeatureTable) -> dict[str, list[np.float32 | None]]:
+    """List what an explainer read of the rows, by column."""
+    if table.readings is None:
+        return {}
+    return {
+        name: [None if np.isnan(value) else value for value in column]
+        for name, column in zip(name_readings(table.explainer), table.readings.T, strict=True)
+    }
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
@@ -593,10 +650,12 @@ def _write_parquet(path: Path, table: FeatureTable, rows: Sequence[list[Any]]) -
     blank = [None] * len(table.skipped)
     for index, name in enumerate(table.columns):
         columns[name] = [*table.features[:, index].tolist(), *blank]
+    readings = _list_readings(table)
+    columns |= {name: [*cells, *blank] for name, cells in readings.items()}
     types = {"strength_px": pyarrow.float64(), "variance_of_laplacian": pyarrow.float64()}
     schema = pyarrow.schema(
         [(name, types.get(name, pyarrow.string())) for name in ROW_COLUMNS]
-        + [(name, pyarrow.float32()) for name in table.columns]
+        + [(name, pyarrow.float32()) for name in (*table.columns, *readings)]
     )
     pyarrow.parquet.write_table(pyarrow.table(columns, schema=schema), path)
 
