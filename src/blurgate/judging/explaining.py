@@ -18,7 +18,7 @@ from blurgate.photos.limits import MAX_MEGAPIXELS
 
 UNDECIDED = 128  # in a gray map
 _MAX_PIXELS = 2**20  # of a photo with its map over it
-_TINT = np.asarray((213, 94, 0), np.float32)  # vermilion, which the colour-blind tell from blue and green
+_TINT = np.asarray((150, 40, 150), np.float32)  # purple: rare in photos, and darker than the line for the colour-blind
 _STRENGTH = 0.6  # share of the tint where the picture is surely blurred
 _LINE = (255, 255, 255)  # around what is in focus, with a dark rim
 _HATCH = 12  # pixels from one line to the next, of a longer side of 1000
