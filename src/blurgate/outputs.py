@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blurgate.errors import OutputError
-from blurgate.files import check_writable
+from blurgate.files import check_writable, open_regular
 
 RESERVED = ("labels.csv", "manifest.csv", "skipped.csv")  # what says in a folder of photos which of them is blurred
 
 _HEAD = 2**16  # bytes that show what a file is
+_PICTURE_HEAD = 2**10  # the same of a picture
 
 
 def check_outputs(*, inputs: Iterable[Path | None] = (), **outputs: Path | None) -> None:
@@ -78,6 +79,16 @@ def is_ours(path: Path, kind: str) -> bool:
     """
     head = _read_head(path)
     return not head or re.match(KINDS[kind].content, head) is not None
+
+
+def is_picture_of_ours(path: str) -> bool:
+    """Tell by its content whether a file is a map or another picture that blurgate made of a photo, and not empty."""
+    try:
+        with open_regular(path) as stream:
+            head = stream.read(_PICTURE_HEAD)
+    except OSError:
+        return False
+    return any(re.match(KINDS[kind].content, head) for kind in ("map", "explanation"))
 
 
 def _identify(path: Path) -> object:
