@@ -113,9 +113,9 @@ class MapDrawing:
             if not task.again and self._folder.has(task.target, note):
                 self._count("_there")
                 return
-            options = {"model": self._model, "max_megapixels": self._max_megapixels}
-            gray = explain_verdict(task.verdict, task.place, **options).to_gray()
-            self._folder.write(task.target, gray, note=note, held=self._alone)
+            limit = self._max_megapixels
+            explanation = explain_verdict(task.verdict, task.place, model=self._model, max_megapixels=limit)
+            self._folder.write(task.target, explanation.to_gray(), note=note, held=self._alone)
         except (OutputError, NetError, MachineError):
             raise
         except Exception as error:  # a file that has been damaged since can raise anything

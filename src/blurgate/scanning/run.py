@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError, PhotoError, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
-from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
+from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import check_outputs, is_picture_of_ours
 from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
@@ -230,22 +230,27 @@ def run_scan(
             write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
-    for line in left_out.describe():
+    for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
+    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
+
+
+def _describe_end(
+    request: ScanRequest, tally: Tally, left_out: LeftOut, filing: Filing | None, drawing: MapDrawing | None
+) -> Iterator[str]:
+    """Say what was left out and written."""
+    yield from left_out.describe()
     if filing and (missing := filing.count_missing()):
-        say(
+        yield (
             f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
             "longer where it put them"
         )
     if request.fail_on and tally.decisions["undecided"] and "undecided" not in request.fail_on:
-        say(f"{count_photos(tally.decisions['undecided'])} undecided: add --fail-on undecided to fail on them too")
+        yield f"{count_photos(tally.decisions['undecided'])} undecided: add --fail-on undecided to fail on them too"
     if drawing:
-        say(str(drawing))
-    if request.output:
-        say(f"wrote {request.output}")
-    if request.report:
-        say(f"wrote {request.report}")
-    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
+        yield str(drawing)
+    for path in filter(None, (request.output, request.report)):
+        yield f"wrote {path}"
 
 
 class LeftOut:
@@ -335,7 +340,7 @@ def check_request(request: ScanRequest) -> Format:
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
-    inputs = [_model_file(request.model), *request.roots]
+    inputs = [model_file(request.model), *request.roots]
     check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
     return chosen
 
@@ -355,10 +360,6 @@ def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> 
     for name in chosen:
         if name not in known:
             raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
-
-
-def _model_file(model: BlurModel | AnyPath) -> Path | None:
-    return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
 
 
 def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
