@@ -347,19 +347,15 @@ def explain(
     disable_pillow_size_limit()
     _silence_libraries()
     options: dict[str, Any] = {"threshold": threshold, "review": bounds, "max_megapixels": max_megapixels}
-    explained = write_explanations(paths, output, model=model, **options, jobs=jobs, say=_say, track=_track)
-    listed, unread = [], []
-    for each in explained:
-        if each.verdict.error:
-            unread.append((each.verdict.path, each.verdict.error.removeprefix(f"{each.verdict.path} ")))
-        if as_json:
-            listed.append(each.to_json())
-        elif not each.verdict.error:
-            _print_explained(each)
+    found = list(write_explanations(paths, output, model=model, **options, jobs=jobs, say=_say, track=_track))
     if as_json:
-        print(json.dumps({"output": str(output), "photos": listed}, allow_nan=False))
+        print(json.dumps({"output": str(output), "photos": [each.to_json() for each in found]}, allow_nan=False))
+    else:  # only now: what shows the progress would take over stdout
+        for each in found:
+            _print_explained(each)
     _say(f"wrote {output}")
-    _list_skipped(unread, "explained")
+    unread = (each.verdict for each in found if each.verdict.error)
+    _list_skipped(((each.path, each.error.removeprefix(f"{each.path} ")) for each in unread), "explained")
 
 
 @app.command(cls=_Command)
@@ -879,6 +875,8 @@ def _list_sources(sources: Mapping[str, SourceScores]) -> None:
 def _print_explained(explained: Explained) -> None:
     """Print what there is to say about a photo: the verdict, the sentence, and a row for each fact."""
     verdict = explained.verdict
+    if verdict.error:  # they are listed at the end
+        return
     chance = "" if verdict.probability is None else f", P(blurred) {verdict.probability:.3f}"
     _print(f"{escape_unprintable(verdict.path)}: {verdict.decision}{chance}")
     _print(f"  {escape_unprintable(explained.sentence)}")

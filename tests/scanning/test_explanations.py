@@ -11,6 +11,9 @@ from blurgate.errors import OutputError, PhotoError
 from blurgate.scanning.explanations import write_explanations
 from blurgate.scanning.gallery import hash_script
 
+CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
+QUIETLY = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
+QUIETLY += ("disable-component-update", "disable-sync", "disable-dev-shm-usage", "window-size=400,900")
 HOSTILE = "</script><img src=x onerror=alert(1)> & \u202e.png"
 
 
@@ -106,3 +109,42 @@ def test_nothing_is_written_if_no_photo_can_be_explained(run, photos, tmp_path):
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         run([Path("nowhere")], page)
     assert not page.exists()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Fails if the console reports an error."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not (CHROMIUM.exists() and DRIVER.exists()):
+        pytest.skip("needs Chromium and ChromeDriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in (*QUIETLY, f"user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(str(DRIVER)))
+    yield driver
+    errors = [entry["message"] for entry in driver.get_log("browser")]
+    driver.quit()
+    assert errors == []
+
+
+def test_maps_are_shown_and_hidden_by_click_and_key(run, photos, tmp_path, browser):
+    run([photos], tmp_path / "page.html")
+    browser.get((tmp_path / "page.html").as_uri())
+    toggles = browser.find_elements("css selector", ".toggle")
+
+    def shown():
+        return [toggle.get_attribute("aria-pressed") == "true" for toggle in toggles]
+
+    assert shown() == [True, True, True]
+    toggles[0].click()
+    assert shown() == [False, True, True]
+    browser.find_element("css selector", "body").send_keys("m")
+    assert shown() == [False, False, False]
+    toggles[1].send_keys("\n")
+    assert shown() == [False, True, False]
+    browser.find_element("id", "maps").click()
+    assert shown() == [False, False, False]
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert all(toggle.accessible_name.startswith("Map of ") for toggle in toggles)

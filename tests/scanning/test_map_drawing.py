@@ -54,10 +54,9 @@ def test_each_photo_that_was_judged_gets_a_map_of_its_size(request_maps, photos,
 
 
 def test_maps_among_the_photos_are_not_scanned(request_maps):
-    totals, said = [], []
+    said = []
     for maps in (request_maps.maps, request_maps.maps, None):
-        totals.append(run_scan(replace(request_maps, maps=maps), say=said.append).tally.total)
-    assert totals == [4, 4, 4]
+        assert run_scan(replace(request_maps, maps=maps), say=said.append).tally.total == 4
     assert names(request_maps.maps) == ["cat (2).png", "cat.png", "deep/dog.png"]
     assert not any("left out" in line for line in said)
 
