@@ -82,7 +82,9 @@ def is_ours(path: Path, kind: str) -> bool:
 
 
 def is_picture_of_ours(path: str) -> bool:
-    """Tell by its content whether a file is a map or another picture that blurgate made of a photo, and not empty."""
+    """Tell by its content whether a PNG is a map or another picture that blurgate made of a photo, and not empty."""
+    if not path.lower().endswith(".png"):
+        return False
     try:
         with open_regular(path) as stream:
             head = stream.read(_PICTURE_HEAD)

@@ -149,13 +149,13 @@ class PictureFolder:
             if folder in self._touched:
                 return
             ours = not self._touched and is_empty(self.folder)
-            folder.mkdir(parents=True, exist_ok=True)
             real = Path(os.path.realpath(folder))
             if not real.is_relative_to(os.path.realpath(self.folder)):
                 raise OutputError(
                     f"cannot write {self.kind}s to {folder}: a link leads from there to {real}, outside {self.folder}: "
                     "remove the link, or choose another folder"
                 )
+            folder.mkdir(parents=True, exist_ok=True)
             if ours:
                 mark_filed(self.folder)
             for leftover in [entry for entry in folder.iterdir() if held and _LEFTOVER.fullmatch(entry.name)]:
