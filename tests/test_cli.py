@@ -16,6 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFilter
 
 from blurgate import cli
 from blurgate.judging.model import VARIANTS
@@ -777,3 +778,56 @@ def test_a_model_file_named_as_a_shipped_model_is_pointed_out(run, made_folder, 
     code, _, err = run("calibrate", "t.csv", "--model", "trees", "--output", name)
     assert code == 0
     assert f"--model {name} names a shipped model: for this file, use --model ./{name}" in err
+
+
+@pytest.fixture
+def explaining(explaining_model, astronaut, tmp_path):
+    """A model file, and a folder of a sharp and a blurred photo and a file that is no photo."""
+    explaining_model.save(tmp_path / "m.blurgate")
+    (tmp_path / "photos").mkdir()
+    picture = Image.fromarray(astronaut).crop((100, 0, 300, 160))
+    picture.save(tmp_path / "photos" / "cat.png")
+    picture.filter(ImageFilter.GaussianBlur(5)).save(tmp_path / "photos" / "dog.png")
+    (tmp_path / "photos" / "torn.jpg").write_text("no photo")
+    return ("--model", "m.blurgate")
+
+
+def test_explain_says_why_and_writes_a_page(run, explaining):
+    code, out, err = run("explain", "photos", *explaining)
+    assert (code, "wrote explained.html" in err, "1 photo could not be explained" in err) == (0, True, True)
+    assert re.search(r"^photos/cat.png: sharp, P\(blurred\) 0\.\d{3}\n  Sharp", out)
+    assert re.search(r"^photos/dog.png: blurred, .*\n  .*\.\n  kind         defocus \(defocus 0", out, flags=re.M)
+    assert re.search(r"^  strength     \d.*px", out, flags=re.M)
+    assert Path("explained.html").read_text().startswith("<!doctype html>")
+    code, out, err = run("explain", "photos/dog.png", *explaining, "--output", "dog.png", "--json", "--threshold", 1)
+    found = json.loads(out)
+    assert (code, found["output"], len(found["photos"])) == (0, "dog.png", 1)
+    photo = found["photos"][0]
+    assert (photo["decision"], photo["picture"], "share" in photo["focus"]) == ("sharp", "dog.png", True)
+
+
+def test_explain_fails_as_other_commands_do(run, explaining):
+    for words, code, message in (
+        (["photos/torn.jpg"], 1, "torn.jpg cannot be read as a picture"),
+        (["nowhere.jpg"], 1, "nowhere.jpg does not exist: check the path"),
+        (["photos", "--output", "a.png"], 2, "--output a.png takes one photo, got 3: name a page (.html) or a folder"),
+        (["photos", "--output", "a.jpg"], 2, "--output must be named .html or .png, or be a folder, got a.jpg"),
+        (["photos/cat.png", "--output", "photos/cat.png"], 2, "is read and cannot be the output too"),
+        (["photos", "--threshold", 0.5, "--review", "0.1,0.2"], 2, "use --threshold or --review, not both"),
+        ([""], 2, "expected a path, got an empty one"),
+    ):
+        assert (found := run("explain", *words, *explaining))[0] == code
+        assert message in found[2]
+    assert not Path("explained.html").exists()
+    code, _, err = run("explain", "photos/cat.png", "--model", "trees")
+    assert (code, "explain needs a model with an explainer" in err) == (2, True)
+
+
+def test_scan_draws_maps(run, explaining):
+    code, _, err = run("scan", "photos", *explaining, "--maps", "photos/maps", "--format", "csv")
+    assert (code, "drew 2 maps to photos/maps" in err) == (0, True)
+    assert sorted(path.name for path in Path("photos/maps").glob("[!.]*")) == ["cat.png", "dog.png"]
+    code, _, err = run("scan", "photos", *explaining, "--maps", "photos", "--format", "csv")
+    assert (code, "photos holds what is read and cannot hold the maps too" in err) == (2, True)
+    code, _, err = run("scan", "photos", "--model", "trees", "--maps", "maps")
+    assert (code, "--maps need a model with an explainer" in err) == (2, True)

@@ -18,7 +18,9 @@ from blurgate.learning.search import search_parameters
 from blurgate.learning.splits import cut_folds
 from blurgate.learning.table import write_table
 from blurgate.making.preview import write_preview
-from blurgate.outputs import KINDS, check_outputs, is_ours
+from blurgate.outputs import KINDS, check_outputs, is_ours, is_picture_of_ours
+from blurgate.photos.images import encode_jpeg, encode_png
+from blurgate.scanning.explanations import write_explanations
 from blurgate.scanning.formats import WRITERS
 from blurgate.scanning.gallery import write_gallery
 
@@ -188,7 +190,7 @@ def test_no_output_replaces_an_input_or_its_labels(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def outputs(trained, table, astronaut, tmp_path_factory):
+def outputs(trained, table, astronaut, explaining_model, tmp_path_factory):
     """One of each file that commands write, by its name."""
     folder = tmp_path_factory.mktemp("outputs")
     model, evaluation = trained
@@ -203,6 +205,11 @@ def outputs(trained, table, astronaut, tmp_path_factory):
     write_report(evaluation, folder / "report.html", title="<title>")
     model.save(folder / "a.model")
     write_preview(astronaut, folder / "preview.png", kinds=["defocus"])
+    (folder / "map.png").write_bytes(encode_png(astronaut[..., 0], holds="map", note="of a photo"))
+    photo = tmp_path_factory.mktemp("photo") / "a.jpg"
+    photo.write_bytes(encode_jpeg(astronaut, quality=90))
+    for name in ("explanation.png", "explanations.html"):
+        assert len(list(write_explanations([photo], folder / name, model=explaining_model))) == 1
     for suffix in ("csv", "parquet"):
         write_table(table, folder / f"table.{suffix}")
     search_parameters(table, cut_folds(table, folds=2, seed=0), trials=1, study=folder / "a.study")
@@ -216,6 +223,9 @@ OURS = {
     "numbers": ("report.json",),
     "model": ("a.model",),
     "preview": ("preview.png",),
+    "map": ("map.png",),
+    "explanation": ("explanation.png",),
+    "explanations": ("explanations.html",),
     "table": ("table.csv", "table.parquet"),
     "study": ("a.study",),
 }
@@ -237,6 +247,12 @@ def test_each_kind_of_file_is_known_by_its_content(outputs, sharp_folder, tmp_pa
         database.execute("CREATE TABLE songs (title)")
     foreign = [path for path in tmp_path.iterdir() if path.name != "empty"] + [min(sharp_folder.iterdir())]
     assert not [path for path in foreign if is_ours(path, kind)]
+
+
+def test_pictures_of_ours_are_known_and_an_empty_file_is_none(outputs, tmp_path):
+    (tmp_path / "empty.png").touch()
+    paths = [*outputs.iterdir(), tmp_path / "empty.png", tmp_path]
+    assert {path.name for path in paths if is_picture_of_ours(str(path))} == {"map.png", "explanation.png"}
 
 
 def test_inputs_may_be_read_only_and_may_repeat(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from blurgate.threads import run_in_order
+from blurgate.threads import run_in_order, work_beside
 
 
 def test_results_keep_the_order_of_the_items():
@@ -98,3 +98,37 @@ def test_an_error_waits_for_work_in_progress():
     count = len(ended)
     time.sleep(0.1)
     assert len(ended) == count
+
+
+def test_work_beside_a_loop_is_done_at_its_end_and_few_items_wait():
+    begun, done, may_go_on = [], [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        may_go_on.wait(5)
+        done.append(item)
+
+    with work_beside(work, jobs=2) as hand_over:
+        for item in range(3):
+            hand_over(item)
+        assert not done
+        threading.Timer(0.05, may_go_on.set).start()
+        hand_over(3)  # waits for the first
+        assert done
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_an_error_beside_a_loop_ends_it_and_cancels_what_has_not_started():
+    done = []
+
+    def work(item):
+        if item == 0:
+            raise ValueError("broken")
+        done.append(item)
+
+    with pytest.raises(ValueError, match="broken"), work_beside(work, jobs=1) as hand_over:
+        for item in range(100):
+            hand_over(item)
+    assert len(done) < 10
+    with pytest.raises(ValueError, match="jobs must be at least 1"), work_beside(work, jobs=0):
+        pass

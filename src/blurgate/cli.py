@@ -31,6 +31,7 @@ from blurgate.threads import track_step
 if TYPE_CHECKING:
     from blurgate.learning.calibration import CalibrationNumbers
     from blurgate.learning.evaluation import Numbers, SourceScores, TrainingNumbers
+    from blurgate.scanning.explanations import Explained
     from blurgate.scanning.run import ScanRequest, Show
 
 T = TypeVar("T")
@@ -183,6 +184,12 @@ Resume = Annotated[
 Gallery = Annotated[
     Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
 ]
+Maps = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write a map of each photo to this folder: a gray PNG, white where it is blurred.", metavar="FOLDER"
+    ),
+]
 Threshold = Annotated[
     float | None, typer.Option(help="Blurred from this probability on; default: the model's.", metavar="P")
 ]
@@ -278,6 +285,7 @@ def scan(
     sort: Sort = None,
     resume: Resume = False,
     report: Gallery = None,
+    maps: Maps = None,
     threshold: Threshold = None,
     review: Review = None,
     copy_to: CopyTo = None,
@@ -311,6 +319,43 @@ def scan(
         _say(f"blurgate: {failure}")
     if outcome.failed:
         raise SystemExit(1)
+
+
+@app.command(cls=_ScanCommand)
+def explain(
+    paths: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Photos, and folders of photos.")],
+    model: Model = "default",
+    output: Annotated[
+        Path,
+        typer.Option(
+            help="A page, .html; of one photo also a picture, .png; or a folder for pictures.", metavar="FILE"
+        ),
+    ] = Path("explained.html"),
+    threshold: Threshold = None,
+    review: Review = None,
+    as_json: AsJson = False,
+    max_megapixels: MaxMegapixels = 200,
+    jobs: Jobs = None,
+) -> None:
+    """Say why photos are sharp or blurred, and show where."""
+    from blurgate.photos.images import disable_pillow_size_limit
+    from blurgate.scanning.explanations import write_explanations
+
+    if "" in paths:
+        raise ValueError("expected a path, got an empty one: use . for the current folder")
+    bounds = _choose_review(threshold, review)
+    disable_pillow_size_limit()
+    _silence_libraries()
+    options: dict[str, Any] = {"threshold": threshold, "review": bounds, "max_megapixels": max_megapixels}
+    found = list(write_explanations(paths, output, model=model, **options, jobs=jobs, say=_say, track=_track))
+    if as_json:
+        print(json.dumps({"output": str(output), "photos": [each.to_json() for each in found]}, allow_nan=False))
+    else:  # only now: what shows the progress would take over stdout
+        for each in found:
+            _print_explained(each)
+    _say(f"wrote {output}")
+    unread = (each.verdict for each in found if each.verdict.error)
+    _list_skipped(((each.path, each.error.removeprefix(f"{each.path} ")) for each in unread), "explained")
 
 
 @app.command(cls=_Command)
@@ -563,8 +608,7 @@ def _make_request(
 
     if "" in paths:
         raise ValueError("expected a path, got an empty one: use . for the current folder")
-    if review is not None and same["threshold"] is not None:
-        raise ValueError("use --threshold or --review, not both")
+    bounds = _choose_review(same["threshold"], review)
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
     return ScanRequest(
         photos=_read_paths(paths),
@@ -575,7 +619,7 @@ def _make_request(
         folder=folder,
         dry_run=dry_run,
         fail_on=fail_on or (),
-        review=None if review is None else _parse_review(review),
+        review=bounds,
         **same,
     )
 
@@ -596,6 +640,12 @@ def _is_number(word: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _choose_review(threshold: float | None, review: str | None) -> tuple[float, float] | Literal["auto"] | None:
+    if review is not None and threshold is not None:
+        raise ValueError("use --threshold or --review, not both")
+    return None if review is None else _parse_review(review)
 
 
 def _parse_review(text: str) -> tuple[float, float] | Literal["auto"]:
@@ -838,10 +888,22 @@ def _list_sources(sources: Mapping[str, SourceScores]) -> None:
         print(f"  {name:{width}}  ROC AUC {scores['roc_auc']:.3f}, accuracy {scores['accuracy']:.3f}")
 
 
-def _list_skipped(skipped: Iterable[tuple[str, str]]) -> None:
+def _print_explained(explained: Explained) -> None:
+    """Print what there is to say about a photo: the verdict, the sentence, and a row for each fact."""
+    verdict = explained.verdict
+    if verdict.error:  # they are listed at the end
+        return
+    chance = "" if verdict.probability is None else f", P(blurred) {verdict.probability:.3f}"
+    _print(f"{escape_unprintable(verdict.path)}: {verdict.decision}{chance}")
+    _print(f"  {escape_unprintable(explained.sentence)}")
+    for name, text in explained.list_facts().items():
+        _print(f"  {name:12} {text}")
+
+
+def _list_skipped(skipped: Iterable[tuple[str, str]], done: str = "used") -> None:
     listed = list(skipped)
     if listed:
-        _say(f"{_plural(len(listed), 'photo')} could not be used:")
+        _say(f"{_plural(len(listed), 'photo')} could not be {done}:")
     for path, error in listed[:10]:
         _say(f"  {path}: {error}")
     if len(listed) > 10:

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -251,6 +251,31 @@ def is_filed(folder: str) -> bool:
         return isinstance(mark, dict) and mark.get("folder") == Path(folder).stat().st_ino
     except (OSError, ValueError, RecursionError):
         return False
+
+
+def is_empty(folder: Path) -> bool:
+    """Return True for a folder that does not exist, or holds at most hidden files."""
+    try:
+        with os.scandir(folder) as entries:
+            return all(entry.name.startswith(".") for entry in entries)
+    except FileNotFoundError:
+        return True
+
+
+def hold_folder(folder: Path) -> AbstractContextManager[bool]:
+    """Do as `hold` does, for a folder that is written into; without a lock where none can lie beside the folder.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    context manager of bool
+        False if nobody knows who else writes into it.
+    """
+    parent = Path(os.path.realpath(folder)).parent
+    return nullcontext(False) if parent.exists() and not os.access(parent, os.W_OK | os.X_OK) else hold(folder)
 
 
 def _name_partial(path: Path) -> Path:

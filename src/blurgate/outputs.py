@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blurgate.errors import OutputError
-from blurgate.files import check_writable
+from blurgate.files import check_writable, open_regular
 
 RESERVED = ("labels.csv", "manifest.csv", "skipped.csv")  # what says in a folder of photos which of them is blurred
 
 _HEAD = 2**16  # bytes that show what a file is
+_PICTURE_HEAD = 2**10  # the same of a picture
 
 
 def check_outputs(*, inputs: Iterable[Path | None] = (), **outputs: Path | None) -> None:
@@ -78,6 +79,18 @@ def is_ours(path: Path, kind: str) -> bool:
     """
     head = _read_head(path)
     return not head or re.match(KINDS[kind].content, head) is not None
+
+
+def is_picture_of_ours(path: str) -> bool:
+    """Tell by its content whether a PNG is a map or another picture that blurgate made of a photo, and not empty."""
+    if not path.lower().endswith(".png"):
+        return False
+    try:
+        with open_regular(path) as stream:
+            head = stream.read(_PICTURE_HEAD)
+    except OSError:
+        return False
+    return any(re.match(KINDS[kind].content, head) for kind in ("map", "explanation"))
 
 
 def _identify(path: Path) -> object:
@@ -161,6 +174,7 @@ _TABLE = (
     rb"(?:\xef\xbb\xbf)?\"?path" + _CELL + rb"label" + _CELL + rb"scene" + _CELL + rb"[^\n]*variance_of_laplacian",
     rb"PAR1" + _with(b"path", b"label", b"scene", b"variance_of_laplacian").removeprefix(b"(?s)"),
 )
+_PNG = rb"(?s)\x89PNG\r\n\x1a\n"
 
 KINDS = {
     "verdicts": Kind("a file of verdicts", b"(?s)" + b"|".join(_VERDICTS)),
@@ -172,7 +186,16 @@ KINDS = {
     "report": Kind("a report", rb'(?s)<!doctype html>.*<meta name="generator" content="blurgate report"', (".html",)),
     "numbers": Kind("the numbers of a report", _with(rb'"n_blurred":', rb'"roc_auc":', rb'"threshold":'), (".json",)),
     "model": Kind("a model", rb"(?s)PK\x03\x04.{26}card\.json"),
-    "preview": Kind("a preview", rb"(?s)\x89PNG\r\n\x1a\n.*tEXtSoftware\0blurgate", (".png",)),
+    "preview": Kind("a preview", _PNG + rb".*tEXtSoftware\0blurgate(?! )", (".png",)),
+    "map": Kind("a map", _PNG + rb".{8}.{8}\x08\0.{7}.{4}tEXtSoftware\0blurgate map", (".png",)),  # 8 bits, gray
+    "explanation": Kind(
+        "an explanation", _PNG + rb".{8}.{8}\x08\x02.{7}.{4}tEXtSoftware\0blurgate explanation", (".png",)
+    ),
+    "explanations": Kind(
+        "a page of explanations",
+        rb'(?s)<!doctype html>.*<meta name="generator" content="blurgate explanations"',
+        (".html",),
+    ),
     "table": Kind("a table of features", b"(?s)" + b"|".join(_TABLE), (".csv", ".parquet")),
     "study": Kind("a study", rb"SQLite (?:(?:stud|trial|version_info|alembic|ix_|sqlite_autoindex_)\w*(?: |$))*$"),
 }

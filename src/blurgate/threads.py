@@ -112,14 +112,7 @@ def run_in_order(
     >>> list(run_in_order(abs, [-3, 1, -2], jobs=2))
     [3, 1, 2]
     """
-    jobs = (os.cpu_count() or 1) if jobs is None else jobs
-    if jobs < 1:
-        raise ValueError(f"jobs must be at least 1, got {jobs}")
-    # the threads already use all cores: more threads, started by BLAS under each, would only get in the way
-    with threadpool_limits(limits=1, user_api="blas"):
-        pool = ThreadPoolExecutor(jobs)
-        in_flight: deque[Future[R] | _Known[R]] = deque()
-        left = False
+    with _take_threads(jobs) as (pool, in_flight, most):
 
         def start(item: T) -> Future[R] | _Known[R]:
             result = known(item) if known else None
@@ -130,16 +123,77 @@ def run_in_order(
                 in_flight[0].result()  # an interrupt while it waits finds what is in progress still listed
                 yield in_flight.popleft().result()
 
+        for item in items:
+            if item is PAUSE:
+                yield from take(0)
+                yield cast(R, PAUSE)
+                continue
+            in_flight.append(start(item))
+            del item  # it may be a whole picture
+            yield from take(most - 1)
+        yield from take(0)
+
+
+@contextmanager
+def work_beside(work: Callable[[T], object], *, jobs: int | None = None) -> Iterator[Callable[[T], None]]:
+    """Do work on several threads beside a loop, which hands over one item after another and goes on.
+
+    The block ends once all work is done. Exceptions from `work` are raised where the next items are handed over, or at
+    the end; they, and those of the block itself, cancel work that has not started, as in `run_in_order`.
+
+    Parameters
+    ----------
+    work : callable
+        Item -> anything.
+    jobs : int, optional
+        Number of threads; by default one per core. At most two items for each are held: handing over another waits.
+
+    Yields
+    ------
+    callable
+        Takes an item.
+
+    Raises
+    ------
+    ValueError
+        If `jobs` is below 1.
+
+    Examples
+    --------
+    >>> done = []
+    >>> with work_beside(done.append, jobs=1) as hand_over:
+    ...     hand_over("a")
+    >>> done
+    ['a']
+    """
+    with _take_threads(jobs) as (pool, in_flight, most):
+
+        def wait_for(down_to: int) -> None:
+            while len(in_flight) > down_to:
+                in_flight[0].result()
+                in_flight.popleft()
+
+        def hand_over(item: T) -> None:
+            in_flight.append(pool.submit(work, item))
+            wait_for(most - 1)
+
+        yield hand_over
+        wait_for(0)
+
+
+@contextmanager
+def _take_threads(jobs: int | None) -> Iterator[tuple[ThreadPoolExecutor, deque[Any], int]]:
+    """Take threads; also give a list of what they have to do, and how much of it to hold at a time."""
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    # the threads already use all cores: more threads, started by BLAS under each, would only get in the way
+    with threadpool_limits(limits=1, user_api="blas"):
+        pool = ThreadPoolExecutor(jobs)
+        in_flight: deque[Any] = deque()
+        left = False
         try:
-            for item in items:
-                if item is PAUSE:
-                    yield from take(0)
-                    yield cast(R, PAUSE)
-                    continue
-                in_flight.append(start(item))
-                del item  # it may be a whole picture
-                yield from take(jobs * _QUEUED - 1)
-            yield from take(0)
+            yield pool, in_flight, jobs * _QUEUED
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             left = True
             raise

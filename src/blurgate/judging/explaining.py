@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from blurgate.errors import PhotoError
 from blurgate.judging.maps import Focus, draw_map, find_focus
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model
 from blurgate.judging.sentences import describe
@@ -157,6 +158,38 @@ def explain(
     if evidence.probability is not None and evidence.p_defocus is None:
         evidence = loaded.explain_blur(evidence, plane.gray)
     return _explain(decide(evidence, high, (low, high)), plane, loaded)
+
+
+def explain_verdict(
+    verdict: Verdict, photo: Photo, *, model: BlurModel, max_megapixels: float = MAX_MEGAPIXELS
+) -> Explanation:
+    """Explain a photo that has been judged: as `explain`, but it is not judged again.
+
+    Parameters
+    ----------
+    verdict : Verdict
+        On the photo, by this model.
+    photo : path, bytes, binary file, ndarray or PIL image
+    model : BlurModel
+        With an explainer.
+    max_megapixels : float
+        See `blurgate.photos.images.read_gray`.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    PhotoError
+        If the photo cannot be read, or has another size than the one that was judged.
+    NetError
+        If the explainer cannot answer.
+    """
+    plane = read_plane(photo, min_side=1, max_pixels=model.inputs.measured.max_pixels, max_megapixels=max_megapixels)
+    if (plane.width, plane.height) != (verdict.width, verdict.height):
+        raise PhotoError(f"{path_of(photo) or 'the picture'} has changed since it was judged: judge it again")
+    return _explain(verdict, plane, model)
 
 
 def _explain(verdict: Verdict, plane: Plane, model: BlurModel) -> Explanation:

@@ -607,6 +607,11 @@ def load_model(path: str | os.PathLike[str] = "default") -> BlurModel:
     return model
 
 
+def model_file(model: BlurModel | str | os.PathLike[str]) -> Path | None:
+    """Find the file of a model that is given as itself, its file or a name; None for one without a file of a user."""
+    return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
+
+
 def read_model(path: str | os.PathLike[str]) -> BlurModel:
     """Read a model to look at it: as `load_model`, but ONNX Runtime need not be installed.
 

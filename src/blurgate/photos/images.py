@@ -1,4 +1,4 @@
-"""Read pictures into arrays and encode arrays as JPEG; the only module that opens pictures."""
+"""Read pictures into arrays and encode arrays as JPEG or PNG; the only module that opens pictures."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, TypeAlias, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import open_regular
@@ -34,6 +35,7 @@ RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
 Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | NDArray[Any] | Image.Image"
 
 _JPEG_SIDE = 65_500  # pixels: libjpeg's limit
+_PNG_LEVEL = 3  # of zlib, 1 to 9: higher ones take several times as long for a tenth less
 
 MIN_SIDE = 64  # pixels, eight blocks: the statistics of a smaller photo are mostly chance
 
@@ -293,6 +295,29 @@ def encode_jpeg(rgb: RGB, *, quality: int) -> bytes:
         )
     stream = io.BytesIO()
     _to_picture(rgb).save(stream, "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def encode_png(pixels: NDArray[np.uint8], *, holds: str, note: str = "") -> bytes:
+    """Encode a picture as a PNG that says what it is, by which a later run knows that it may replace it.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (height, width), or (height, width, 3), uint8
+    holds : str
+        What blurgate made, in a word; see `blurgate.outputs.KINDS`.
+    note : str
+        More about it, in ASCII, at the beginning of the file too.
+
+    Returns
+    -------
+    bytes
+    """
+    texts, stream = PngInfo(), io.BytesIO()
+    texts.add_text("Software", f"blurgate {holds}")
+    if note:
+        texts.add_text("Source", note)
+    Image.fromarray(pixels).save(stream, "PNG", pnginfo=texts, compress_level=_PNG_LEVEL)
     return stream.getvalue()
 
 

@@ -13,13 +13,41 @@ from functools import cached_property
 from pathlib import Path
 
 from blurgate.errors import OutputError
-from blurgate.files import locate, mark_filed, open_regular
+from blurgate.files import is_empty, locate, mark_filed, open_regular
 from blurgate.judging.verdicts import DECISIONS, Verdict
 from blurgate.scanning.items import Item
 from blurgate.scanning.progress import count_photos
 from blurgate.scanning.records import Move, Records
 
 _CHUNK = 2**20  # bytes copied at a time
+
+
+class Origins:
+    """Says where photos lie below the scanned folders.
+
+    Parameters
+    ----------
+    roots : sequence of Path
+        The scanned files and folders.
+    """
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        real = [Path(os.path.realpath(root)) for root in roots if root.is_dir()]
+        self._folders = [  # without links on the way, the deepest first, each with what precedes paths below it
+            (folder, Path() if len(real) == 1 else Path(folder.name))
+            for folder in sorted(real, key=lambda folder: -len(folder.parts))
+        ]
+
+    def find_below(self, source: Path) -> Path:
+        """Find the path below the scanned folder that a photo really lies in, whatever its own path says.
+
+        If several folders were scanned, that folder's name precedes it. Of a photo in none of them it is the name.
+        """
+        place = Path(locate(str(source)))
+        for folder, name in self._folders:
+            if place.is_relative_to(folder):
+                return name / place.relative_to(folder)
+        return Path(place.name)
 
 
 @dataclass
@@ -134,13 +162,8 @@ class Filing:
         return (f"would have {done} {count}" if self.dry_run else f"{done} {count} to {self.folder}") + there
 
     @cached_property
-    def _folders(self) -> list[tuple[Path, Path]]:
-        """The scanned folders without links on the way, the deepest first, each with what precedes paths below it."""
-        real = [Path(os.path.realpath(root)) for root in self.roots if root.is_dir()]
-        return [
-            (folder, Path() if len(real) == 1 else Path(folder.name))
-            for folder in sorted(real, key=lambda folder: -len(folder.parts))
-        ]
+    def _origins(self) -> Origins:
+        return Origins(self.roots)
 
     def _choose_target(self, source: Path, decision: str) -> Path | None:
         """Choose a free path, numbered if need be; None if the photo is there already.
@@ -149,7 +172,7 @@ class Filing:
         """
         if decision not in DECISIONS:
             raise ValueError(f"decision must be one of {', '.join(DECISIONS)}, got {decision!r}")
-        preferred = self.folder / decision / self._relative_path(source)
+        preferred = self.folder / decision / self._origins.find_below(source)
         self._require_inside(preferred)
         target, number = preferred, 1
         while os.path.lexists(target) or (self.dry_run and target in self._made):
@@ -162,14 +185,6 @@ class Filing:
             number += 1
             target = preferred.with_name(f"{preferred.stem} ({number}){preferred.suffix}")
         return target
-
-    def _relative_path(self, source: Path) -> Path:
-        """Find the path below the scanned folder that the photo really lies in, whatever its own path says."""
-        place = Path(locate(str(source)))
-        for folder, name in self._folders:
-            if place.is_relative_to(folder):
-                return name / place.relative_to(folder)
-        return Path(place.name)
 
     def _require_inside(self, target: Path) -> Path:
         """Return the path without links on the way."""
@@ -208,7 +223,7 @@ class Filing:
         A folder that was made beforehand is marked too if it is one of `targets` and holds nothing yet.
         """
         target = self.folder / folder.relative_to(self.folder).parts[0]
-        ours = self.folder if not self.folder.exists() else target if _is_empty(target) else None
+        ours = self.folder if not self.folder.exists() else target if is_empty(target) else None
         folder.mkdir(parents=True, exist_ok=True)
         if ours:
             mark_filed(ours)
@@ -249,15 +264,6 @@ class Filing:
             Path(source).unlink()
             return True
         return move.fits(target.stat())  # the source is a newer photo
-
-
-def _is_empty(folder: Path) -> bool:
-    """Return True for a folder that does not exist, or holds at most hidden files."""
-    try:
-        with os.scandir(folder) as entries:
-            return all(entry.name.startswith(".") for entry in entries)
-    except FileNotFoundError:
-        return True
 
 
 def _name_source(root: str, move: Move) -> str:

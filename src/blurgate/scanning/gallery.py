@@ -77,7 +77,7 @@ def write_gallery(
         atomic_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
-        head = head.replace("{{ script_hash }}", _hash_script(head))
+        head = head.replace("{{ script_hash }}", hash_script(head))
         page.write(head.replace("{{ photos }}", _describe(photos, threshold, path)))
         thumbnails = _make_thumbnails(photos, jobs)
         for line in track(thumbnails, total=len(photos), doing="making thumbnails"):
@@ -177,7 +177,7 @@ def _link(folder: str, page_folder: Path) -> str:
     return "./" if relative == "." else f"./{quote_from_bytes(os.fsencode(relative))}/"
 
 
-def _hash_script(page: str) -> str:
-    """Hash the page's own script, the only one that its Content-Security-Policy allows."""
+def hash_script(page: str) -> str:
+    """Hash a page's own script, the only one that its Content-Security-Policy allows."""
     script = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
     return "sha256-" + base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()

@@ -8,23 +8,25 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
 from blurgate.errors import OutputError, PhotoError, require_several
-from blurgate.files import check_writable, hold, is_filed, replace_file
-from blurgate.judging.model import VARIANTS, BlurModel, Review, find_bounds, load_model
+from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
+from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
-from blurgate.outputs import check_outputs
+from blurgate.outputs import check_outputs, is_picture_of_ours
 from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item
+from blurgate.scanning.map_drawing import MapDrawing
+from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import Records, delete_records, open_records
 from blurgate.scanning.stream import scan_items
@@ -66,6 +68,10 @@ class ScanRequest:
         those that it moved.
     report : Path, optional
         ``.html`` file for the gallery.
+    maps : Path, optional
+        Folder for a blur map of each photo on disk that was judged: a gray PNG of the photo's own size, named as the
+        photo, 255 where it is surely blurred to 0 where it is surely sharp, see
+        `blurgate.judging.explaining.Explanation.to_gray`. The model needs an explainer.
     action : {'copy', 'move', 'link'}, optional
         What to do with the photos themselves.
     folder : Path, optional
@@ -100,6 +106,7 @@ class ScanRequest:
     sort: str | None = None
     resume: bool = False
     report: Path | None = None
+    maps: Path | None = None
     action: str | None = None
     folder: Path | None = None
     dry_run: bool = False
@@ -121,6 +128,10 @@ class ScanRequest:
         if self.action is None or self.folder is None:
             return None
         return Filing(self.action, self.folder, self.roots, self.dry_run, records)
+
+    def make_map_folder(self) -> PictureFolder | None:
+        """Make what names and writes the maps; None if the request wants none."""
+        return PictureFolder(self.maps, self.roots, "map") if self.maps else None
 
 
 @dataclass(frozen=True)
@@ -198,13 +209,15 @@ def run_scan(
     """
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
+    if request.maps and not model.explainer:
+        raise ValueError("maps need a model with an explainer, got one without: use default, net or both")
     tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
-    with _hold_folder(request), hold(request.output) if request.output else nullcontext(False) as held:
-        with _open_records(request, say) as records:
+    with _hold_folders(request) as alone, hold(request.output) if request.output else nullcontext(False) as held:
+        with _open_records(request, say) as records, _draw_maps(request, model, say=say, alone=alone) as drawing:
             filing = request.make_filing(records)
             judged = _scan(request, model, filing, records, left_out, say=say)
-            verdicts = _file_photos(tally.count(judged), filing, say, kept if request.report else None)
+            verdicts = _file_photos(tally.count(judged), filing, drawing, say, kept if request.report else None)
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             ordered = sort_verdicts(shown, request.sort) if request.sort else shown
             if request.dry_run and not request.output and not request.format:  # what would be done says it all
@@ -217,20 +230,27 @@ def run_scan(
             write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
-    for line in left_out.describe():
+    for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
+    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
+
+
+def _describe_end(
+    request: ScanRequest, tally: Tally, left_out: LeftOut, filing: Filing | None, drawing: MapDrawing | None
+) -> Iterator[str]:
+    """Say what was left out and written."""
+    yield from left_out.describe()
     if filing and (missing := filing.count_missing()):
-        say(
+        yield (
             f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
             "longer where it put them"
         )
     if request.fail_on and tally.decisions["undecided"] and "undecided" not in request.fail_on:
-        say(f"{count_photos(tally.decisions['undecided'])} undecided: add --fail-on undecided to fail on them too")
-    if request.output:
-        say(f"wrote {request.output}")
-    if request.report:
-        say(f"wrote {request.report}")
-    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
+        yield f"{count_photos(tally.decisions['undecided'])} undecided: add --fail-on undecided to fail on them too"
+    if drawing:
+        yield str(drawing)
+    for path in filter(None, (request.output, request.report)):
+        yield f"wrote {path}"
 
 
 class LeftOut:
@@ -246,6 +266,7 @@ class LeftOut:
         self.raws = Counter[str]()
         self._request, self._folders = request, list[str]()
         folders = {os.path.realpath(folder) for folder in [filing.folder, *filing.targets]} if filing else set()
+        folders |= {os.path.realpath(request.maps)} if request.maps else set()
         self._own, self._new = folders, {folder for folder in folders if not os.path.lexists(folder)}
         self._unmarked = {folder for folder in folders if not is_filed(folder)}
 
@@ -260,6 +281,8 @@ class LeftOut:
             yield f"found {describe_raws(self.raws)}"
         for folder, count in self._counts:
             place = os.path.realpath(folder)
+            if not count:
+                continue
             if place in self._own or not self._request.fail_on:
                 why = "where this scan files photos" if place in self._unmarked else "where an earlier scan filed them"
                 yield f"left out {count_photos(count)} in {folder}, {why}: name that folder to scan it"
@@ -278,7 +301,8 @@ class LeftOut:
     def _counts(self) -> list[tuple[str, int]]:
         include, exclude = self._request.include, self._request.exclude
         walks = [walk_photos([folder], include=include, exclude=exclude) for folder in self._folders]
-        return [(folder, sum(1 for _ in walk)) for folder, walk in zip(self._folders, walks, strict=True)]
+        counts = [sum(not is_picture_of_ours(found.path) for found in walk) for walk in walks]
+        return list(zip(self._folders, counts, strict=True))
 
 
 def check_request(request: ScanRequest) -> Format:
@@ -306,33 +330,36 @@ def check_request(request: ScanRequest) -> Format:
             check_writable(request.folder)
     if filing := request.make_filing():
         filing.check()
+    if maps := request.make_map_folder():
+        maps.check()
+        if filing and os.path.realpath(maps.folder) in map(os.path.realpath, [filing.folder, *filing.targets]):
+            raise ValueError(f"maps and photos need folders of their own, but {maps.folder} is named for both")
     if request.resume and request.output is None:
         raise ValueError("resume needs an output file: its records are saved beside it")
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
-    inputs = [_model_file(request.model), *request.roots]
+    inputs = [model_file(request.model), *request.roots]
     check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
     return chosen
 
 
-def _hold_folder(request: ScanRequest) -> AbstractContextManager[bool]:
-    """Keep a second scan from moving photos to the same folder, unless the lock cannot lie beside it."""
-    if request.folder is None or request.action != "move" or request.dry_run:
-        return nullcontext(False)
-    parent = Path(os.path.realpath(request.folder)).parent
-    return nullcontext(False) if parent.exists() and not os.access(parent, os.W_OK | os.X_OK) else hold(request.folder)
+@contextmanager
+def _hold_folders(request: ScanRequest) -> Iterator[bool]:
+    """Keep a second scan from moving photos or drawing maps to the same folders; say if the maps' is held."""
+    moves = request.folder if request.action == "move" and not request.dry_run else None
+    with (
+        hold_folder(moves) if moves else nullcontext(),
+        hold_folder(request.maps) if request.maps else nullcontext(False) as alone,
+    ):
+        yield alone
 
 
 def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
     for name in chosen:
         if name not in known:
             raise ValueError(f"{option} must be one of {', '.join(known)}, got {name!r}")
-
-
-def _model_file(model: BlurModel | AnyPath) -> Path | None:
-    return None if isinstance(model, BlurModel) or model in VARIANTS else Path(model)
 
 
 def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
@@ -421,26 +448,46 @@ def _count_later(request: ScanRequest, filing: Filing | None, records: Records |
 
 
 def _search_options(request: ScanRequest, filing: Filing | None) -> dict[str, Any]:
-    leave_out = filing.targets if filing else ()  # else copies and links would be scanned as more photos
+    leave_out = [*(filing.targets if filing else ())]  # else copies and links would be scanned as more photos
+    if request.maps:
+        leave_out.append(request.maps)
     return {"include": request.include, "exclude": request.exclude, "leave_out": leave_out}
+
+
+@contextmanager
+def _draw_maps(
+    request: ScanRequest, model: BlurModel, *, say: Callable[[str], None], alone: bool
+) -> Iterator[MapDrawing | None]:
+    """Draw maps beside the scan, until the block ends and all are drawn."""
+    folder = request.make_map_folder()
+    if folder is None:
+        yield None
+        return
+    drawing = MapDrawing(folder, model, say, alone=alone, max_megapixels=request.max_megapixels)
+    with drawing.run(request.jobs):
+        yield drawing
 
 
 def _file_photos(
     judged: Iterable[tuple[Item, Verdict]],
     filing: Filing | None,
+    drawing: MapDrawing | None,
     say: Callable[[str], None],
     kept: list[Verdict] | None,
 ) -> Iterator[Verdict]:
-    """File each photo as its verdict passes, and keep the verdicts for the gallery, with new paths after a move."""
+    """File each photo as its verdict passes and have its map drawn; keep verdicts for the gallery, with new paths."""
     for item, verdict in judged:
         target = str(filing.file(verdict) or "") if filing and not item.filed else item.filed
         if filing and item.filed:
             filing.count_moved()
         elif filing and target and filing.dry_run:
             say(f"would {filing.action} {verdict.path} to {target}")
+        moved = bool(item.filed) or (filing is not None and filing.action == "move" and not filing.dry_run)
+        place = target if moved and target else verdict.path
+        if drawing:
+            drawing.draw(verdict, place, again=not item.known)
         if kept is not None:
-            moved = bool(item.filed) or (filing is not None and filing.action == "move" and not filing.dry_run)
-            kept.append(replace(verdict, path=target) if moved and target else verdict)
+            kept.append(replace(verdict, path=place))
         yield verdict
 
 
