@@ -29,13 +29,15 @@ def write_gallery(
     path: str | os.PathLike[str],
     *,
     threshold: float,
+    model: BlurModel | None = None,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> None:
     """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
     On the page, users can preview another threshold, mark wrong decisions, label the photos whose labels would teach
-    the model most, and download all labels as ``labels.csv``.
+    the model most, and download all labels as ``labels.csv``. With a model that explains, the first `MAPPED` photos also
+    have a map of what is blurred in them, and a sentence.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def write_gallery(
         The HTML file. Its large view loads a photo from its own file, or falls back to the thumbnail.
     threshold : float
         Threshold of the verdicts, 0 to 1: blurred from this probability on.
+    model : BlurModel, optional
+        The model of the verdicts. If it has an explainer, maps are drawn, which takes about as long as the verdicts.
     jobs : int, optional
         Number of thumbnails made in parallel, at least 1; by default one for each core.
     track : Track, optional
@@ -56,6 +60,8 @@ def write_gallery(
         If a verdict has no path, or the threshold is not a probability.
     OSError
         If the file cannot be written.
+    NetError
+        If the explainer of the model cannot answer.
 
     Examples
     --------
@@ -72,34 +78,96 @@ def write_gallery(
         raise ValueError(
             "a gallery needs photos on disk, but a verdict has no path: scan files instead of pictures in memory"
         )
+    explaining = model if model is not None and model.explainer else None
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
         atomic_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", _hash_script(head))
-        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path)))
-        thumbnails = _make_thumbnails(photos, jobs)
-        for line in track(thumbnails, total=len(photos), doing="making thumbnails"):
+        for name, (*code, opacity) in {"map_sharp": _SHARP, "map_blurred": _BLURRED}.items():
+            head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
+        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if explaining else 0)))
+        parts, doing = _make_parts(photos, explaining, jobs), "making thumbnails and maps" if explaining else "making thumbnails"
+        for line in track(parts, total=len(photos), doing=doing):
             page.write(line)
         page.write(tail)
 
 
-def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:
+def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | None) -> Iterator[str]:
     """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads.
 
-    A second one follows if its file says how the photo was taken.
+    Others follow if its file says how the photo was taken, and if the model explains it.
     """
 
-    def encode(verdict: Verdict) -> tuple[bytes, bytes, dict[str, str]]:
+    def make(item: tuple[int, Verdict]) -> str:
+        index, verdict = item
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        return (content, _find_layout(content), read_shot(verdict.path)) if content else (b"", b"", {})
+        layout = _find_layout(content) if content else b""
+        lines = f'<script type="text/plain" id="thumbnail-{index}" data-layout="{_encode(layout)}">{_encode(content or b"")}</script>\n'
+        shot = read_shot(verdict.path) if content else {}
+        found = _explain(verdict, model) if content and model and index < MAPPED else None
+        for name, data in {"shot": shot, "explanation": found}.items():
+            if data:
+                lines += f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n'
+        return lines
 
-    for index, (*parts, shot) in enumerate(run_in_order(encode, photos, jobs=jobs)):
-        content, layout = (base64.b64encode(part).decode() for part in parts)
-        yield f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{content}</script>\n'
-        if shot:
-            yield f'<script type="application/json" id="shot-{index}">{_to_json(shot)}</script>\n'
+    return run_in_order(make, enumerate(photos), jobs=jobs)
+
+
+def _explain(verdict: Verdict, model: BlurModel) -> dict[str, Any] | None:
+    """Say in data for the page where a photo is blurred; None if its file is no longer what was scanned.
+
+    The map is drawn for the decision of the scan. Places are shares of the photo: left, top, right and bottom.
+    """
+    if model.explainer is None:
+        return None
+    try:
+        plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels)
+    except PhotoError:
+        return None
+    if (plane.width, plane.height) != (verdict.width, verdict.height):
+        return None
+    drawn = draw_map(model.explainer.predict_map(plane.gray), plane.gray, verdict.decision)
+    focus, part = find_focus(drawn), plane.part or (0, 0, plane.width, plane.height)
+    blur = {}
+    if verdict.decision != "blurred" and verdict.judged_at_px == max(plane.gray.shape):
+        evidence = Evidence(width=plane.width, height=plane.height, part=plane.part, judged_at_px=verdict.judged_at_px)
+        explained = model.explain_blur(evidence, plane.gray)
+        blur = {name: getattr(explained, name) for name in OF_BLURRED}
+    return {
+        "sentence": describe(verdict, focus.placed(...)),
+        "map": _encode(_draw_small(drawn)),
+        "place": _to_shares(part, plane),
+        "box": focus.box,
+        "share": focus.share,
+        "pieces": focus.pieces,
+        "blur": blur,
+    }
+
+
+def _draw_small(drawn: NDArray[np.float32]) -> bytes:
+    """Draw a map as a small PNG to lay over a photo, in 0.3 to 1 kB; empty if nothing in it is decided."""
+    decided = ~np.isnan(drawn)
+    if not decided.any():
+        return b""
+    counts, sums = _sum_cells(decided.astype(np.float32)), _sum_cells(np.where(decided, drawn, 0))
+    means = sums / np.maximum(counts, 1)
+    codes = np.rint(means * (_LEVELS_OF_MAP - 1))
+    codes[counts < _sum_cells(np.ones_like(drawn)) / 2] = _LEVELS_OF_MAP  # undecided
+    return encode_palette(codes.astype(np.uint8), _PALETTE)
+
+
+def _sum_cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum a plane over cells, at most `_MAP_SIDE` on a side."""
+    for axis, length in enumerate(plane.shape):
+        count = min(length, max(1, round(_MAP_SIDE * length / max(plane.shape))))
+        plane = np.add.reduceat(plane, np.arange(count) * length // count, axis=axis)
+    return plane
+
+
+def _encode(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _find_layout(jpeg: bytes) -> bytes:
@@ -107,7 +175,7 @@ def _find_layout(jpeg: bytes) -> bytes:
     return resize(read_rgb(jpeg, min_side=1), (4, 4)).tobytes()
 
 
-def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
+def _describe(photos: Sequence[Verdict], threshold: float, page: Path, *, mapped: int) -> str:
     """Encode the page's data."""
     files = [os.path.abspath(verdict.path) for verdict in photos]  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
     root = _find_root(files)
@@ -118,7 +186,7 @@ def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
     # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
     key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
     places = {"places": _find_places(root, page), "guesses": _guess_places(root)}
-    return _to_json({"key": key, "threshold": threshold, **places, "photos": data})
+    return _to_json({"key": key, "threshold": threshold, "mapped": mapped, **places, "photos": data})
 
 
 def _to_json(data: Mapping[str, Any]) -> str:
