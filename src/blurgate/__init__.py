@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         SmallPhotoError,
         StudyFileError,
     )
+    from blurgate.judging.explaining import Explanation, explain
     from blurgate.judging.model import BlurModel, load_model
     from blurgate.judging.model import load_model as load  # noqa: F401 for type checkers: it is not in __all__
     from blurgate.judging.verdicts import Verdict
@@ -61,6 +62,7 @@ _HOMES = {  # module -> its public names
     "measuring.features": ("extract_features",),
     "scanning.gallery": ("write_gallery",),
     "photos.images": ("read_gray",),
+    "judging.explaining": ("Explanation", "explain"),
     "judging.model": ("BlurModel", "load_model"),
     "making.preview": ("draw_preview",),
     "learning.report": ("write_report",),
@@ -89,6 +91,8 @@ __all__ = [
     "load_model",
     "BlurModel",
     "Verdict",
+    "explain",
+    "Explanation",
     "scan",
     "write_gallery",
     "run_demo",

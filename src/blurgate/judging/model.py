@@ -31,7 +31,7 @@ from blurgate.judging.onnx_graphs import check_graph
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
-from blurgate.photos.images import MIN_SIDE, Gray, Photo, path_of, read_plane
+from blurgate.photos.images import MIN_SIDE, Gray, Photo, Plane, path_of, read_plane
 from blurgate.photos.limits import MAX_MEGAPIXELS
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -197,8 +197,32 @@ class BlurModel:
         """
         max_pixels = self.inputs.measured.max_pixels
         plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
+        return self.measure_plane(plane, path_of(photo), extract=extract)
+
+    def measure_plane(self, plane: Plane, path: str = "", *, extract: Extract = extract_features) -> Measurement:
+        """Measure a photo that has been read for this model, and ask the net.
+
+        Parameters
+        ----------
+        plane : Plane
+            At its analysed size.
+        path : str
+            Of the photo; empty for one in memory.
+        extract : callable
+            As in `measure`.
+
+        Returns
+        -------
+        Measurement
+            Without features if the photo is too small to judge.
+
+        Raises
+        ------
+        NetError
+            If the net is asked and cannot answer.
+        """
         evidence = Evidence(
-            path_of(photo),
+            path,
             width=plane.width,
             height=plane.height,
             part=plane.part,

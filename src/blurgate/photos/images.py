@@ -185,14 +185,22 @@ def _enlarge(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:
     return Box(left, top, min(right, width), min(bottom, height))
 
 
-def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
-    """Read a photo's colours at full size.
+def read_rgb(
+    photo: Photo,
+    *,
+    min_side: int = MIN_SIDE,
+    max_pixels: int | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> RGB:
+    """Read a photo's colours, by default at full size.
 
     Parameters
     ----------
     photo : path, bytes, binary file, ndarray or PIL image
     min_side : int
-        Both as in `read_gray`.
+    max_pixels : int, optional
+    max_megapixels : float
+        All as in `read_gray`.
 
     Returns
     -------
@@ -204,7 +212,7 @@ def read_rgb(photo: Photo, *, min_side: int = MIN_SIDE) -> RGB:
     PhotoError, SmallPhotoError, TypeError
         As in `read_gray`.
     """
-    return np.asarray(_read(photo, "RGB", min_side, None, MAX_MEGAPIXELS)[0])
+    return np.asarray(_read(photo, "RGB", min_side, max_pixels, max_megapixels)[0])
 
 
 def path_of(photo: Photo) -> str:
@@ -330,6 +338,32 @@ def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Imag
     ndarray of shape (new height, new width, 3), or (new height, new width, 1) for gray, uint8
     """
     return np.asarray(_to_picture(rgb).resize(size, resample)).reshape(size[1], size[0], -1)
+
+
+def stretch(plane: NDArray[np.float32], size: tuple[int, int], *, step: int) -> NDArray[np.float32]:
+    """Enlarge a plane of numbers, each of which stands for a square of pixels, to these pixels.
+
+    The numbers hold at the middles of the squares, and between them is interpolated linearly.
+
+    Parameters
+    ----------
+    plane : ndarray of shape (rows, columns), float32
+    size : tuple of int
+        New width and height, in pixels; squares at the right and at the bottom may reach beyond.
+    step : int
+        Side of a square, in pixels.
+
+    Returns
+    -------
+    ndarray of shape (new height, new width), float32
+
+    Examples
+    --------
+    >>> stretch(np.asarray([[0, 4]], np.float32), (8, 1), step=4)
+    array([[0. , 0. , 0.5, 1.5, 2.5, 3.5, 4. , 4. ]], dtype=float32)
+    """
+    box = (0.0, 0.0, size[0] / step, size[1] / step)
+    return np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR, box))
 
 
 def _to_picture(rgb: RGB) -> Image.Image:
