@@ -13,13 +13,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import PhotoError
 from blurgate.files import atomic_file
-from blurgate.judging.verdicts import Verdict, worst_first
-from blurgate.photos.images import read_rgb, read_shot, resize, thumbnail
+from blurgate.judging.explaining import explain_verdict
+from blurgate.judging.model import BlurModel
+from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
+from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
+MAPPED = 1000  # photos, worst first, that get a map: each takes about as long as a verdict
 THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
+
+_MAP_SIDE = 64  # cells on the longer side of a map
+_TINTS = 14  # of what is blurred; with what is in focus and what is undecided, four bits for each cell
+_BLURRED, _UNDECIDED = (213, 94, 0, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
+_PALETTE = np.asarray(
+    [
+        (0, 0, 0, 0),
+        *((*_BLURRED[:3], round(_BLURRED[3] * (0.5 + 0.5 * tint / (_TINTS - 1)))) for tint in range(_TINTS)),
+        _UNDECIDED,
+    ],
+    np.uint8,
+)
 
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
@@ -36,8 +55,8 @@ def write_gallery(
     """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
     On the page, users can preview another threshold, mark wrong decisions, label the photos whose labels would teach
-    the model most, and download all labels as ``labels.csv``. With a model that explains, the first `MAPPED` photos also
-    have a map of what is blurred in them, and a sentence.
+    the model most, and download all labels as ``labels.csv``. With a model that explains, the first `MAPPED` photos
+    also have a map of what is blurred in them, and a sentence.
 
     Parameters
     ----------
@@ -78,90 +97,101 @@ def write_gallery(
         raise ValueError(
             "a gallery needs photos on disk, but a verdict has no path: scan files instead of pictures in memory"
         )
-    explaining = model if model is not None and model.explainer else None
+    if model is not None and model.explainer is None:
+        model = None
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
         atomic_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", _hash_script(head))
-        for name, (*code, opacity) in {"map_sharp": _SHARP, "map_blurred": _BLURRED}.items():
+        for name, (*code, opacity) in {"map_blurred": _BLURRED, "map_undecided": _UNDECIDED}.items():
             head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
-        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if explaining else 0)))
-        parts, doing = _make_parts(photos, explaining, jobs), "making thumbnails and maps" if explaining else "making thumbnails"
-        for line in track(parts, total=len(photos), doing=doing):
-            page.write(line)
+        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if model else 0)))
+        doing = "making thumbnails and maps" if model else "making thumbnails"
+        for lines in track(_make_parts(photos, model, jobs), total=len(photos), doing=doing):
+            page.write(lines)
         page.write(tail)
 
 
 def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | None) -> Iterator[str]:
-    """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads.
+    """Make script elements for each photo that do not run: text that only the page's script reads.
 
-    Others follow if its file says how the photo was taken, and if the model explains it.
+    The first holds the thumbnail, and is empty if there is none. Others follow if the photo's file says how it was
+    taken, and if the model explains it.
     """
 
     def make(item: tuple[int, Verdict]) -> str:
         index, verdict = item
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        layout = _find_layout(content) if content else b""
-        lines = f'<script type="text/plain" id="thumbnail-{index}" data-layout="{_encode(layout)}">{_encode(content or b"")}</script>\n'
-        shot = read_shot(verdict.path) if content else {}
-        found = _explain(verdict, model) if content and model and index < MAPPED else None
-        for name, data in {"shot": shot, "explanation": found}.items():
+        if content is None:
+            return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
+        layout, encoded = _encode(_find_layout(content)), _encode(content)
+        lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
+        found = _explain(verdict, model) if model and index < MAPPED else {}
+        for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
             if data:
-                lines += f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n'
-        return lines
+                lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
+        return "".join(lines)
 
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _explain(verdict: Verdict, model: BlurModel) -> dict[str, Any] | None:
-    """Say in data for the page where a photo is blurred; None if its file is no longer what was scanned.
+def _explain(verdict: Verdict, model: BlurModel) -> dict[str, Any]:
+    """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
 
-    The map is drawn for the decision of the scan. Places are shares of the photo: left, top, right and bottom.
+    Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
+    did not call blurred is there for lower thresholds.
     """
-    if model.explainer is None:
-        return None
     try:
         plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels)
     except PhotoError:
-        return None
+        return {}
     if (plane.width, plane.height) != (verdict.width, verdict.height):
-        return None
-    drawn = draw_map(model.explainer.predict_map(plane.gray), plane.gray, verdict.decision)
-    focus, part = find_focus(drawn), plane.part or (0, 0, plane.width, plane.height)
-    blur = {}
-    if verdict.decision != "blurred" and verdict.judged_at_px == max(plane.gray.shape):
-        evidence = Evidence(width=plane.width, height=plane.height, part=plane.part, judged_at_px=verdict.judged_at_px)
-        explained = model.explain_blur(evidence, plane.gray)
-        blur = {name: getattr(explained, name) for name in OF_BLURRED}
-    return {
-        "sentence": describe(verdict, focus.placed(...)),
-        "map": _encode(_draw_small(drawn)),
-        "place": _to_shares(part, plane),
-        "box": focus.box,
+        return {}
+    explanation = explain_verdict(verdict, plane, model)
+    focus, drawn = explanation.focus, _draw_small(explanation.map)
+    found: dict[str, Any] = {
+        "sentence": explanation.sentence,
+        "map": _encode(drawn),
+        "place": _to_shares(plane.part or (0, 0, plane.width, plane.height), plane),
+        "box": focus.box and _to_shares(focus.box, plane),
         "share": focus.share,
         "pieces": focus.pieces,
-        "blur": blur,
+        "blur": {},
     }
+    if drawn and verdict.decision != "blurred" and verdict.judged_at_px == max(plane.gray.shape):
+        size = {name: getattr(verdict, name) for name in ("width", "height", "part", "judged_at_px")}
+        evidence = model.explain_blur(Evidence(**size), plane.gray)
+        found["blur"] = {name: getattr(evidence, name) for name in OF_BLURRED}
+    return found
+
+
+def _to_shares(box: tuple[int, int, int, int], plane: Plane) -> list[float]:
+    sides = (plane.width, plane.height) * 2
+    return [round(place / side, 4) for place, side in zip(box, sides, strict=True)]
 
 
 def _draw_small(drawn: NDArray[np.float32]) -> bytes:
-    """Draw a map as a small PNG to lay over a photo, in 0.3 to 1 kB; empty if nothing in it is decided."""
+    """Draw a map as a small PNG to lay over a photo, in less than 1 kB; empty if nothing in it is decided.
+
+    What is in focus is clear, what is blurred is tinted, the more the surer it is, and the rest is gray.
+    """
     decided = ~np.isnan(drawn)
     if not decided.any():
         return b""
-    counts, sums = _sum_cells(decided.astype(np.float32)), _sum_cells(np.where(decided, drawn, 0))
-    means = sums / np.maximum(counts, 1)
-    codes = np.rint(means * (_LEVELS_OF_MAP - 1))
-    codes[counts < _sum_cells(np.ones_like(drawn)) / 2] = _LEVELS_OF_MAP  # undecided
+    counts = _sum_cells(decided.astype(np.float32))
+    means = _sum_cells(np.where(decided, drawn, 0)) / np.maximum(counts, 1)
+    codes = np.where(means < 0.5, 0, 1 + np.rint((2 * means - 1) * (_TINTS - 1)))
+    codes[2 * counts < _sum_cells(np.ones_like(drawn))] = _TINTS + 1  # mostly undecided
     return encode_palette(codes.astype(np.uint8), _PALETTE)
 
 
 def _sum_cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum a plane over cells, at most `_MAP_SIDE` on a side."""
+    """Sum a plane over nearly square cells, at most `_MAP_SIDE` on a side."""
+    longer = max(plane.shape)
     for axis, length in enumerate(plane.shape):
-        count = min(length, max(1, round(_MAP_SIDE * length / max(plane.shape))))
+        count = min(length, max(1, round(_MAP_SIDE * length / longer)))
         plane = np.add.reduceat(plane, np.arange(count) * length // count, axis=axis)
     return plane
 
