@@ -1,13 +1,13 @@
 """Log-odds of blocks and gray -> where a photo is blurred, pixel by pixel, and where its sharp part lies.
 
-Blocks without texture tell nothing, so they take the state of the nearest ones that have some, and far from any they
-are undecided. A guided filter then moves the borders from the grid of blocks to the edges of the picture.
+Flat blocks tell nothing, so they take the state of the nearest ones that have texture; far from any, a block is
+undecided. A guided filter then moves the borders from the grid of blocks to the edges of the picture.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +18,14 @@ from blurgate.photos.images import Gray, stretch
 FOCUS_SHARE = 0.02  # of what is decided: a sharp photo has at least so much in focus, a blurred one at most
 REACH = 64  # pixels from a block with texture to blocks without any that take its state
 LEAST_CONTRAST = 2.0  # codes: standard deviation of the means of 4x4 pixels around a block; what `has_texture` asks
+_FLAT = 0.5  # codes: a block with less contrast tells nothing itself
 LEAST_PIECE = 0.01  # of the picture: smaller pieces of a sharp part do not count
 _CELL = 4  # pixels: the guided filter finds its coefficients on cells
-_RADIUS = 6  # cells on each side of one that the guided filter looks at
-_SMOOTHNESS = 0.02  # variance of gray, of 0 to 1, below which the guided filter takes a region for flat
+_RADIUS = 8  # cells on each side of one that the guided filter looks at
+_SMOOTHNESS = 0.002  # variance of gray, of 0 to 1, below which the guided filter takes a region for flat
 _AROUND = 1  # blocks on each side of one in which its texture is measured
 _MOST_ODDS = 8.0  # log-odds beyond are taken for these
-_LEAST = 1e-4  # probabilities nearer to 0 and 1 are moved as if they were as far
-_PAST = 1e-3  # by how much more than just to 0.5 the odds are changed
+_BESIDE = 1e-4  # log-odds: what is nearer to 0 is on neither side once it is rounded
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def draw_map(places: NDArray[np.float32], gray: Gray, decision: str) -> NDArray[
     """Draw where a picture is blurred, in agreement with the decision on it.
 
     If the decision is ``sharp``, at least `FOCUS_SHARE` of the decided pixels are below 0.5; if it is ``blurred``, at
-    most that share is. Where the blocks say otherwise, the odds of all are changed by the least factor that brings
+    most that share is. Where the blocks say otherwise, the log-odds of all pixels are shifted by as little as brings
     about agreement, so their order stays. Any other decision changes nothing.
 
     Parameters
@@ -93,15 +93,16 @@ def draw_map(places: NDArray[np.float32], gray: Gray, decision: str) -> NDArray[
     if places.shape != expected:
         raise ValueError(f"places must have a value for each block, shape {expected}, got shape {places.shape}")
     cells = _shrink(gray)
-    filled, known = _fill(np.clip(places, -_MOST_ODDS, _MOST_ODDS), _find_texture(cells))
+    contrast = _measure_contrast(cells)
+    filled, known = _fill(np.clip(places, -_MOST_ODDS, _MOST_ODDS), contrast)
     if not known.any():
         return np.full(gray.shape, np.nan, np.float32)
-    blocks = _agree(1 / (1 + np.exp(-filled)), known, decision)
-    drawn = _guide(blocks, cells, gray)
-    if known.all():
-        return _agree(drawn, None, decision)
-    decided = _enlarge_mask(known, gray.shape)
-    return np.where(decided, _agree(drawn, decided, decision), np.float32(np.nan))
+    odds = _guide(filled, cells, gray)
+    decided = np.ones(gray.shape, bool) if known.all() else _enlarge_mask(known, gray.shape)
+    odds += _find_shift(odds[decided], decision)
+    drawn: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-odds))
+    drawn[~decided] = np.nan
+    return drawn
 
 
 def find_focus(drawn: NDArray[np.float32]) -> Focus:
@@ -156,27 +157,28 @@ def _shrink(gray: Gray) -> NDArray[np.float32]:
     return np.asarray(total / np.float32(_CELL**2), np.float32)
 
 
-def _find_texture(cells: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Find the blocks whose surroundings have enough contrast to tell whether they are sharp."""
+def _measure_contrast(cells: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Measure the standard deviation of the cells in and around each block."""
     planes = [cells.astype(np.float64), cells.astype(np.float64) ** 2]
     mean, square = (
         _average((each[::2, ::2] + each[1::2, ::2] + each[::2, 1::2] + each[1::2, 1::2]) / 4, _AROUND)
         for each in planes
     )
-    return np.asarray(square - mean**2 >= LEAST_CONTRAST**2)
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0.0)))
 
 
-def _fill(places: NDArray[np.float32], textured: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Give blocks without texture the mean of the nearest that have some; also return which are then decided.
+def _fill(places: NDArray[np.float32], contrast: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Give flat blocks the mean of the nearest with texture; also return which blocks are decided.
 
-    The others get the mean of all, so that they do not matter to the filter.
+    Those that are not get the mean of the others, so that they do not matter to the filter.
     """
-    weights = textured.astype(np.float64)
-    filled, known = np.where(textured, places, 0.0), textured.copy()
+    known = contrast >= LEAST_CONTRAST
+    weights = known.astype(np.float64)
+    filled, flat = places.astype(np.float64), contrast < _FLAT
     for radius in (1, 2, 4, REACH // BLOCK):
         weight = _average(weights, radius)
         near = ~known & (weight > 0.5 / (2 * radius + 1) ** 2)  # at least one block, whatever rounding does
-        filled[near] = (_average(weights * places, radius)[near]) / weight[near]
+        filled[near & flat] = _average(weights * places, radius)[near & flat] / weight[near & flat]
         known |= near
     filled[~known] = filled[known].mean() if known.any() else 0.0
     return filled, known
@@ -194,10 +196,10 @@ def _average(plane: NDArray[np.float64], radius: int) -> NDArray[np.float64]:
     return plane
 
 
-def _guide(blocks: NDArray[np.float64], cells: NDArray[np.float32], gray: Gray) -> NDArray[np.float32]:
-    """Smooth the values of blocks along the edges of the picture: -> values of pixels."""
+def _guide(odds: NDArray[np.float64], cells: NDArray[np.float32], gray: Gray) -> NDArray[np.float32]:
+    """Smooth the log-odds of blocks along the edges of the picture: -> those of pixels."""
     guide = cells.astype(np.float64) / 255
-    values = stretch(blocks.astype(np.float32), cells.shape[::-1], step=BLOCK // _CELL).astype(np.float64)
+    values = stretch(odds.astype(np.float32), cells.shape[::-1], step=BLOCK // _CELL).astype(np.float64)
     mean, value = _average(guide, _RADIUS), _average(values, _RADIUS)
     variance = np.maximum(_average(guide**2, _RADIUS) - mean**2, 0.0)
     slope = (_average(guide * values, _RADIUS) - mean * value) / (variance + _SMOOTHNESS)
@@ -208,22 +210,20 @@ def _guide(blocks: NDArray[np.float64], cells: NDArray[np.float32], gray: Gray) 
     )
     drawn = slopes * gray
     drawn += offsets
-    return np.clip(drawn, 0.0, 1.0, out=drawn)
+    return drawn
 
 
-def _agree(drawn: NDArray[Any], decided: NDArray[np.bool_] | None, decision: str) -> NDArray[Any]:
-    """Change the odds of all values by the least factor with which they agree with the decision."""
+def _find_shift(odds: NDArray[np.float32], decision: str) -> np.float32:
+    """Find what to add to all log-odds so that they agree with the decision: 0 if they do, else no more than needed."""
     if decision not in ("sharp", "blurred"):
-        return drawn
-    values = drawn[decided] if decided is not None else drawn.ravel()
-    below, allowed = int((values < 0.5).sum()), FOCUS_SHARE * values.size
-    if below >= allowed if decision == "sharp" else below <= allowed:
-        return drawn
-    rank = -int(-allowed // 1) - 1 if decision == "sharp" else int(allowed)
-    level = float(np.clip(np.partition(values, rank)[rank], _LEAST, 1 - _LEAST))
-    factor = (1 - level) / level * (1 - _PAST if decision == "sharp" else 1 + _PAST)
-    held = np.clip(drawn, _LEAST, 1 - _LEAST)
-    return np.asarray(held * factor / (held * factor + 1 - held), drawn.dtype)
+        return np.float32(0)
+    wanted = FOCUS_SHARE * odds.size
+    in_focus = int((odds < (-_BESIDE if decision == "sharp" else 0)).sum())
+    if in_focus >= wanted if decision == "sharp" else in_focus <= wanted:
+        return np.float32(0)
+    rank = math.ceil(wanted) - 1 if decision == "sharp" else math.floor(wanted)
+    aim = -2 * _BESIDE if decision == "sharp" else 2 * _BESIDE
+    return np.float32(aim - float(np.partition(odds, rank)[rank]))
 
 
 def _enlarge_mask(known: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
