@@ -1,3 +1,4 @@
+import base64
 import csv
 import io
 import json
@@ -6,8 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFilter
 
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.labels import read_csv
@@ -146,6 +148,96 @@ def test_paths_and_a_valid_threshold_are_required(tmp_path):
     with pytest.raises(ValueError, match="threshold must be between 0 and 1, got 1.5"):
         write_gallery([], tmp_path / "page.html", threshold=1.5)
     assert not list(tmp_path.iterdir())
+
+
+# ---- maps
+
+
+@pytest.fixture(scope="module")
+def half_sharp(tmp_path_factory):
+    """A photo of grain, 800 x 480, blurred but for the 300 columns on the left."""
+    folder = tmp_path_factory.mktemp("half sharp")
+    grain = Image.fromarray(np.random.default_rng(1).integers(0, 256, (480, 800, 3), np.uint8))
+    picture = grain.filter(ImageFilter.GaussianBlur(3))
+    picture.paste(grain.crop((0, 0, 300, 480)))
+    picture.save(folder / "half.png")
+    return folder / "half.png"
+
+
+@pytest.fixture(scope="module")
+def explained(half_sharp, explaining_model):
+    """Four verdicts on that photo: two sharp, two blurred; and a page of them with maps of all but the last."""
+    part = {"width": 800, "height": 480, "judged_at_px": 800, "sharp_to_px": 800, "strength_px": 2.0}
+    found = [Verdict(str(half_sharp), "sharp", 0.1, **part | {"own_strength_px": 2.0})]
+    for number, blur in enumerate(({"kind": "motion", "length_px": 9.0, "angle_deg": 30.4}, {"kind": "defocus"}, {})):
+        path = half_sharp.with_name(f"{number}.png")
+        shutil.copy(half_sharp, path)
+        decision = "blurred" if blur else "sharp"
+        chances = {"p_defocus": 0.07, "p_motion": 0.9, "p_gaussian": 0.03} if blur else {}
+        bounds = {"strength_low_px": 1.5, "strength_high_px": 2.5, "own_strength_px": 4.0}
+        found.append(Verdict(str(path), decision, 0.9 - 0.3 * number, **part | blur | chances | bounds))
+    found[3] = replace(found[3], probability=0.05)
+    page = half_sharp.with_name("page.html")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "MAPPED", 3)
+        write_gallery(found, page, threshold=0.5, model=explaining_model)
+    return page
+
+
+def read_explanations(page):
+    found = re.findall(
+        r'<script type="application/json" id="explanation-(\d+)">(.*?)</script>', page.read_text("utf-8")
+    )
+    return {int(number): json.loads(text) for number, text in found}
+
+
+def test_a_model_that_explains_gives_the_first_photos_a_map_a_box_and_a_sentence(explained):
+    found = read_explanations(explained)
+    assert list(found) == [0, 1, 2]
+    assert read_data(explained)["mapped"] == 3
+    content = base64.b64decode(found[2]["map"])
+    assert len(content) < 1000
+    drawn = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
+    assert drawn.shape == (38, 64, 4)
+    assert (drawn[:, :20, 3] == 0).mean() > 0.9  # in focus
+    assert (drawn[:, 28:, 0] == 213).mean() > 0.9
+    left, top, right, bottom = found[2]["box"]
+    assert (left, top, bottom) == (0, 0, 1)
+    assert right == pytest.approx(300 / 800, abs=0.05)
+    assert found[2]["sentence"].startswith("Sharp where it matters")
+    assert found[2]["place"] == [0, 0, 1, 1]
+    assert (found[0]["blur"], found[2]["blur"]["kind"]) == ({}, "defocus")
+
+
+def test_a_photo_that_changed_or_is_gone_since_the_scan_has_no_map(half_sharp, explaining_model, tmp_path):
+    found = [
+        Verdict(str(half_sharp), "sharp", 0.1, width=480, height=800),
+        Verdict(str(tmp_path / "gone.png"), "sharp", 0.1, width=800, height=480),
+        Verdict(str(half_sharp), error="it could not be read"),
+        Verdict(str(half_sharp), "undecided", reason="too little texture", width=800, height=480),
+    ]
+    write_gallery(found, tmp_path / "page.html", threshold=0.5, model=explaining_model)
+    (explanation,) = read_explanations(tmp_path / "page.html").values()
+    assert (explanation["map"], explanation["box"], explanation["sentence"]) == ("", None, "Too little texture.")
+
+
+def test_a_map_lies_over_the_part_that_was_looked_at(explaining_model, half_sharp, tmp_path):
+    framed = Image.new("RGB", (1000, 600))
+    framed.paste(Image.open(half_sharp), (120, 60))
+    framed.save(tmp_path / "framed.png")
+    verdict = Verdict(str(tmp_path / "framed.png"), "sharp", 0.1, width=1000, height=600)
+    write_gallery([verdict], tmp_path / "page.html", threshold=0.5, model=explaining_model)
+    (found,) = read_explanations(tmp_path / "page.html").values()
+    assert found["place"] == pytest.approx([0.12, 0.1, 0.92, 0.9], abs=0.005)
+    assert found["box"] == pytest.approx([0.12, 0.1, 0.42, 0.9], abs=0.05)
+
+
+def test_without_an_explainer_there_is_no_map(half_sharp, net_model, tmp_path):
+    verdict = Verdict(str(half_sharp), "sharp", 0.1, width=800, height=480)
+    for name, model in (("with", net_model), ("without", None)):
+        write_gallery([verdict], tmp_path / f"{name}.html", threshold=0.5, model=model)
+    assert not read_explanations(tmp_path / "with.html")
+    assert (tmp_path / "with.html").read_bytes() == (tmp_path / "without.html").read_bytes()
 
 
 # ---- the page in a browser
@@ -608,6 +700,124 @@ def test_two_photos_are_compared_at_one_zoom_and_position(browser, verdicts, tmp
     assert opened() == ["photo5.png", "photo6.png"]
     click(browser, ".compare-bar .close")
     assert find(browser, "#large").is_displayed()
+
+
+def over(browser, selector):
+    """Where an overlay and the picture under it are on the screen."""
+    script = "return [...document.querySelectorAll(arguments[0])].map((it) => it.getBoundingClientRect())"
+    return [[box[name] for name in ("x", "y", "width", "height")] for box in browser.execute_script(script, selector)]
+
+
+def test_the_large_view_explains_and_lays_the_map_over_the_photo(browser, explained):
+    from selenium.webdriver import Keys
+
+    visit(browser, explained)
+    click(browser, ".tile .photo")
+    assert width_of_large(browser) == 800
+    assert find(browser, "#sentence").text.startswith("Its edges are soft in one direction, 30° from the horizontal")
+    assert find(browser, "#facts").text.split("\n")[4:] [:12] == [
+        "kind", "motion", "motion 90 %, defocus 7 %, gaussian 3 %",
+        "strength", "2.0 px (1.5 to 2.5) at 800 px", "4.0 px (3.0 to 5.0) at the photo’s own size",
+        "movement", "9.0 px at 30°", "18.0 px at the photo’s own size",
+        "sharp up to", "800 px or more", "on the longer side, as far as it was looked at",
+    ]  # fmt: skip
+    assert find(browser, "#map .mini .over image").get_attribute("href").startswith("data:image/png;base64,")
+    assert over(browser, "#view .over") == []
+    press(browser, "m")
+    assert over(browser, "#view .over") == over(browser, "#picture")
+    press(browser, "z")
+    settle(browser)
+    assert over(browser, "#view .over") == over(browser, "#picture")
+    assert find(browser, "#map-toggle").get_attribute("aria-pressed") == "true"
+    press(browser, "z", Keys.ARROW_RIGHT)
+    assert width_of_large(browser) == 800
+    settle(browser)
+    assert len(over(browser, "#view .over")) == 1  # the next photo has it too
+    click(browser, "#map-toggle")
+    assert over(browser, "#view .over") == []
+    press(browser, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+    assert find(browser, "#no-map").text.startswith("No map: the page has maps of its first 3 photos.")
+    assert not find(browser, "#map").is_displayed()
+
+
+def test_maps_lie_over_two_photos_side_by_side(browser, explained):
+    visit(browser, explained)
+    find(browser, ".tile:nth-child(1) .photo").send_keys("c")
+    find(browser, ".tile:nth-child(3) .photo").send_keys("c")
+    loaded = "return panes.every(({ picture }) => !picture.hidden && picture.complete && picture.naturalWidth)"
+    wait(browser, lambda: browser.execute_script(loaded))
+    press(browser, "m", "+")
+    maps = over(browser, ".frame .over")
+    assert len(maps) == 2
+    assert np.ravel(maps) == pytest.approx(np.ravel(over(browser, ".frame img")), abs=0.01)
+    click(browser, "#compare-map")
+    assert over(browser, ".frame .over") == []
+
+
+def test_blurred_photos_are_filtered_by_kind_at_any_threshold(browser, explained):
+    visit(browser, explained)
+
+    def kinds():
+        return [
+            button.text for button in browser.find_elements("css selector", "#kinds button") if button.is_displayed()
+        ]
+
+    assert kinds() == ["Defocus 1", "Motion 1"]
+    click(browser, "#kinds [value=motion]")
+    assert shown(browser) == ["0"]
+    fill(browser, "#number", "0.7")
+    assert kinds() == ["Defocus 0", "Motion 1"]
+    fill(browser, "#number", "0.1")
+    assert kinds() == ["Defocus 2", "Motion 1"]  # the page knows the kind of a photo with a map
+    fill(browser, "#number", "0.01")
+    assert kinds() == ["Defocus 2", "Motion 1", "Kind unknown 1"]
+    assert "Of 1 photo the kind of blur is unknown, as the scan did not call it blurred." in find(browser, "#hint").text
+    click(browser, "#kinds [value=unknown]")
+    assert shown(browser) == ["2"]
+    click(browser, "#filters [value=all]")
+    click(browser, ".tile:nth-child(3) .photo")
+    assert find(browser, "#sentence").text.startswith("At the scan’s threshold: Sharp where it matters")
+    assert "defocus" in find(browser, "#facts").text
+
+
+def test_a_page_without_kinds_or_maps_has_no_controls_for_them(browser, half_sharp, tmp_path):
+    verdict = Verdict(str(half_sharp), "blurred", 0.9, width=800, height=480)
+    write_gallery([verdict], tmp_path / "page.html", threshold=0.5)
+    visit(browser, tmp_path / "page.html")
+    for selector in ("#kinds", "#boxes-label", "#help"):
+        assert not find(browser, selector).is_displayed()
+    click(browser, ".tile .photo")
+    for selector in ("#sentence", "#map", "#no-map"):
+        assert not find(browser, selector).is_displayed()
+
+
+def test_what_is_sharp_gets_a_box_by_key_and_checkbox(browser, explained):
+    visit(browser, explained)
+    assert over(browser, ".tile .over") == []
+    press(browser, "f")
+    assert find(browser, "#boxes").is_selected()
+    (box,) = over(browser, ".tile .over rect:last-child")
+    ((_, _, width, height),) = over(browser, ".tile:nth-child(3) img")
+    assert box[2] / min(width, height * 800 / 480) == pytest.approx(300 / 800, abs=0.06)
+    click(browser, ".tile:nth-child(3) .photo")
+    assert width_of_large(browser) == 800
+    wait(browser, lambda: over(browser, "#view .over rect"))
+    press(browser, "f")
+    assert over(browser, "#view .over") == []
+    find(browser, "#close").click()
+    click(browser, "#boxes")
+    assert len(over(browser, ".tile .over")) == 1
+    fill(browser, "#number", "0.1")  # now it is blurred
+    assert over(browser, ".tile .over") == []
+
+
+def test_labelling_hides_sentence_and_map(browser, explained):
+    visit(browser, explained)
+    click(browser, "#propose")
+    press(browser, "m", "f")
+    for selector in ("#sentence", "#map", "#no-map"):
+        assert not find(browser, selector).is_displayed()
+    assert over(browser, "#view .over") == []
 
 
 def test_the_histogram_says_that_its_scale_is_a_square_root(browser, page):

@@ -34,6 +34,12 @@ def test_it_writes_the_verdicts_of_scan(request_all, sharp_folder, model):
     assert not request_all.records.exists()
 
 
+def test_the_report_of_a_model_that_explains_has_a_map(sharp_folder, explaining_model, tmp_path):
+    photo = min(sharp_folder.iterdir())
+    run_scan(ScanRequest(photos=[photo], model=explaining_model, report=tmp_path / "r.html", output=tmp_path / "v.csv"))
+    assert 'id="explanation-0"' in (tmp_path / "r.html").read_text()
+
+
 def test_photos_in_memory_can_go_to_a_stream(model, astronaut):
     output = io.StringIO()
     run_scan(ScanRequest(photos=[astronaut], model=model, format="csv"), stream=output)

@@ -157,7 +157,7 @@ def explain(
     evidence = loaded.judge([loaded.measure_plane(plane, path_of(photo))])[0]
     if evidence.probability is not None and evidence.p_defocus is None:
         evidence = loaded.explain_blur(evidence, plane.gray)
-    return _explain(decide(evidence, high, (low, high)), plane, loaded)
+    return explain_plane(decide(evidence, high, (low, high)), plane, loaded)
 
 
 def explain_verdict(
@@ -189,11 +189,29 @@ def explain_verdict(
     plane = read_plane(photo, min_side=1, max_pixels=model.inputs.measured.max_pixels, max_megapixels=max_megapixels)
     if (plane.width, plane.height) != (verdict.width, verdict.height):
         raise PhotoError(f"{path_of(photo) or 'the picture'} has changed since it was judged: judge it again")
-    return _explain(verdict, plane, model)
+    return explain_plane(verdict, plane, model)
 
 
-def _explain(verdict: Verdict, plane: Plane, model: BlurModel) -> Explanation:
-    """Add map, focus and sentence to a verdict; without a probability there is nothing that a map could show."""
+def explain_plane(verdict: Verdict, plane: Plane, model: BlurModel) -> Explanation:
+    """Add map, focus and sentence to a verdict that there is already, whatever decided it.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    plane : Plane
+        Of the same photo.
+    model : BlurModel
+
+    Returns
+    -------
+    Explanation
+        With a map of NaN if the verdict has no probability, or the model no explainer.
+
+    Raises
+    ------
+    NetError
+        If the explainer cannot answer.
+    """
     drawn = np.full(plane.gray.shape, np.nan, np.float32)
     if verdict.probability is not None and model.explainer:
         drawn = draw_map(model.explainer.predict_map(plane.gray), plane.gray, verdict.decision)

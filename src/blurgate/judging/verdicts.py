@@ -168,7 +168,14 @@ class Verdict:
         return (self.path, self.decision + probability, blur, self.reason or self.error, size)
 
 
-_OF_BLURRED = ("kind", "p_defocus", "p_motion", "p_gaussian", "length_px", "angle_deg")
+OF_BLURRED = (
+    "kind",
+    "p_defocus",
+    "p_motion",
+    "p_gaussian",
+    "length_px",
+    "angle_deg",
+)  # fields that other verdicts lack
 _SHARED = tuple(each.name for each in fields(Evidence) if each.name in {other.name for other in fields(Verdict)})
 
 
@@ -197,7 +204,7 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
     """
     decision, reason = _decide(evidence, *(review or (threshold, threshold)))
     blurred = decision == "blurred"
-    found = {name: getattr(evidence, name) for name in _SHARED if blurred or name not in _OF_BLURRED}
+    found = {name: getattr(evidence, name) for name in _SHARED if blurred or name not in OF_BLURRED}
     return Verdict(**{**found, "decision": decision, "reason": reason})
 
 

@@ -321,6 +321,33 @@ def encode_png(pixels: NDArray[np.uint8], *, holds: str, note: str = "") -> byte
     return stream.getvalue()
 
 
+def encode_palette(codes: Gray, palette: NDArray[np.uint8]) -> bytes:
+    """Encode a picture of few colours as a PNG.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (height, width), uint8
+        Places in the palette.
+    palette : ndarray of shape (n_colours, 4), uint8
+        Red, green, blue and opacity.
+
+    Returns
+    -------
+    bytes
+
+    Examples
+    --------
+    >>> palette = np.asarray([[255, 255, 255, 0], [200, 0, 0, 128]], np.uint8)
+    >>> len(encode_palette(np.eye(8, dtype=np.uint8), palette)) < 200
+    True
+    """
+    picture = Image.fromarray(codes).convert("P")
+    picture.putpalette(palette[:, :3].tobytes())
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", transparency=palette[:, 3].tobytes(), optimize=True)
+    return stream.getvalue()
+
+
 def resize(rgb: RGB, size: tuple[int, int], *, resample: Image.Resampling = Image.Resampling.BICUBIC) -> RGB:
     """Resize a picture, with antialiasing where it shrinks.
 

@@ -13,13 +13,32 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
+import numpy as np
+from numpy.typing import NDArray
+
+from blurgate.errors import PhotoError
 from blurgate.files import atomic_file
-from blurgate.judging.verdicts import Verdict, worst_first
-from blurgate.photos.images import read_rgb, read_shot, resize, thumbnail
+from blurgate.judging.explaining import explain_plane
+from blurgate.judging.model import BlurModel
+from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
+from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
+MAPPED = 1000  # photos, worst first, that get a map: each takes about as long as a verdict
 THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
+
+_MAP_SIDE = 64  # cells on the longer side of a map
+_TINTS = 14  # of what is blurred; with what is in focus and what is undecided, four bits for each cell
+_BLURRED, _UNDECIDED = (213, 94, 0, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
+_PALETTE = np.asarray(
+    [
+        (0, 0, 0, 0),
+        *((*_BLURRED[:3], round(_BLURRED[3] * (0.5 + 0.5 * tint / (_TINTS - 1)))) for tint in range(_TINTS)),
+        _UNDECIDED,
+    ],
+    np.uint8,
+)
 
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
@@ -29,13 +48,15 @@ def write_gallery(
     path: str | os.PathLike[str],
     *,
     threshold: float,
+    model: BlurModel | None = None,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> None:
     """Write an HTML page of thumbnails, worst first, with all details of each verdict.
 
     On the page, users can preview another threshold, mark wrong decisions, label the photos whose labels would teach
-    the model most, and download all labels as ``labels.csv``.
+    the model most, and download all labels as ``labels.csv``. With a model that explains, the first `MAPPED` photos
+    also have a map of what is blurred in them, and a sentence.
 
     Parameters
     ----------
@@ -45,6 +66,8 @@ def write_gallery(
         The HTML file. Its large view loads a photo from its own file, or falls back to the thumbnail.
     threshold : float
         Threshold of the verdicts, 0 to 1: blurred from this probability on.
+    model : BlurModel, optional
+        The model of the verdicts. If it has an explainer, maps are drawn, which takes about as long as the verdicts.
     jobs : int, optional
         Number of thumbnails made in parallel, at least 1; by default one for each core.
     track : Track, optional
@@ -56,6 +79,8 @@ def write_gallery(
         If a verdict has no path, or the threshold is not a probability.
     OSError
         If the file cannot be written.
+    NetError
+        If the explainer of the model cannot answer.
 
     Examples
     --------
@@ -72,34 +97,107 @@ def write_gallery(
         raise ValueError(
             "a gallery needs photos on disk, but a verdict has no path: scan files instead of pictures in memory"
         )
+    if model is not None and model.explainer is None:
+        model = None
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
         atomic_file(path) as partial,
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", hash_script(head))
-        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path)))
-        thumbnails = _make_thumbnails(photos, jobs)
-        for line in track(thumbnails, total=len(photos), doing="making thumbnails"):
-            page.write(line)
+        for name, (*code, opacity) in {"map_blurred": _BLURRED, "map_undecided": _UNDECIDED}.items():
+            head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
+        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if model else 0)))
+        doing = "making thumbnails and maps" if model else "making thumbnails"
+        for lines in track(_make_parts(photos, model, jobs), total=len(photos), doing=doing):
+            page.write(lines)
         page.write(tail)
 
 
-def _make_thumbnails(photos: Sequence[Verdict], jobs: int | None) -> Iterator[str]:
-    """Make an inert script element per photo, empty if it has no thumbnail: text that only the page's script reads.
+def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | None) -> Iterator[str]:
+    """Make script elements for each photo that do not run: text that only the page's script reads.
 
-    A second one follows if its file says how the photo was taken.
+    The first holds the thumbnail, and is empty if there is none. Others follow if the photo's file says how it was
+    taken, and if the model explains it.
     """
 
-    def encode(verdict: Verdict) -> tuple[bytes, bytes, dict[str, str]]:
+    def make(item: tuple[int, Verdict]) -> str:
+        index, verdict = item
         content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        return (content, _find_layout(content), read_shot(verdict.path)) if content else (b"", b"", {})
+        if content is None:
+            return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
+        layout, encoded = _encode(_find_layout(content)), _encode(content)
+        lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
+        found = _explain(verdict, model) if model and index < MAPPED else {}
+        for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
+            if data:
+                lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
+        return "".join(lines)
 
-    for index, (*parts, shot) in enumerate(run_in_order(encode, photos, jobs=jobs)):
-        content, layout = (base64.b64encode(part).decode() for part in parts)
-        yield f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{content}</script>\n'
-        if shot:
-            yield f'<script type="application/json" id="shot-{index}">{_to_json(shot)}</script>\n'
+    return run_in_order(make, enumerate(photos), jobs=jobs)
+
+
+def _explain(verdict: Verdict, model: BlurModel) -> dict[str, Any]:
+    """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
+
+    Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
+    did not call blurred is there for lower thresholds.
+    """
+    try:
+        plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels)
+    except PhotoError:
+        return {}
+    if (plane.width, plane.height) != (verdict.width, verdict.height):
+        return {}
+    explanation = explain_plane(verdict, plane, model)
+    focus, drawn = explanation.focus, _draw_small(explanation.map)
+    found: dict[str, Any] = {
+        "sentence": explanation.sentence,
+        "map": _encode(drawn),
+        "place": _to_shares(plane.part or (0, 0, plane.width, plane.height), plane),
+        "box": focus.box and _to_shares(focus.box, plane),
+        "share": focus.share,
+        "pieces": focus.pieces,
+        "blur": {},
+    }
+    if drawn and verdict.decision != "blurred" and verdict.judged_at_px == max(plane.gray.shape):
+        size = {name: getattr(verdict, name) for name in ("width", "height", "part", "judged_at_px")}
+        evidence = model.explain_blur(Evidence(**size), plane.gray)
+        found["blur"] = {name: getattr(evidence, name) for name in OF_BLURRED}
+    return found
+
+
+def _to_shares(box: tuple[int, int, int, int], plane: Plane) -> list[float]:
+    sides = (plane.width, plane.height) * 2
+    return [round(place / side, 4) for place, side in zip(box, sides, strict=True)]
+
+
+def _draw_small(drawn: NDArray[np.float32]) -> bytes:
+    """Draw a map as a small PNG to lay over a photo, in less than 1 kB; empty if nothing in it is decided.
+
+    What is in focus is clear, what is blurred is tinted, the more the surer it is, and the rest is gray.
+    """
+    decided = ~np.isnan(drawn)
+    if not decided.any():
+        return b""
+    counts = _sum_cells(decided.astype(np.float32))
+    means = _sum_cells(np.where(decided, drawn, 0)) / np.maximum(counts, 1)
+    codes = np.where(means < 0.5, 0, 1 + np.rint((2 * means - 1) * (_TINTS - 1)))
+    codes[2 * counts < _sum_cells(np.ones_like(drawn))] = _TINTS + 1  # mostly undecided
+    return encode_palette(codes.astype(np.uint8), _PALETTE)
+
+
+def _sum_cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum a plane over nearly square cells, at most `_MAP_SIDE` on a side."""
+    longer = max(plane.shape)
+    for axis, length in enumerate(plane.shape):
+        count = min(length, max(1, round(_MAP_SIDE * length / longer)))
+        plane = np.add.reduceat(plane, np.arange(count) * length // count, axis=axis)
+    return plane
+
+
+def _encode(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def _find_layout(jpeg: bytes) -> bytes:
@@ -107,7 +205,7 @@ def _find_layout(jpeg: bytes) -> bytes:
     return resize(read_rgb(jpeg, min_side=1), (4, 4)).tobytes()
 
 
-def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
+def _describe(photos: Sequence[Verdict], threshold: float, page: Path, *, mapped: int) -> str:
     """Encode the page's data."""
     files = [os.path.abspath(verdict.path) for verdict in photos]  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
     root = _find_root(files)
@@ -118,7 +216,7 @@ def _describe(photos: Sequence[Verdict], threshold: float, page: Path) -> str:
     # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
     key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
     places = {"places": _find_places(root, page), "guesses": _guess_places(root)}
-    return _to_json({"key": key, "threshold": threshold, **places, "photos": data})
+    return _to_json({"key": key, "threshold": threshold, "mapped": mapped, **places, "photos": data})
 
 
 def _to_json(data: Mapping[str, Any]) -> str:

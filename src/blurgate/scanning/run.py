@@ -180,7 +180,7 @@ def run_scan(
         Takes the verdicts and yields them unchanged while it shows progress. Its second argument is a callable that
         counts the photos by walking the folders, or None if the photos are a stream.
     track : Track
-        Shows the progress of making thumbnails.
+        Shows the progress of making thumbnails and maps.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def run_scan(
                     chosen.write(ordered, target)
         if request.report:  # before the records are gone: without them, a killed move cannot be continued
             threshold = model.card.threshold if request.threshold is None else request.threshold
-            write_gallery(kept, request.report, threshold=threshold, jobs=request.jobs, track=track)
+            write_gallery(kept, request.report, threshold=threshold, model=model, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in _describe_end(request, tally, left_out, filing, drawing):
