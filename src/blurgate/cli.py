@@ -192,6 +192,13 @@ Review = Annotated[
         help="Sharp below LOW, blurred from HIGH on, undecided between; auto: the model's.", metavar="LOW,HIGH"
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Judge at the photo's own size (full), or shrunk to this longer side; default: at most a megapixel.",
+        metavar="PX",
+    ),
+]
 CopyTo = Annotated[
     Path | None,
     typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.", metavar="FOLDER"),
@@ -280,6 +287,7 @@ def scan(
     report: Gallery = None,
     threshold: Threshold = None,
     review: Review = None,
+    at: Size = None,
     copy_to: CopyTo = None,
     move_to: MoveTo = None,
     link_to: LinkTo = None,
@@ -553,6 +561,7 @@ def _make_request(
     dry_run: bool,
     fail_on: list[str] | None,
     review: str | None,
+    at: str | None,
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
@@ -573,8 +582,14 @@ def _make_request(
         dry_run=dry_run,
         fail_on=fail_on or (),
         review=None if review is None else _parse_review(review),
+        at=_parse_at(at),
         **same,
     )
+
+
+def _parse_at(text: str | None) -> Any:
+    """Read a size: full, or pixels; what is neither is refused as the library refuses it."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _join_bounds(words: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import check_outputs
 from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
@@ -55,6 +56,8 @@ class ScanRequest:
     review : (float, float) or 'auto', optional
         Two probabilities, 0 to 1, the lower one first, that replace the threshold: undecided between them. ``auto``:
         those of the model.
+    at : int or 'full', optional
+        The size at which to judge; see `blurgate.scanning.stream.scan`.
     output : Path, optional
         File for the verdicts; by default they go to a stream.
     format : str, optional
@@ -95,6 +98,7 @@ class ScanRequest:
     exclude: Sequence[str] = ()
     threshold: float | None = None
     review: Review | None = None
+    at: At = None
     output: Path | None = None
     format: str | None = None
     sort: str | None = None
@@ -308,6 +312,7 @@ def check_request(request: ScanRequest) -> Format:
         filing.check()
     if request.resume and request.output is None:
         raise ValueError("resume needs an output file: its records are saved beside it")
+    check_at(request.at)
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
@@ -392,6 +397,7 @@ def _scan(
             model=model,
             threshold=request.threshold,
             review=request.review,
+            at=request.at,
             resume=records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
