@@ -13,7 +13,7 @@ _RISE = 5.0
 
 _MOST_JUDGED = 4  # sizes
 _LONGEST_STEP = 2.0  # from one size to the next, as a factor
-_PAST = 1.04  # beyond the size at which the odds are expected to be even
+_PAST = 1.1  # beyond the size at which the odds are expected to be even
 _CLOSE = 1.12  # the largest size found sharp is near enough to the smallest found blurred, or to what is expected
 
 
@@ -44,12 +44,13 @@ def find_sharp_side(side: int, least: int, strength_px: float, judge: Callable[[
     ...     judged.append(side)
     ...     return 6 * math.log(side / 340)
     >>> find_sharp_side(1000, 85, 3.0, judge), judged
-    (318, [393, 318])
+    (321, [393, 300, 343, 321])
     """
     sharp, blurred, unsure = 0, side, False
     wanted = side * SHARP_PX / max(strength_px, SHARP_PX)
+    odds: float | None = None
     for last in (False,) * (_MOST_JUDGED - 1) + (True,):
-        if last and not sharp:
+        if last and not sharp and (odds is None or odds > 1):
             wanted = least
         tried = max(least, min(round(wanted), round(blurred / 1.02), side - 1))
         odds = judge(tried)
@@ -63,10 +64,9 @@ def find_sharp_side(side: int, least: int, strength_px: float, judge: Callable[[
         step = _expect_step(odds)
         if sharp == tried and step <= _CLOSE:
             break
-        wanted = tried * step
-        if sharp and not sharp < wanted < blurred:
-            wanted = math.sqrt(sharp * blurred)
-    return sharp or (None if unsure else 0)
+        between = math.sqrt(sharp * blurred)
+        wanted = min(tried * step, between) if sharp == tried else max(tried * step, between)
+    return sharp or (None if unsure or blurred > least else 0)
 
 
 def _expect_step(odds: float | None) -> float:
