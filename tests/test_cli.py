@@ -278,6 +278,8 @@ def test_bad_input_is_one_sentence_and_exit_code_1(run, sharp_folder, model_file
         ["features", "FOLDER", "--feature-set", "dct19"],
         ["scan", "FOLDER", "--model", "MODEL", "--format", "xml"],
         ["scan", "FOLDER", "--model", "MODEL", "--threshold", "1.5"],
+        ["scan", "FOLDER", "--model", "MODEL", "--at", "63"],
+        ["scan", "FOLDER", "--model", "MODEL", "--at", "half"],
         ["scan", "FOLDER", "--output", "a.xml"],
         ["scan", "FOLDER", "--format", "parquet"],
         ["scan", "FOLDER", "--resume"],
@@ -311,7 +313,17 @@ def test_wrong_usage_is_exit_code_2(run, words, sharp_folder, model_file):
     assert "Traceback" not in err
     if "--review" in words and "--threshold" in words:
         assert "use --threshold or --review, not both" in err
+    if "--at" in words:
+        assert "--at must be full, or a longer side of at least 64 pixels" in " ".join(err.split())
     assert sorted(sharp_folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(("at", "side"), [("full", 128), ("100", 100), ("4000", 128)])
+def test_photos_are_judged_at_the_size_named(run, sharp_folder, model_file, at, side):
+    photo = sorted(sharp_folder.iterdir())[0]
+    code, out, _ = run("scan", photo, "--model", model_file, "--at", at, "--threshold", 1, "--format", "jsonl")
+    assert code == 0
+    assert json.loads(out)["judged_at_px"] == side
 
 
 @pytest.mark.parametrize("option", ["copy-to", "move-to", "link-to", "output", "report"])

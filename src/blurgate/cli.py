@@ -199,6 +199,13 @@ Review = Annotated[
         help="Sharp below LOW, blurred from HIGH on, undecided between; auto: the model's.", metavar="LOW,HIGH"
     ),
 ]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        help="Judge at the photo's own size (full), or shrunk to this longer side; default: at most a megapixel.",
+        metavar="PX",
+    ),
+]
 CopyTo = Annotated[
     Path | None,
     typer.Option(help="Copy photos to sharp/, blurred/ and undecided/ in this folder.", metavar="FOLDER"),
@@ -288,6 +295,7 @@ def scan(
     maps: Maps = None,
     threshold: Threshold = None,
     review: Review = None,
+    at: Size = None,
     copy_to: CopyTo = None,
     move_to: MoveTo = None,
     link_to: LinkTo = None,
@@ -333,6 +341,7 @@ def explain(
     ] = Path("explained.html"),
     threshold: Threshold = None,
     review: Review = None,
+    at: Size = None,
     as_json: AsJson = False,
     max_megapixels: MaxMegapixels = 200,
     jobs: Jobs = None,
@@ -346,8 +355,9 @@ def explain(
     bounds = _choose_review(threshold, review)
     disable_pillow_size_limit()
     _silence_libraries()
-    options: dict[str, Any] = {"threshold": threshold, "review": bounds, "max_megapixels": max_megapixels}
-    found = list(write_explanations(paths, output, model=model, **options, jobs=jobs, say=_say, track=_track))
+    bounds_and_size: dict[str, Any] = {"threshold": threshold, "review": bounds, "at": _parse_at(at)}
+    options = {**bounds_and_size, "max_megapixels": max_megapixels, "jobs": jobs}
+    found = list(write_explanations(paths, output, model=model, **options, say=_say, track=_track))
     if as_json:
         print(json.dumps({"output": str(output), "photos": [each.to_json() for each in found]}, allow_nan=False))
     else:  # only now: what shows the progress would take over stdout
@@ -601,6 +611,7 @@ def _make_request(
     dry_run: bool,
     fail_on: list[str] | None,
     review: str | None,
+    at: str | None,
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
@@ -620,8 +631,14 @@ def _make_request(
         dry_run=dry_run,
         fail_on=fail_on or (),
         review=bounds,
+        at=_parse_at(at),
         **same,
     )
+
+
+def _parse_at(text: str | None) -> Any:
+    """Read a size: full, or pixels; what is neither is refused as the library refuses it."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _join_bounds(words: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from blurgate.judging.sentences import describe
 from blurgate.judging.verdicts import Verdict, decide
 from blurgate.photos.images import RGB, Gray, Photo, Plane, count_halvings, path_of, read_plane, read_rgb, resize
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At
 
 UNDECIDED = 128  # in a gray map
 _MAX_PIXELS = 2**20  # of a photo with its map over it
@@ -115,6 +116,7 @@ def explain(
     model: BlurModel | str | os.PathLike[str] | None = None,
     threshold: float | None = None,
     review: Review | None = None,
+    at: At = None,
     max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Explanation:
     """Judge one photo, and find of what kind, how strong and where its blur is.
@@ -128,6 +130,7 @@ def explain(
     threshold : float, optional
         Blurred from this probability on, 0 to 1; by default the model's.
     review : (float, float) or 'auto', optional
+    at : int or 'full', optional
         See `BlurModel.predict`.
     max_megapixels : float
         See `blurgate.photos.images.read_gray`.
@@ -153,15 +156,16 @@ def explain(
         raise ValueError("explain needs a model with an explainer, got one without: use default, net or both")
     low, high = find_bounds(loaded, threshold, review)
     loaded = loaded.with_threshold(low)
-    plane = read_plane(photo, min_side=1, max_pixels=loaded.inputs.measured.max_pixels, max_megapixels=max_megapixels)
-    evidence = loaded.judge([loaded.measure_plane(plane, path_of(photo))])[0]
+    max_pixels = loaded.inputs.measured.max_pixels
+    plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels, at=at)
+    evidence = loaded.judge([loaded.measure_plane(plane, path_of(photo), at=at)])[0]
     if evidence.probability is not None and evidence.p_defocus is None:
         evidence = loaded.explain_blur(evidence, plane.gray)
     return explain_plane(decide(evidence, high, (low, high)), plane, loaded)
 
 
 def explain_verdict(
-    verdict: Verdict, photo: Photo, *, model: BlurModel, max_megapixels: float = MAX_MEGAPIXELS
+    verdict: Verdict, photo: Photo, *, model: BlurModel, at: At = None, max_megapixels: float = MAX_MEGAPIXELS
 ) -> Explanation:
     """Explain a photo that has been judged: as `explain`, but it is not judged again.
 
@@ -172,6 +176,8 @@ def explain_verdict(
     photo : path, bytes, binary file, ndarray or PIL image
     model : BlurModel
         With an explainer.
+    at : int or 'full', optional
+        The size at which the photo was judged.
     max_megapixels : float
         See `blurgate.photos.images.read_gray`.
 
@@ -186,7 +192,8 @@ def explain_verdict(
     NetError
         If the explainer cannot answer.
     """
-    plane = read_plane(photo, min_side=1, max_pixels=model.inputs.measured.max_pixels, max_megapixels=max_megapixels)
+    max_pixels = model.inputs.measured.max_pixels
+    plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels, at=at)
     if (plane.width, plane.height) != (verdict.width, verdict.height):
         raise PhotoError(f"{path_of(photo) or 'the picture'} has changed since it was judged: judge it again")
     return explain_plane(verdict, plane, model)

@@ -29,11 +29,14 @@ from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_i
 from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
 from blurgate.judging.onnx_graphs import check_graph
+from blurgate.judging.sizes import find_sharp_side
+from blurgate.judging.tiles import join_sharpest
 from blurgate.judging.trees import Trees, read_trees
 from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
 from blurgate.measuring.features import extract_features
-from blurgate.photos.images import MIN_SIDE, Gray, Photo, Plane, path_of, read_plane
+from blurgate.photos.images import Gray, Photo, Plane, path_of, read_plane
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import MIN_SIDE, At, find_least_side, fit_side, shrink
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -47,6 +50,7 @@ _LIMITS = {  # member of a model file -> its largest size in bytes, several time
 }
 _MOST_STRENGTH = 64  # log2 of pixels: a damaged model may predict more than a number can hold
 _DIGITS = 6  # of a probability in evidence
+EVEN = 0.5  # probability from which on a photo does not look sharp, whatever the threshold
 STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
 
 _read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for another threshold, share its trees
@@ -69,12 +73,15 @@ class Measurement:
         Outputs of the net, NaN if it was not asked; empty if the model has none.
     gray : ndarray of shape (height, width), uint8, or None
         The analysed plane, until `BlurModel.ask` has seen it.
+    tiles : ndarray of shape (height, width), uint8, or None
+        What was measured in place of a plane that is too large for that; see `blurgate.judging.tiles`.
     """
 
     evidence: Evidence
     features: NDArray[np.float32] | None = None
     outputs: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     gray: Gray | None = None
+    tiles: Gray | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,9 @@ class BlurModel:
         """Number of columns that a booster ``own`` reads: the measured ones in a cascade, else all."""
         return len(self.inputs.measured.columns if self.is_cascade else self.inputs.columns)
 
-    def predict(self, photo: Photo, *, threshold: float | None = None, review: Review | None = None) -> Verdict:
+    def predict(
+        self, photo: Photo, *, threshold: float | None = None, review: Review | None = None, at: At = None
+    ) -> Verdict:
         """Judge one photo.
 
         Parameters
@@ -155,6 +164,10 @@ class BlurModel:
         review : (float, float) or 'auto', optional
             Two probabilities, 0 to 1, in place of a threshold: sharp below the first, blurred from the second on,
             undecided between them. ``auto``: those of the model.
+        at : int or 'full', optional
+            The size at which to judge: the longer side in pixels, at least 64, to which a larger photo is shrunk, or
+            the photo's own size; by default halved to at most 1,048,576 pixels. Of a photo that has more at the size
+            chosen, the sharpest tiles are judged, see `blurgate.judging.tiles`.
 
         Returns
         -------
@@ -168,14 +181,20 @@ class BlurModel:
         NetError
             If the net is asked and cannot answer.
         ValueError
-            If `threshold` or `review` is not within 0 to 1, both are given, or the model has no bounds for ``auto``.
+            If `threshold` or `review` is not within 0 to 1, both are given, the model has no bounds for ``auto``, or
+            `at` is no size.
         """
         low, high = find_bounds(self, threshold, review)
         model = self.with_threshold(low)
-        return decide(model.judge([model.measure(photo)])[0], high, (low, high))
+        return decide(model.judge([model.measure(photo, at=at)])[0], high, (low, high))
 
     def measure(
-        self, photo: Photo, *, extract: Extract = extract_features, max_megapixels: float = MAX_MEGAPIXELS
+        self,
+        photo: Photo,
+        *,
+        extract: Extract = extract_features,
+        max_megapixels: float = MAX_MEGAPIXELS,
+        at: At = None,
     ) -> Measurement:
         """Read and measure one photo, and ask the net: the part of the work that can run on several threads.
 
@@ -187,6 +206,8 @@ class BlurModel:
             `blurgate.measuring.engines.Engine.begin`. In the latter case `ask` has to follow.
         max_megapixels : float
             See `blurgate.photos.images.read_gray`.
+        at : int or 'full', optional
+            See `predict`.
 
         Returns
         -------
@@ -199,12 +220,16 @@ class BlurModel:
             If the photo cannot be read.
         NetError
             If the net is asked and cannot answer.
+        ValueError
+            If `at` is no size.
         """
         max_pixels = self.inputs.measured.max_pixels
-        plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels)
-        return self.measure_plane(plane, path_of(photo), extract=extract)
+        plane = read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=max_megapixels, at=at)
+        return self.measure_plane(plane, path_of(photo), extract=extract, at=at)
 
-    def measure_plane(self, plane: Plane, path: str = "", *, extract: Extract = extract_features) -> Measurement:
+    def measure_plane(
+        self, plane: Plane, path: str = "", *, extract: Extract = extract_features, at: At = None
+    ) -> Measurement:
         """Measure a photo that has been read for this model, and ask the net.
 
         Parameters
@@ -215,6 +240,8 @@ class BlurModel:
             Of the photo; empty for one in memory.
         extract : callable
             As in `measure`.
+        at : int or 'full', optional
+            The size at which it was read; see `predict`.
 
         Returns
         -------
@@ -235,16 +262,20 @@ class BlurModel:
         )
         if min(plane.width, plane.height) < MIN_SIDE:
             return Measurement(replace(evidence, reason=TOO_SMALL))
-        measured = Measurement(evidence, extract(plane.gray, self.inputs.feature_set), gray=plane.gray)
-        return self.ask(measured) if isinstance(measured.features, np.ndarray) else measured
+        seen = plane.gray if at is None else self._fit_measuring(plane.gray)
+        features = extract(seen, self.inputs.feature_set)
+        measured = Measurement(evidence, features, gray=plane.gray, tiles=None if seen is plane.gray else seen)
+        return self.ask(measured, extract=extract) if isinstance(features, np.ndarray) else measured
 
-    def ask(self, photo: Measurement) -> Measurement:
+    def ask(self, photo: Measurement, *, extract: Extract = extract_features) -> Measurement:
         """Ask the net about a measured photo if `asks` says so, and note what makes the photo doubtful.
 
         Parameters
         ----------
         photo : Measurement
             With its features finished.
+        extract : callable
+            (gray, name of a feature set) -> features, of the photo at smaller sizes.
 
         Returns
         -------
@@ -263,12 +294,17 @@ class BlurModel:
         asked = textured and bool(self.asks(row)[0])
         evidence = photo.evidence
         if self.net and asked:
-            outputs = self.net.predict(photo.gray)
+            outputs = self.net.predict(photo.gray if photo.tiles is None else photo.tiles)
         if self.explainer and asked:
             evidence = self.explain_blur(evidence, photo.gray)
+            odds = self.log_odds(np.concatenate([row, outputs[np.newaxis]], axis=1))
+            if round(float(to_probability(odds)[0]), _DIGITS) >= EVEN and evidence.strength_px is not None:
+                evidence = replace(
+                    evidence, sharp_to_px=self._find_sharp_side(photo.gray, evidence.strength_px, extract)
+                )
         if textured and (asked or not self.net):  # the trees of a cascade alone leave no photo to be looked at
             evidence = replace(evidence, doubts=self._find_doubts(photo.gray, row, outputs))
-        return replace(photo, evidence=evidence, outputs=outputs, gray=None)
+        return replace(photo, evidence=evidence, outputs=outputs, gray=None, tiles=None)
 
     def explain_blur(self, evidence: Evidence, gray: Gray) -> Evidence:
         """Add kind, strength and direction of the blur to evidence; nothing without an explainer.
@@ -516,6 +552,27 @@ class BlurModel:
         alone = self.card.alone[TREES]
         return np.asarray(alone["slope"] * margins + alone["intercept"])
 
+    def _fit_measuring(self, gray: Gray) -> Gray:
+        """Take the sharpest tiles of a plane that has more pixels than are measured of one."""
+        max_pixels = self.inputs.measured.max_pixels
+        return gray if max_pixels is None else join_sharpest(gray, max_pixels)
+
+    def _find_sharp_side(self, gray: Gray, strength_px: float, extract: Extract) -> int | None:
+        """Search for the longer side up to which a blurred photo looks sharp."""
+        height, width = gray.shape
+
+        def judge(side: int) -> float | None:
+            seen = self._fit_measuring(shrink(gray, fit_side(width, height, side)))
+            row = extract(seen, self.inputs.feature_set)[np.newaxis]
+            if not self.inputs.has_texture(row)[0]:
+                return None
+            outputs = np.full((1, len(NET_OUTPUTS) if self.net else 0), np.nan, np.float32)
+            if self.net and self.asks(row)[0]:
+                outputs = self.net.predict(seen)[np.newaxis]
+            return float(self.log_odds(np.concatenate([row, outputs], axis=1))[0])
+
+        return find_sharp_side(max(gray.shape), find_least_side(width, height), strength_px, judge)
+
     def _find_doubts(self, gray: Gray, row: NDArray[np.float32], outputs: NDArray[np.float32]) -> tuple[str, ...]:
         """Find what makes one photo doubtful, from its row of features and the outputs of the net."""
         trees, net = self.card.line_of_one(TREES), self.card.line_of_one(NET)
@@ -682,7 +739,9 @@ def _leave_out(evidence: Evidence) -> Evidence:
 
 def _complete(evidence: Evidence, predictions: Predictions, row: int) -> Evidence:
     """Add the predictions of a row to a photo's evidence."""
-    evidence = replace(evidence, probability=round(float(predictions.probability[row]), _DIGITS))
+    probability = round(float(predictions.probability[row]), _DIGITS)
+    sharp_to_px = evidence.judged_at_px if probability < EVEN else evidence.sharp_to_px
+    evidence = replace(evidence, probability=probability, sharp_to_px=sharp_to_px)
     if evidence.p_defocus is not None:  # an explainer sees more than trees for kinds and strengths do
         return evidence
     kind, strength = predictions.kind, predictions.strength_px

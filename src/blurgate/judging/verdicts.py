@@ -7,7 +7,8 @@ from base64 import b64encode
 from dataclasses import dataclass, fields
 
 from blurgate.errors import escape_unprintable
-from blurgate.photos.images import MIN_SIDE, thumbnail
+from blurgate.photos.images import thumbnail
+from blurgate.photos.shrinking import MIN_SIDE
 
 LABELS = ("sharp", "blurred")  # position = class
 KINDS = ("defocus", "motion", "gaussian")  # of blur

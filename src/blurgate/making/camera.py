@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from blurgate.errors import needs_extra
 from blurgate.making.blurs import Linear, to_linear, to_rgb
-from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, read_rgb, resize
+from blurgate.photos.images import RGB, encode_jpeg, read_rgb, resize
+from blurgate.photos.shrinking import MIN_SIDE
 
 with needs_extra("train", "Making blurred photos"):
     from scipy import ndimage

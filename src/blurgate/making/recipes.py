@@ -14,7 +14,8 @@ from blurgate.errors import needs_extra
 from blurgate.making.blurs import BLURS, Kernel, KernelBlur, LibraryBlur, Linear, convolve, kernel_strength
 from blurgate.making.camera import Camera, draw_camera
 from blurgate.measuring.laplacian import variance_of_laplacian
-from blurgate.photos.images import MIN_SIDE, RGB, encode_jpeg, resize
+from blurgate.photos.images import RGB, encode_jpeg, resize
+from blurgate.photos.shrinking import MIN_SIDE
 
 with needs_extra("train", "Making blurred photos"):
     from scipy import ndimage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from blurgate.photos.jpegs import Frame, check_jpeg
 from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
 from blurgate.photos.modes import convert
 from blurgate.photos.raws import Preview, find_preview
+from blurgate.photos.shrinking import FULL, MIN_SIDE, At, check_at, count_halvings_to, fit_side, shrink
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
@@ -36,8 +38,6 @@ Photo: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Bi
 
 _JPEG_SIDE = 65_500  # pixels: libjpeg's limit
 _PNG_LEVEL = 3  # of zlib, 1 to 9: higher ones take several times as long for a tenth less
-
-MIN_SIDE = 64  # pixels, eight blocks: the statistics of a smaller photo are mostly chance
 
 _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "HEIF")  # Pillow's names
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
@@ -72,6 +72,26 @@ class Plane:
     height: int
     part: Box | None = None
     scale: float = 1.0
+
+
+class _Wanted(NamedTuple):
+    """The size at which a picture is wanted: halved to so many pixels, or shrunk to a longer side; None for its own."""
+
+    max_pixels: int | None = None
+    side: int | None = None
+
+    def count_halvings(self, width: int, height: int) -> int:
+        """Count the halvings that come first."""
+        if self.side is None:
+            return count_halvings(width, height, self.max_pixels)
+        return count_halvings_to(max(width, height), max(fit_side(width, height, self.side)))
+
+    def shrink(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+        """Shrink the halved picture, which has this size without halving, to the longer side."""
+        size = (width, height) if self.side is None else fit_side(width, height, self.side)
+        if self.side is None or max(picture.size) <= max(size):
+            return picture
+        return Image.fromarray(shrink(np.asarray(picture), size))
 
 
 @dataclass(frozen=True)
@@ -141,7 +161,7 @@ def read_gray(
     >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
     (64, 96)
     """
-    return np.asarray(_read(photo, "L", min_side, max_pixels, max_megapixels)[0])
+    return np.asarray(_read(photo, "L", min_side, _Wanted(max_pixels), max_megapixels)[0])
 
 
 def read_plane(
@@ -150,6 +170,7 @@ def read_plane(
     min_side: int = MIN_SIDE,
     max_pixels: int | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    at: At = None,
 ) -> Plane:
     """Read what is measured of a photo: its luma without frames, bars, page margins and rounded corners around it.
 
@@ -160,6 +181,9 @@ def read_plane(
     max_pixels : int, optional
     max_megapixels : float
         All as in `read_gray`.
+    at : int or 'full', optional
+        In place of `max_pixels`: the longer side in pixels to which a larger photo is shrunk, each pixel to the mean of
+        the area that it covers, but no side below `MIN_SIDE`; or the photo's own size.
 
     Returns
     -------
@@ -170,7 +194,9 @@ def read_plane(
     PhotoError, SmallPhotoError, TypeError
         As in `read_gray`.
     """
-    picture, (width, height) = _read(photo, "L", min_side, max_pixels, max_megapixels)
+    check_at(at)
+    wanted = _Wanted(max_pixels) if at is None else _Wanted(side=None if at == FULL else int(at))
+    picture, (width, height) = _read(photo, "L", min_side, wanted, max_megapixels)
     gray = np.asarray(picture)
     box = find_part(gray, min_side=MIN_SIDE)
     scale = max(width, height) / max(gray.shape)
@@ -181,10 +207,17 @@ def read_plane(
 
 
 def _enlarge(box: Box, shape: tuple[int, ...], width: int, height: int) -> Box:
-    """Turn pixels of a halved picture into those of the picture itself."""
-    factor = round(width / shape[1])
-    left, top, right, bottom = (side * factor for side in box)
+    """Turn pixels of a shrunk picture into those of the picture itself."""
+    across, down = _divide(width, shape[1]), _divide(height, shape[0])
+    left, top = int(box.left * across), int(box.top * down)
+    right, bottom = math.ceil(box.right * across), math.ceil(box.bottom * down)
     return Box(left, top, min(right, width), min(bottom, height))
+
+
+def _divide(side: int, shrunk: int) -> float:
+    """Find how many pixels of a side became one; of a halved picture, the last may be a part of a pixel."""
+    factor = round(side / shrunk)
+    return factor if -(-side // factor) == shrunk else side / shrunk
 
 
 def read_rgb(
@@ -214,7 +247,7 @@ def read_rgb(
     PhotoError, SmallPhotoError, TypeError
         As in `read_gray`.
     """
-    return np.asarray(_read(photo, "RGB", min_side, max_pixels, max_megapixels)[0])
+    return np.asarray(_read(photo, "RGB", min_side, _Wanted(max_pixels), max_megapixels)[0])
 
 
 def path_of(photo: Photo) -> str:
@@ -412,7 +445,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         None if the picture cannot be read.
     """
     try:
-        with _opened(path, (2 * side) ** 2, MAX_MEGAPIXELS) as picture:
+        with _opened(path, _Wanted((2 * side) ** 2), MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = find_turn(picture)
@@ -442,7 +475,7 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
     {}
     """
     try:
-        with _opened(path, None, MAX_MEGAPIXELS) as picture:
+        with _opened(path, _Wanted(), MAX_MEGAPIXELS) as picture:
             if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
                 return {}
             return describe_shot(picture)
@@ -451,22 +484,23 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def _read(
-    photo: Photo, mode: str, min_side: int, max_pixels: int | None, max_megapixels: float
+    photo: Photo, mode: str, min_side: int, wanted: _Wanted, max_megapixels: float
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Read a picture, halved to `max_pixels`; also return its (width, height), upright and before halving."""
+    """Read a picture at the wanted size; also return its own (width, height), upright."""
     _check_type(photo)
     if is_stream(photo):
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with _opened(photo, max_pixels, max_megapixels) as opened:
+        with _opened(photo, wanted, max_megapixels) as opened:
             size = opened.size
-            picture, turn = _decode(opened, mode, count_halvings(*size, max_pixels))
+            picture, turn = _decode(opened, mode, wanted.count_halvings(*size))
     except PhotoError:
         raise
     except Exception as error:  # a damaged file can raise anything
         raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
     width, height = size[::-1] if turn in SIDEWAYS else size
+    picture = wanted.shrink(picture, width, height)
     if min(width, height) < min_side:
         raise SmallPhotoError(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
@@ -505,7 +539,7 @@ def _check_type(photo: Photo) -> None:
 
 
 @contextmanager
-def _opened(photo: Photo, max_pixels: int | None, max_megapixels: float) -> Iterator[Image.Image]:
+def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Image.Image]:
     """Open a picture; of a file, only the header is decoded until the block loads it."""
     if isinstance(photo, Image.Image):
         yield photo.copy()
@@ -516,7 +550,7 @@ def _opened(photo: Photo, max_pixels: int | None, max_megapixels: float) -> Iter
         yield Image.fromarray(photo)
         return
     with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
-        yield _identify(stream, max_pixels, max_megapixels)
+        yield _identify(stream, wanted, max_megapixels)
 
 
 def is_stream(photo: Any) -> TypeGuard[BinaryIO]:
@@ -562,21 +596,19 @@ def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> byt
     return b"".join(parts)
 
 
-def _identify(stream: BinaryIO, max_pixels: int | None, max_megapixels: float) -> Image.Image:
+def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float) -> Image.Image:
     """Open a picture file by its content, not its name, without decoding its pixels."""
     head = stream.read(32)
     size = stream.seek(0, os.SEEK_END)
     if head.startswith((*_TIFF_HEADS, _RAF_HEAD)) or head[4:12] == b"ftyp" + _CR3_BRAND:
         if preview := find_preview(stream):
-            return _open_preview(preview, max_pixels, max_megapixels)
+            return _open_preview(preview, wanted, max_megapixels)
         if directory := first_directory(stream):
             check_tiff(directory, max_megapixels)
-    return _open_picture(stream, head, size, max_pixels, max_megapixels)
+    return _open_picture(stream, head, size, wanted, max_megapixels)
 
 
-def _open_picture(
-    stream: BinaryIO, head: bytes, size: int, max_pixels: int | None, max_megapixels: float
-) -> Image.Image:
+def _open_picture(stream: BinaryIO, head: bytes, size: int, wanted: _Wanted, max_megapixels: float) -> Image.Image:
     header: Frame | Codestream | None = None
     if head.startswith(b"\xff\xd8"):
         check_bytes(size, "JPEG", max_megapixels)
@@ -594,7 +626,7 @@ def _open_picture(
     if isinstance(header, Codestream):
         if picture.size != (header.width, header.height):
             raise ValueError("its header is damaged: it states two sizes")
-        header = header.reduced(count_halvings(*picture.size, max_pixels) - 1)
+        header = header.reduced(wanted.count_halvings(*picture.size) - 1)
         if header.levels:
             picture.reduce = header.levels  # type: ignore[assignment, method-assign]
     check_cost(picture, size, header, max_megapixels)
@@ -603,9 +635,9 @@ def _open_picture(
     return picture
 
 
-def _open_preview(preview: Preview, max_pixels: int | None, max_megapixels: float) -> Image.Image:
+def _open_preview(preview: Preview, wanted: _Wanted, max_megapixels: float) -> Image.Image:
     """Open the JPEG of a raw file, with the orientation that the raw file has."""
-    picture = _identify(io.BytesIO(preview.content), max_pixels, max_megapixels)
+    picture = _identify(io.BytesIO(preview.content), wanted, max_megapixels)
     if preview.orientation:
         exif = Image.Exif()
         exif[ORIENTATION] = preview.orientation

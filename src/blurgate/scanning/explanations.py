@@ -22,6 +22,7 @@ from blurgate.outputs import check_outputs
 from blurgate.photos.finding import AnyPath, require_paths, walk_photos
 from blurgate.photos.images import RGB, encode_jpeg, encode_png, read_rgb, resize
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At
 from blurgate.scanning.gallery import hash_script
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.threads import Track, no_track, run_in_order
@@ -150,6 +151,7 @@ def write_explanations(
     threshold: float | None = None,
     review: Review | None = None,
     jobs: int | None = None,
+    at: At = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     say: Callable[[str], None] = lambda _: None,
     track: Track = no_track,
@@ -165,7 +167,7 @@ def write_explanations(
         folder, which gets a PNG of each photo.
     model : BlurModel, path or name of a shipped model
         With an explainer.
-    threshold, review, max_megapixels
+    threshold, review, at, max_megapixels
         See `blurgate.judging.explaining.explain`.
     jobs : int, optional
         Number of photos explained in parallel, at least 1; by default one for each core.
@@ -196,7 +198,7 @@ def write_explanations(
     photos = list(_find_photos(paths, output if target.kind == "folder" else None, say))
     target.check(photos, [*roots, model_file(model)], folder)
     loaded = model if isinstance(model, BlurModel) else load_model(model)
-    work = partial(explain, model=loaded, threshold=threshold, review=review, max_megapixels=max_megapixels)
+    work = partial(explain, model=loaded, threshold=threshold, review=review, at=at, max_megapixels=max_megapixels)
     failed: list[str] = []
     with _open(target, folder, len(photos), max_megapixels) as (render, keep):
 

@@ -22,6 +22,7 @@ from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
+from blurgate.photos.shrinking import At
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
@@ -49,6 +50,7 @@ def write_gallery(
     *,
     threshold: float,
     model: BlurModel | None = None,
+    at: At = None,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> None:
@@ -68,6 +70,8 @@ def write_gallery(
         Threshold of the verdicts, 0 to 1: blurred from this probability on.
     model : BlurModel, optional
         The model of the verdicts. If it has an explainer, maps are drawn, which takes about as long as the verdicts.
+    at : int or 'full', optional
+        The size at which the photos were judged; see `BlurModel.predict`.
     jobs : int, optional
         Number of thumbnails made in parallel, at least 1; by default one for each core.
     track : Track, optional
@@ -109,12 +113,12 @@ def write_gallery(
             head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
         page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if model else 0)))
         doing = "making thumbnails and maps" if model else "making thumbnails"
-        for lines in track(_make_parts(photos, model, jobs), total=len(photos), doing=doing):
+        for lines in track(_make_parts(photos, model, at, jobs), total=len(photos), doing=doing):
             page.write(lines)
         page.write(tail)
 
 
-def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | None) -> Iterator[str]:
+def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, at: At, jobs: int | None) -> Iterator[str]:
     """Make script elements for each photo that do not run: text that only the page's script reads.
 
     The first holds the thumbnail, and is empty if there is none. Others follow if the photo's file says how it was
@@ -128,7 +132,7 @@ def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | 
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
         layout, encoded = _encode(_find_layout(content)), _encode(content)
         lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
-        found = _explain(verdict, model) if model and index < MAPPED else {}
+        found = _explain(verdict, model, at) if model and index < MAPPED else {}
         for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
             if data:
                 lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
@@ -137,14 +141,14 @@ def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, jobs: int | 
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _explain(verdict: Verdict, model: BlurModel) -> dict[str, Any]:
+def _explain(verdict: Verdict, model: BlurModel, at: At) -> dict[str, Any]:
     """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
 
     Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
     did not call blurred is there for lower thresholds.
     """
     try:
-        plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels)
+        plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels, at=at)
     except PhotoError:
         return {}
     if (plane.width, plane.height) != (verdict.width, verdict.height):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blurgate.errors import MachineError, NetError, OutputError, raise_machine_error
 from blurgate.files import locate
@@ -15,6 +16,7 @@ from blurgate.judging.explaining import explain_verdict
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import Verdict
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.threads import work_beside
 from blurgate.version import __version__
@@ -42,6 +44,8 @@ class MapDrawing:
         Called with a line about each of the first photos whose map cannot be drawn.
     alone : bool
         True if no other process writes into the folder.
+    at : int or 'full', optional
+        The size at which the photos are judged.
     max_megapixels : float
     """
 
@@ -52,10 +56,12 @@ class MapDrawing:
         say: Callable[[str], None],
         *,
         alone: bool = False,
+        at: At = None,
         max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         self._folder, self._model, self._say = folder, model, say
-        self._alone, self._max_megapixels = alone, max_megapixels
+        self._alone = alone
+        self._options: dict[str, Any] = {"model": model, "at": at, "max_megapixels": max_megapixels}
         self._hand_over: Callable[[_Task], None] | None = None
         self._lock = threading.Lock()
         self._drawn = self._there = self._failed = 0
@@ -113,8 +119,7 @@ class MapDrawing:
             if not task.again and self._folder.has(task.target, note):
                 self._count("_there")
                 return
-            limit = self._max_megapixels
-            explanation = explain_verdict(task.verdict, task.place, model=self._model, max_megapixels=limit)
+            explanation = explain_verdict(task.verdict, task.place, **self._options)
             self._folder.write(task.target, explanation.to_gray(), note=note, held=self._alone)
         except (OutputError, NetError, MachineError):
             raise
@@ -129,7 +134,8 @@ class MapDrawing:
     def _identify(self, task: _Task) -> str:
         """Hash what a map depends on: the photo, its verdict, and the model."""
         status = Path(task.place).stat()
-        photo = (locate(task.verdict.path), status.st_size, status.st_mtime_ns, task.verdict.decision)
+        judged = (task.verdict.decision, task.verdict.judged_at_px)
+        photo = (locate(task.verdict.path), status.st_size, status.st_mtime_ns, *judged)
         key = repr((photo, self._model.fingerprint, __version__)).encode(errors="surrogatepass")
         return hashlib.blake2b(key, digest_size=16).hexdigest()
 

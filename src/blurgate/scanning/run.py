@@ -21,6 +21,7 @@ from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import check_outputs, is_picture_of_ours
 from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
@@ -57,6 +58,8 @@ class ScanRequest:
     review : (float, float) or 'auto', optional
         Two probabilities, 0 to 1, the lower one first, that replace the threshold: undecided between them. ``auto``:
         those of the model.
+    at : int or 'full', optional
+        The size at which to judge; see `blurgate.scanning.stream.scan`.
     output : Path, optional
         File for the verdicts; by default they go to a stream.
     format : str, optional
@@ -101,6 +104,7 @@ class ScanRequest:
     exclude: Sequence[str] = ()
     threshold: float | None = None
     review: Review | None = None
+    at: At = None
     output: Path | None = None
     format: str | None = None
     sort: str | None = None
@@ -227,7 +231,8 @@ def run_scan(
                     chosen.write(ordered, target)
         if request.report:  # before the records are gone: without them, a killed move cannot be continued
             threshold = model.card.threshold if request.threshold is None else request.threshold
-            write_gallery(kept, request.report, threshold=threshold, model=model, jobs=request.jobs, track=track)
+            options: dict[str, Any] = {"model": model, "at": request.at, "jobs": request.jobs, "track": track}
+            write_gallery(kept, request.report, threshold=threshold, **options)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in _describe_end(request, tally, left_out, filing, drawing):
@@ -336,6 +341,7 @@ def check_request(request: ScanRequest) -> Format:
             raise ValueError(f"maps and photos need folders of their own, but {maps.folder} is named for both")
     if request.resume and request.output is None:
         raise ValueError("resume needs an output file: its records are saved beside it")
+    check_at(request.at)
     _check_choices("sort", [request.sort] if request.sort else [], ORDERS)
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
@@ -419,6 +425,7 @@ def _scan(
             model=model,
             threshold=request.threshold,
             review=request.review,
+            at=request.at,
             resume=records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
@@ -463,7 +470,7 @@ def _draw_maps(
     if folder is None:
         yield None
         return
-    drawing = MapDrawing(folder, model, say, alone=alone, max_megapixels=request.max_megapixels)
+    drawing = MapDrawing(folder, model, say, alone=alone, at=request.at, max_megapixels=request.max_megapixels)
     with drawing.run(request.jobs):
         yield drawing
 

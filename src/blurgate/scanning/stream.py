@@ -23,12 +23,14 @@ from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, describe_raws, walk_photos
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.items import Item, find_none, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
 from blurgate.version import __version__
 
 _BATCH = 16  # photos per evaluation of the trees
+_MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
@@ -42,6 +44,7 @@ def scan(
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: Review | None = None,
+    at: At = None,
     resume: AnyPath | None = None,
     jobs: int | None = None,
     engine: str = "auto",
@@ -69,10 +72,13 @@ def scan(
     review : (float, float) or 'auto', optional
         Two probabilities, 0 to 1, that replace the threshold: sharp below the first, blurred from the second on,
         undecided between them, with what makes the photo doubtful as the reason. ``auto``: those of the model.
+    at : int or 'full', optional
+        The size at which to judge: the longer side in pixels, at least 64, to which larger photos are shrunk, or their
+        own size; by default they are halved to at most 1,048,576 pixels.
     resume : path, optional
         Records file that saves evidence during the scan. A photo found in it is not analysed again if its path, size
-        and modification time and the model are the same, and the model asks its net about the same photos: a very low
-        threshold makes a cascade ask more often.
+        and modification time, the model and `at` are the same, and the model asks its net about the same photos: a very
+        low threshold makes a cascade ask more often.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
     engine : {'auto', 'numpy', 'compiled'}
@@ -110,7 +116,7 @@ def scan(
         If `photos` is None, a mapping, or holds no photos at all, or one text is given in place of several.
     ValueError
         If the engine, device or column is unknown, `max_megapixels` is not above 0, the threshold or the review is not
-        within 0 to 1, both are given, or the review is ``auto`` and the model has no bounds.
+        within 0 to 1, both are given, the review is ``auto`` and the model has no bounds, or `at` is no size.
 
     Examples
     --------
@@ -128,6 +134,7 @@ def scan(
         model=model,
         threshold=threshold,
         review=review,
+        at=at,
         resume=resume,
         jobs=jobs,
         engine=engine,
@@ -150,6 +157,7 @@ def scan_items(
     model: BlurModel | AnyPath | None = None,
     threshold: float | None = None,
     review: Review | None = None,
+    at: At = None,
     resume: AnyPath | Records | None = None,
     find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
@@ -167,7 +175,7 @@ def scan_items(
         See `blurgate.photos.finding.walk_photos`.
     if_none : str
         What to do if the folders hold no photo: the end of a sentence.
-    model, threshold, review
+    model, threshold, review, at
         See `scan`.
     resume : path or Records, optional
         Records file, or records that the caller has opened.
@@ -194,6 +202,7 @@ def scan_items(
         raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
     low, high = find_bounds(loaded, threshold, review)
+    check_at(at)
     loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
     check_engine(engine, device)
 
@@ -204,7 +213,7 @@ def scan_items(
             paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
         )
 
-    judge = f"{__version__} {loaded.fingerprint}"
+    judge = f"{__version__} {loaded.fingerprint}{'' if at is None else f' at {at}'}"
     moved = (lambda path: find_moved(path, judge)) if find_moved else find_none
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
@@ -218,7 +227,7 @@ def scan_items(
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
     opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
-    found = _judge(loaded, engines, items, opened, judge, jobs=jobs, max_megapixels=max_megapixels)
+    found = _judge(loaded, engines, items, opened, judge, at=at, jobs=jobs, max_megapixels=max_megapixels)
     return ((item, decide(evidence, high, (low, high))) for item, evidence in found)
 
 
@@ -270,6 +279,7 @@ def _judge(
     opened: AbstractContextManager[Records | None],
     judge: str,
     *,
+    at: At,
     jobs: int | None,
     max_megapixels: float,
 ) -> Iterator[tuple[Item, Evidence]]:
@@ -281,7 +291,7 @@ def _judge(
         item, engine = task[0], cast(Engine, task[1])
         path, left = item.path or path_of(item.photo), replace(item, photo=None)
         try:
-            measurement = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels)
+            measurement = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels, at=at)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             raise_machine_error(error)
             unread = Measurement(Evidence(path, error=str(error)))
@@ -314,14 +324,16 @@ def _watch_machine(measured: Iterable[_Measured]) -> Iterator[_Measured]:
 
 
 def _cut_batches(measured: Iterable[_Measured]) -> Iterator[list[_Measured]]:
-    """Cut photos into batches; where there are none for now, a batch ends early."""
+    """Cut photos into batches; where there are none for now, or they are large, a batch ends early."""
     batch: list[_Measured] = []
+    held = 0
     for each in measured:
         if each is not PAUSE:
             batch.append(each)
-        if batch and (each is PAUSE or len(batch) == _BATCH):
+            held += 0 if each.measurement.gray is None else each.measurement.gray.size
+        if batch and (each is PAUSE or len(batch) == _BATCH or held > _MOST_HELD):
             yield batch
-            batch = []
+            batch, held = [], 0
     if batch:
         yield batch
 
