@@ -284,17 +284,20 @@ class LeftOut:
         """Say how many raw files there are, and how many photos are in each folder that does not fail the scan."""
         if self.raws:
             yield f"found {describe_raws(self.raws)}"
-        for folder, count in self._counts:
+        for folder, count, ours in self._counts:
             place = os.path.realpath(folder)
-            if not count:
+            if count == ours:
                 continue
             if place in self._own or not self._request.fail_on:
                 why = "where this scan files photos" if place in self._unmarked else "where an earlier scan filed them"
-                yield f"left out {count_photos(count)} in {folder}, {why}: name that folder to scan it"
+                yield f"left out {count_photos(count - ours)} in {folder}, {why}: name that folder to scan it"
 
     def list_failures(self) -> Iterator[str]:
-        """Say which photos a gate has not looked at: those that a mark hides, but in the scan's own target."""
-        for folder, count in self._counts:
+        """Say which photos a gate has not looked at: those that a mark hides, but in the scan's own target.
+
+        What looks like a map of ours counts too: a photo may be made to look like one.
+        """
+        for folder, count, _ in self._counts:
             if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
                 were = "was" if count == 1 else "were"
                 yield (
@@ -303,11 +306,14 @@ class LeftOut:
                 )
 
     @cached_property
-    def _counts(self) -> list[tuple[str, int]]:
+    def _counts(self) -> list[tuple[str, int, int]]:
+        """Count the photos in each folder, and those of them that look like maps or explanations."""
         include, exclude = self._request.include, self._request.exclude
-        walks = [walk_photos([folder], include=include, exclude=exclude) for folder in self._folders]
-        counts = [sum(not is_picture_of_ours(found.path) for found in walk) for walk in walks]
-        return list(zip(self._folders, counts, strict=True))
+        counts = []
+        for folder in self._folders:
+            ours = [is_picture_of_ours(found.path) for found in walk_photos([folder], include=include, exclude=exclude)]
+            counts.append((folder, len(ours), sum(ours)))
+        return counts
 
 
 def check_request(request: ScanRequest) -> Format:
