@@ -7,6 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 import blurgate
+from blurgate.judging import explaining
+from blurgate.judging.explaining import explain_verdict
 from blurgate.judging.maps import FOCUS_SHARE, find_focus
 from blurgate.photos.images import resize
 
@@ -177,3 +179,25 @@ def test_an_unreadable_photo_is_an_error(explaining_model, tmp_path):
     (tmp_path / "torn.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn")
     with pytest.raises(blurgate.PhotoError, match=r"torn.jpg cannot be read"):
         blurgate.explain(tmp_path / "torn.jpg", model=explaining_model)
+
+
+def test_a_map_has_the_size_at_which_the_photo_is_judged(explaining_model):
+    gray = np.random.default_rng(5).integers(0, 256, (1100, 1300), dtype=np.uint8)
+    sizes = {at: blurgate.explain(gray, model=explaining_model, at=at) for at in (None, "full", 400)}
+    assert {at: each.verdict.judged_at_px for at, each in sizes.items()} == {None: 650, "full": 1300, 400: 400}
+    assert {at: max(each.map.shape) for at, each in sizes.items()} == {None: 650, "full": 1300, 400: 400}
+    for at, explanation in sizes.items():
+        assert explanation.to_gray().shape == (1100, 1300)
+        again = explain_verdict(explanation.verdict, gray, model=explaining_model, at=at)
+        np.testing.assert_array_equal(again.map, explanation.map)
+        assert again.focus == explanation.focus
+
+
+def test_the_map_of_a_huge_photo_is_smaller_than_it(explaining_model, half_sharp, monkeypatch):
+    whole = blurgate.explain(half_sharp, model=explaining_model, threshold=0.99, at="full")
+    monkeypatch.setattr(explaining, "_MOST_DRAWN", whole.map.size // 3)
+    small = blurgate.explain(half_sharp, model=explaining_model, threshold=0.99, at="full")
+    assert small.map.shape == tuple(-(-side // 2) for side in whole.map.shape)
+    assert small.to_gray().shape == whole.to_gray().shape
+    assert small.focus.share == pytest.approx(whole.focus.share, abs=0.08)
+    np.testing.assert_allclose(small.focus.box, whole.focus.box, atol=33)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
 
 UNDECIDED = 128  # in a gray map
+_MOST_DRAWN = 2**22  # pixels of a map: 16 megabytes
 _MAX_PIXELS = 2**20  # of a photo with its map over it
 _TINT = np.asarray((150, 40, 150), np.float32)  # purple: rare in photos, and darker than the line for the colour-blind
 _STRENGTH = 0.6  # share of the tint where the picture is surely blurred
@@ -34,8 +36,9 @@ class Explanation:
     ----------
     verdict : Verdict
     map : ndarray of shape (height, width), float32
-        Of the part that was looked at, at its analysed size: 0 where it is surely sharp to 1 where it is surely
-        blurred, NaN where nothing can be told. See `blurgate.judging.maps.draw_map` for how it agrees with the verdict.
+        Of the part that was looked at, at its analysed size, or halved until it has at most 4,194,304 pixels: 0 where
+        it is surely sharp to 1 where it is surely blurred, NaN where nothing can be told. See
+        `blurgate.judging.maps.draw_map` for how it agrees with the verdict.
     focus : Focus
         What is in focus, in pixels of the photo itself.
     sentence : str
@@ -219,19 +222,30 @@ def explain_plane(verdict: Verdict, plane: Plane, model: BlurModel) -> Explanati
     NetError
         If the explainer cannot answer.
     """
-    drawn = np.full(plane.gray.shape, np.nan, np.float32)
+    gray, places = plane.gray, None
     if verdict.probability is not None and model.explainer:
-        drawn = draw_map(model.explainer.predict_map(plane.gray), plane.gray, verdict.decision)
-    focus = _enlarge(find_focus(drawn), plane)
+        places = model.explainer.predict_map(gray)
+    while gray.size > _MOST_DRAWN:  # the blocks were read at the photo's size; drawing them needs less
+        gray = np.rint(_halve(gray)).astype(np.uint8)
+        places = None if places is None else _halve(places)
+    drawn = np.full(gray.shape, np.nan, np.float32) if places is None else draw_map(places, gray, verdict.decision)
+    focus = _enlarge(find_focus(drawn), drawn.shape, plane)
     return Explanation(verdict, drawn, focus, describe(verdict, focus))
 
 
-def _enlarge(focus: Focus, plane: Plane) -> Focus:
-    """Turn pixels of a map into those of the photo itself."""
+def _halve(plane: NDArray[Any]) -> NDArray[np.float32]:
+    """Take the mean of each 2x2 numbers; the last of an odd side stands for two."""
+    plane = np.pad(plane, [(0, side % 2) for side in plane.shape], mode="edge")
+    rows = np.add(plane[::2], plane[1::2], dtype=np.float32)
+    return np.asarray((rows[:, ::2] + rows[:, 1::2]) / 4)
+
+
+def _enlarge(focus: Focus, shape: tuple[int, ...], plane: Plane) -> Focus:
+    """Turn pixels of a map of a shape into those of the photo itself."""
     if focus.box is None or focus.middle is None:
         return focus
     left, top, right, bottom = plane.part or (0, 0, plane.width, plane.height)
-    across, down = ((right - left) / plane.gray.shape[1], (bottom - top) / plane.gray.shape[0])
+    across, down = ((right - left) / shape[1], (bottom - top) / shape[0])
     box = focus.box
     return replace(
         focus,
