@@ -816,8 +816,8 @@ def test_explain_says_why_and_writes_a_page(run, explaining):
     assert (code, found["output"], len(found["photos"])) == (0, "dog.png", 1)
     photo = found["photos"][0]
     assert (photo["decision"], photo["picture"], "share" in photo["focus"]) == ("sharp", "dog.png", True)
-    code, out, _ = run("explain", "photos/dog.png", *explaining, "--json", "--at", "64")
-    assert (code, json.loads(out)["photos"][0]["judged_at_px"]) == (0, 64)
+    code, out, _ = run("explain", "photos/dog.png", *explaining, "--json", "--at", "80")
+    assert (code, json.loads(out)["photos"][0]["judged_at_px"]) == (0, 80)
 
 
 def test_explain_fails_as_other_commands_do(run, explaining):

@@ -81,23 +81,30 @@ def test_one_sharp_subject_off_the_middle_is_enough_at_full_size(gray):
     assert load_model().predict(large, at="full").decision == "sharp"
 
 
-def test_a_sharp_photo_is_sharp_as_far_as_it_was_looked_at(explaining_model, gray):
-    verdict = explaining_model.predict(gray)
+@pytest.fixture
+def shipped(explainer):
+    model = load_model()
+    return replace(model, explainer=explainer, card=replace(model.card, explainer={"spread": 2.0}))
+
+
+def test_a_sharp_photo_is_sharp_as_far_as_it_was_looked_at(shipped, gray):
+    verdict = shipped.predict(gray)
     assert verdict.probability < 0.5
     assert verdict.sharp_to_px == verdict.judged_at_px == 512
-    assert replace(explaining_model, explainer=None).predict(gray).sharp_to_px == 512
+    without = replace(shipped, explainer=None, card=replace(shipped.card, explainer={}))
+    assert without.predict(gray).sharp_to_px == 512
 
 
-def test_sharp_to_px_is_checked_against_the_verdict_and_scales(explaining_model, gray):
+def test_sharp_to_px_is_checked_against_the_verdict_and_scales(shipped, gray):
     soft = soften(gray, 3)
-    verdict = explaining_model.predict(soft)
+    verdict = shipped.predict(soft)
     assert verdict.probability >= 0.5
     assert verdict.strength_px is not None
     assert 64 <= verdict.sharp_to_px < 512
-    assert explaining_model.predict(soft, at=verdict.sharp_to_px).probability < 0.5
-    assert explaining_model.predict(soft, threshold=0.01).sharp_to_px == verdict.sharp_to_px
+    assert shipped.predict(soft, at=verdict.sharp_to_px).probability < 0.5
+    assert shipped.predict(soft, threshold=0.01).sharp_to_px == verdict.sharp_to_px
     large = np.asarray(Image.fromarray(soft).resize((1024, 1024), Image.Resampling.BICUBIC))
-    assert explaining_model.predict(large).sharp_to_px == pytest.approx(verdict.sharp_to_px, rel=0.2)
+    assert shipped.predict(large).sharp_to_px == pytest.approx(verdict.sharp_to_px, rel=0.2)
 
 
 def test_without_an_explainer_nobody_knows_how_far_a_blurred_photo_is_sharp(net_model, gray):

@@ -289,6 +289,7 @@ def find(browser, selector):
 
 
 def click(browser, selector):
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", find(browser, selector))
     find(browser, selector).click()
     settle(browser)
 

@@ -65,6 +65,15 @@ def fit_side(width: int, height: int, side: int) -> tuple[int, int]:
 def find_least_side(width: int, height: int) -> int:
     """Find the longer side that `fit_side` leaves a picture at least.
 
+    Parameters
+    ----------
+    width, height : int
+        Size of the picture, in pixels.
+
+    Returns
+    -------
+    int
+
     Examples
     --------
     >>> find_least_side(4000, 3000), find_least_side(48, 40)

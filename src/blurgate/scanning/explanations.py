@@ -150,9 +150,9 @@ def write_explanations(
     model: BlurModel | AnyPath = "default",
     threshold: float | None = None,
     review: Review | None = None,
-    jobs: int | None = None,
     at: At = None,
     max_megapixels: float = MAX_MEGAPIXELS,
+    jobs: int | None = None,
     say: Callable[[str], None] = lambda _: None,
     track: Track = no_track,
 ) -> Iterator[Explained]:

@@ -93,7 +93,17 @@ class PictureFolder:
         return target
 
     def has(self, target: Path, note: str) -> bool:
-        """Return True if a picture with this note is there already."""
+        """Check whether a picture with this note is there already.
+
+        Parameters
+        ----------
+        target : Path
+        note : str
+
+        Returns
+        -------
+        bool
+        """
         try:
             with open_regular(target) as stream:
                 return f"tEXtSource\0{note}".encode() in stream.read(_HEAD)
