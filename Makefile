@@ -21,15 +21,17 @@ format: .venv/test  ## format the code and fix what lint can fix
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-docs: .venv/test  ## regenerate docs/commands.md from --help
+docs: .venv/test  ## regenerate docs/commands.md from --help, and docs/gallery.md
 	$(BIN)/python docs/write_commands.py
+	$(BIN)/python docs/write_gallery.py
 
 DATA ?= ../shared/data
 WORK ?= work
 PLAN ?= research
 
-model: .venv/net  ## make the shipped model again from the photos in DATA (about three hours on two cores)
+model: .venv/net  ## make the shipped model again from the photos in DATA (about four hours on two cores)
 	$(BIN)/python models/make_default.py $(DATA) --work $(WORK) --plan $(PLAN) --output src/blurgate/judging/shipped/default.blurgate
+	$(BIN)/python models/make_explainer.py $(DATA)/train --work $(WORK) --plan $(PLAN) --into src/blurgate/judging/shipped/default.blurgate
 
 clean:  ## remove .venv and all that was made in it
 	rm -rf .venv demo dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

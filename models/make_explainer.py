@@ -3,7 +3,7 @@
     pip install torch onnx
     python models/make_explainer.py ../shared/data/train --work work \
         --into src/blurgate/judging/shipped/default.blurgate > explainer.json
-    python models/make_explainer.py ../shared/data/train --work work --sources unsplash print \
+    python models/make_explainer.py ../shared/data/train --work work --plan open --steps 3000 \
         --into src/blurgate/judging/shipped/open.blurgate > open_explainer.json
 
 ``--work`` keeps the pictures, a checkpoint and the ONNX file, so that an interrupted run can resume. A held-out scene
@@ -22,18 +22,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import stats
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from blurgate.judging.explainers import STRENGTH_OFFSET, Explainer
 from blurgate.judging.model import read_model
+from blurgate.measuring.blocks import BLOCK
+from blurgate.photos.images import Gray, read_gray
+from models.explainer_net import MULTIPLE
 from models.explainer_net import Explainer as ExplainerNet
-from models.explainer_training import Pictures, export_explainer, train_explainer
-from models.pictures import KINDS, SOURCES, draw_pictures
+from models.explainer_training import HELD_OUT, Pictures, export_explainer, train_explainer
+from models.held_out import PLANS
+from models.pictures import KINDS, SOURCES, draw_pictures, list_photos
 from models.sources import TERMS
 
 GRADED_SHARDS, WIDE_SHARDS = 14, 14
 STEPS = 7000
 SEED = 19
+MASKED = "defocus_maps"  # the source whose photos have masks
 INSIDE = 0.9  # of the blurred pictures held out: inside their intervals
 
 
@@ -43,10 +49,11 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--into", type=Path, required=True, help="model file that gets the explainer")
-    parser.add_argument("--sources", nargs="+", default=list(SOURCES), choices=SOURCES)
+    parser.add_argument("--plan", choices=PLANS, default="research")
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
-    print(json.dumps(make(options.data, options.work, options.into, options.sources, options.steps), indent=1))
+    sources = [source for source in SOURCES if source in PLANS[options.plan].sources]
+    print(json.dumps(make(options.data, options.work, options.into, sources, options.steps), indent=1))
 
 
 def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int) -> dict[str, Any]:
@@ -77,6 +84,7 @@ def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int)
     small, wide = (Pictures.read(files, sources, held_out=False) for files in series.values())
     stem = work / f"explainer-{'-'.join(source[:2] for source in sources)}-{steps}"
     net = train_explainer(small, wide, steps, checkpoint=stem.with_suffix(".pt"))
+    line = calibrate_map(net, read_masked(data, work)) if MASKED in sources else None
     export_explainer(net, stem.with_suffix(".onnx"))
     held_out = [Pictures.read(files, sources, held_out=True) for files in series.values()]
     results = measure(net, *held_out)
@@ -86,11 +94,56 @@ def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int)
         "trained_on": {"n": len(small) + len(wide), "sources": used, "steps": steps},
         "terms": {source: TERMS[source] for source in used},
         "results": {"on": "pictures of scenes held out", **results},
+        **({"map_line": [round(each, 3) for each in line]} if line else {}),
     }
     model = read_model(into)
     explainer = Explainer(stem.with_suffix(".onnx").read_bytes())
     replace(model, explainer=explainer, card=replace(model.card, explainer=described)).save(into)
     return described
+
+
+def read_masked(data: Path, work: Path) -> list[tuple[Gray, NDArray[np.bool_]]]:
+    """Read the whole photos with masks that are held out, and their masks, true where out of focus."""
+    paths = list_photos(data, work, MASKED)[::HELD_OUT]
+    return [(read_gray(path), read_gray(path.parents[1] / "masks" / f"{path.stem}.png") > 127) for path in paths]
+
+
+def calibrate_map(net: ExplainerNet, masked: Sequence[tuple[Gray, NDArray[np.bool_]]]) -> tuple[float, float]:
+    """Calibrate the map on whole photos as they were taken: half of the pictures that it learnt from are altered.
+
+    Each photo weighs the same. The line is folded into the last layer of the net, which is changed.
+
+    Parameters
+    ----------
+    net : models.explainer_net.Explainer
+    masked : sequence of (ndarray of shape (height, width), uint8; ndarray of the same shape, bool)
+        Photos and masks.
+
+    Returns
+    -------
+    slope, intercept : float
+        Of the log-odds.
+    """
+    odds, shares, weights = [], [], []
+    for gray, mask in masked:
+        height, width = (side // MULTIPLE * MULTIPLE for side in gray.shape)
+        with torch.inference_mode():
+            _, places = net(torch.from_numpy(gray[:height, :width].copy())[None, None].float())
+        blocks = mask[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean(axis=(1, 3))
+        odds.append(places[0].numpy().ravel())
+        shares.append(blocks.ravel())
+        weights.append(np.full(blocks.size, 1 / blocks.size))
+    rows, share, weight = np.concatenate(odds)[:, np.newaxis], np.concatenate(shares), np.concatenate(weights)
+    labels = np.repeat([1, 0], len(rows))
+    line = LogisticRegression(C=np.inf).fit(
+        np.concatenate([rows, rows]), labels, np.concatenate([share * weight, (1 - share) * weight])
+    )
+    slope, intercept = float(line.coef_[0, 0]), float(line.intercept_[0])
+    last = net.fine[-1]
+    with torch.no_grad():
+        last.weight.mul_(slope)
+        last.bias.mul_(slope).add_(intercept)
+    return slope, intercept
 
 
 def measure(net: ExplainerNet, small: Pictures, wide: Pictures) -> dict[str, Any]:

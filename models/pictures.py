@@ -297,7 +297,7 @@ def draw_shard(data: Path, work: Path, number: int, seed: int, *, series: str = 
     for place in range(how.size):
         rng = np.random.default_rng([seed, number, place])
         source = str(rng.choice(list(how.shares), p=chances))
-        photos = _photos(data, work, source)
+        photos = list_photos(data, work, source)
         scene = int(rng.integers(len(photos)))
         rgb = _read(photos[scene])
         pictures.append(
@@ -328,7 +328,21 @@ def _of_luma(camera: Camera) -> Camera:
 
 
 @lru_cache
-def _photos(data: Path, work: Path, source: str) -> list[Path]:
+def list_photos(data: Path, work: Path, source: str) -> list[Path]:
+    """List the photos of a source that are large enough; their places are the numbers of scenes.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with the sources.
+    work : Path
+        Folder with the sources that are drawn.
+    source : str
+
+    Returns
+    -------
+    list of Path
+    """
     found = [Path(path) for path in find_photos([find_sharp(data, work, source)])]
     return [path for path in found if min(_read(path).shape[:2]) > DRAWN]
 
