@@ -57,7 +57,7 @@ def test_values_lie_at_the_middles_of_blocks(gray):
 def test_a_border_follows_the_edge_of_the_picture():
     picture = np.where(np.arange(200)[:, np.newaxis] + np.arange(200) < 200, 30, 220).astype(np.uint8)
     middles = np.arange(25) * 8 + 4
-    places = np.where(middles[:, np.newaxis] + middles < 190, -4.0, 4.0).astype(np.float32)  # 7 pixels beside the edge
+    places = np.where(middles[:, np.newaxis] + middles < 194, -4.0, 4.0).astype(np.float32)  # 4 pixels beside the edge
     drawn = draw_map(places, picture, "undecided")
     near = np.abs(np.arange(200)[:, np.newaxis] + np.arange(200) - 199) < 16
     near &= np.abs(np.arange(200)[:, np.newaxis] - np.arange(200)) < 100

@@ -18,7 +18,7 @@ from blurgate.photos.images import Gray
 
 MULTIPLE = 64  # pixels: an explainer reads sides that are multiples of this
 TRAINED_SIDE = 192  # pixels; shorter sides are extended by their mirror image
-WINDOW = 512  # pixels: side of the window whose blur is estimated
+WINDOW = 384  # pixels: side of the window whose blur is estimated
 STRENGTH_OFFSET = 0.5  # pixels; an explainer estimates log2(strength + offset)
 SURE_KIND = 0.6  # probability from which on the most probable kind is named
 WIDEST = 4.0  # upper bound of a strength divided by the lower one, plus a pixel each: beyond, there is no strength
