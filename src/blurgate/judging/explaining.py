@@ -22,7 +22,11 @@ from blurgate.photos.shrinking import At
 UNDECIDED = 128  # in a gray map
 _MOST_DRAWN = 2**22  # pixels of a map: 16 megabytes
 _MAX_PIXELS = 2**20  # of a photo with its map over it
-_TINT = np.asarray((150, 40, 150), np.float32)  # purple: rare in photos, and darker than the line for the colour-blind
+TINT = (
+    150,
+    40,
+    150,
+)  # red, green, blue over what is blurred: purple is rare in photos, and darker than the line for the colour-blind
 _STRENGTH = 0.6  # share of the tint where the picture is surely blurred
 _LINE = (255, 255, 255)  # around what is in focus, with a dark rim
 _HATCH = 12  # pixels from one line to the next, of a longer side of 1000
@@ -266,7 +270,7 @@ def _tint(rgb: RGB, drawn: Gray, decided: NDArray[np.bool_]) -> RGB:
     blurred = decided & (drawn >= UNDECIDED)
     share = np.where(blurred, (drawn.astype(np.float32) - UNDECIDED) / (255 - UNDECIDED), 0.0)
     share = np.where(blurred, _STRENGTH * (0.5 + 0.5 * share), 0.0)[..., np.newaxis].astype(np.float32)
-    tinted = np.where(share > 0, (1 - share) * luma + share * _TINT, rgb)
+    tinted = np.where(share > 0, (1 - share) * luma + share * np.asarray(TINT, np.float32), rgb)
     unit = max(1, round(max(height, width) / 1000))
     down, across = np.ogrid[:height, :width]
     lines = (down + across) % (_HATCH * unit) < 2 * unit

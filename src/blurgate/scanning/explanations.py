@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 from blurgate.errors import PhotoError, escape_unprintable, raise_machine_error
 from blurgate.files import atomic_file, hold_folder
-from blurgate.judging.explaining import Explanation, explain
+from blurgate.judging.explaining import TINT, Explanation, explain
 from blurgate.judging.maps import Focus
 from blurgate.judging.model import BlurModel, Review, load_model, model_file
 from blurgate.judging.verdicts import KINDS, Verdict
@@ -296,6 +296,7 @@ class _Page:
         head, self._tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ photos }}")
         title = "1 photo explained" if count == 1 else f"{count:,} photos explained"
         self._stream, self._number = stream, 0
+        head = head.replace("{{ tint }}", f"rgb({' '.join(map(str, TINT))})")
         stream.write(head.replace("{{ script_hash }}", hash_script(head + self._tail)).replace("{{ title }}", title))
 
     def add(self, explained: Explained, pictures: tuple[bytes, bytes] | None) -> Explained:

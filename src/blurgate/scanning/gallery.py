@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from blurgate.errors import PhotoError
 from blurgate.files import atomic_file
-from blurgate.judging.explaining import explain_plane
+from blurgate.judging.explaining import TINT, explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
@@ -31,7 +31,7 @@ THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos take
 
 _MAP_SIDE = 64  # cells on the longer side of a map
 _TINTS = 14  # of what is blurred; with what is in focus and what is undecided, four bits for each cell
-_BLURRED, _UNDECIDED = (213, 94, 0, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
+_BLURRED, _UNDECIDED = (*TINT, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
 _PALETTE = np.asarray(
     [
         (0, 0, 0, 0),
