@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from blurgate.errors import ModelFileError
 from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
 from blurgate.judging.doubts import find_doubts
-from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer, to_estimate
+from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer, cut_window, to_estimate
 from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
 from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
@@ -36,7 +36,7 @@ from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evid
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import Gray, Photo, Plane, path_of, read_plane
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import MIN_SIDE, At, find_least_side, fit_side, shrink
+from blurgate.photos.shrinking import MIN_SIDE, At, find_least_side, shrink
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -49,6 +49,7 @@ _LIMITS = {  # member of a model file -> its largest size in bytes, several time
     **{f"{name}.ubj": 2**26 for name in BOOSTERS},
 }
 _MOST_STRENGTH = 64  # log2 of pixels: a damaged model may predict more than a number can hold
+_SEARCHED, _LEAST_SEARCHED = 512, 128  # pixels of a side that is judged at smaller sizes: before and after shrinking
 _DIGITS = 6  # of a probability in evidence
 EVEN = 0.5  # probability from which on a photo does not look sharp, whatever the threshold
 STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
@@ -558,11 +559,18 @@ class BlurModel:
         return gray if max_pixels is None else join_sharpest(gray, max_pixels)
 
     def _find_sharp_side(self, gray: Gray, strength_px: float, extract: Extract) -> int | None:
-        """Search for the longer side up to which a blurred photo looks sharp."""
+        """Search for the longer side up to which a blurred photo looks sharp.
+
+        Each size is judged by the window that shows most detail: the whole photo would take several times as long.
+        """
         height, width = gray.shape
 
         def judge(side: int) -> float | None:
-            seen = self._fit_measuring(shrink(gray, fit_side(width, height, side)))
+            share = side / max(gray.shape)
+            window = cut_window(gray, max(_SEARCHED, math.ceil(_LEAST_SEARCHED / share)))
+            sides = (max(MIN_SIDE, round(length * share)) for length in window.shape[::-1])
+            across, down = (min(wanted, length) for wanted, length in zip(sides, window.shape[::-1], strict=True))
+            seen = shrink(window, (across, down))
             row = extract(seen, self.inputs.feature_set)[np.newaxis]
             if not self.inputs.has_texture(row)[0]:
                 return None

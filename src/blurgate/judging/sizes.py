@@ -14,7 +14,7 @@ _RISE = 5.0
 _MOST_JUDGED = 4  # sizes
 _LONGEST_STEP = 2.0  # from one size to the next, as a factor
 _PAST = 1.1  # beyond the size at which the odds are expected to be even
-_CLOSE = 1.12  # the largest size found sharp is near enough to the smallest found blurred, or to what is expected
+_CLOSE = 1.2  # the largest size found sharp is near enough to the smallest found blurred, or to what is expected
 
 
 def find_sharp_side(side: int, least: int, strength_px: float, judge: Callable[[int], float | None]) -> int | None:
@@ -44,7 +44,7 @@ def find_sharp_side(side: int, least: int, strength_px: float, judge: Callable[[
     ...     judged.append(side)
     ...     return 6 * math.log(side / 340)
     >>> find_sharp_side(1000, 85, 3.0, judge), judged
-    (321, [393, 300, 343, 321])
+    (300, [393, 300])
     """
     sharp, blurred, unsure = 0, side, False
     wanted = side * SHARP_PX / max(strength_px, SHARP_PX)
