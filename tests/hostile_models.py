@@ -137,7 +137,9 @@ def make_shipped(name):
     model = load_model(name)
     members = {f"{booster}.ubj": each for booster, each in model.boosters.items()}
     card = {"format": 1, **vars(model.card)}
-    return {"card.json": json.dumps(card).encode(), **members, **({"net.onnx": model.net.onnx} if model.net else {})}
+    parts = {"net.onnx": model.net, "explainer.onnx": model.explainer}
+    members.update((member, part.onnx) for member, part in parts.items() if part)
+    return {"card.json": json.dumps(card).encode(), **members}
 
 
 def with_net(members, onnx):
@@ -431,6 +433,14 @@ def with_graph(change):
     return pack(with_net(members, net.SerializeToString()))
 
 
+def with_explainer(change=bytes, **values):
+    """Make a model of a changed copy of the shipped explainer and its card."""
+    members = make_shipped("net")
+    members["explainer.onnx"] = change(members["explainer.onnx"])
+    members["card.json"] = json.dumps(json.loads(members["card.json"]) | values).encode()
+    return pack(members)
+
+
 def with_onnx(change):
     members = make_shipped("net")
     return pack(with_net(members, change(members["net.onnx"])))
@@ -679,6 +689,18 @@ HOSTILE = {
     "an endless kernel": Hostile(write(lambda: with_graph(enlarge_kernel)), "kernel_shape of AveragePool is too large"),
     "nodes in disorder": Hostile(write(lambda: with_graph(swap_first_nodes)), "its nodes are not in order"),
     "two graphs": Hostile(write(lambda: with_onnx(lambda onnx: onnx + b"\x3a\0")), "it has graph more than 1 times"),
+    "half an explainer": Hostile(
+        write(lambda: with_explainer(lambda onnx: onnx[: len(onnx) // 2])), "an explainer that is damaged"
+    ),
+    "a net as explainer": Hostile(
+        write(lambda: with_explainer(lambda _: make_shipped("net")["net.onnx"])), "output must be reading and map"
+    ),
+    "an explainer without its entry": Hostile(
+        write(lambda: with_explainer(explainer={})), "its card does not describe"
+    ),
+    "an explainer of endless spread": Hostile(
+        write(lambda: with_explainer(explainer={"spread": 1e300})), "a spread between 0 and 100"
+    ),
     "half a net": Hostile(write(lambda: with_onnx(lambda onnx: onnx[: len(onnx) // 2])), NET),
     "a net that is none": Hostile(write(lambda: with_onnx(lambda _: b"\x08")), NET),
 }

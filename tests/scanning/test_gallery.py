@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageFilter
 
+from blurgate.judging.explaining import TINT
 from blurgate.judging.verdicts import Verdict
 from blurgate.learning.labels import read_csv
 from blurgate.scanning import gallery
@@ -200,7 +201,7 @@ def test_a_model_that_explains_gives_the_first_photos_a_map_a_box_and_a_sentence
     drawn = np.asarray(Image.open(io.BytesIO(content)).convert("RGBA"))
     assert drawn.shape == (38, 64, 4)
     assert (drawn[:, :20, 3] == 0).mean() > 0.9  # in focus
-    assert (drawn[:, 28:, 0] == 213).mean() > 0.9
+    assert (drawn[:, 28:, :3] == TINT).all(axis=2).mean() > 0.9
     left, top, right, bottom = found[2]["box"]
     assert (left, top, bottom) == (0, 0, 1)
     assert right == pytest.approx(300 / 800, abs=0.05)
