@@ -95,7 +95,7 @@ def dim(photographs: dict[str, RGB]) -> RGB:
 
 def cut_sky(photographs: dict[str, RGB]) -> RGB:
     """Blur a flat place of a photograph beyond recognition: nothing in it tells anything."""
-    return to_rgb(convolve(to_linear(photographs["rocket"][:160, :240]), gaussian_kernel(sigma_px=20)))
+    return to_rgb(convolve(to_linear(photographs["rocket"][:200, 380:]), gaussian_kernel(sigma_px=60)))
 
 
 DISC, SHAKE = defocus_kernel(radius_px=5, n_blades=6), motion_kernel(length_px=26, shake=0.6, path_seed=4)
@@ -161,7 +161,7 @@ def _describe(example: Example, explanation: Explanation) -> str:
     if verdict.decision == "blurred" and verdict.sharp_to_px is not None:
         figures.append(f"sharp up to {verdict.sharp_to_px} px")
     if explanation.focus.share is not None:
-        figures.append(f"{explanation.focus.share:.0%} in focus")
+        figures.append(f"{100 * explanation.focus.share:.0f} % in focus")
     return f"""## {example.truth}
 
 | the photo | its map |
