@@ -817,7 +817,7 @@ def test_explain_says_why_and_writes_a_page(run, explaining):
     photo = found["photos"][0]
     assert (photo["decision"], photo["picture"], "share" in photo["focus"]) == ("sharp", "dog.png", True)
     code, out, _ = run("explain", "photos/dog.png", *explaining, "--json", "--at", "80")
-    assert (code, json.loads(out)["photos"][0]["judged_at_px"]) == (0, 80)
+    assert (code, json.loads(out)["photos"][0]["judged_at_px"], json.loads(out)["output"]) == (0, 80, None)
 
 
 def test_explain_fails_as_other_commands_do(run, explaining):
@@ -844,4 +844,4 @@ def test_scan_draws_maps(run, explaining):
     code, _, err = run("scan", "photos", *explaining, "--maps", "photos", "--format", "csv")
     assert (code, "photos holds what is read and cannot hold the maps too" in err) == (2, True)
     code, _, err = run("scan", "photos", "--model", "trees", "--maps", "maps")
-    assert (code, "--maps need a model with an explainer" in err) == (2, True)
+    assert (code, "a model with an explainer is needed" in err) == (2, True)

@@ -334,11 +334,13 @@ def explain(
     paths: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Photos, and folders of photos.")],
     model: Model = "default",
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="A page, .html; of one photo also a picture, .png; or a folder for pictures.", metavar="FILE"
+            help="A page, .html; of one photo also a picture, .png; or a folder for pictures; default: explained.html, "
+            "with --json none.",
+            metavar="FILE",
         ),
-    ] = Path("explained.html"),
+    ] = None,
     threshold: Threshold = None,
     review: Review = None,
     at: Size = None,
@@ -355,15 +357,21 @@ def explain(
     bounds = _choose_review(threshold, review)
     disable_pillow_size_limit()
     _silence_libraries()
+    output = output or (None if as_json else Path("explained.html"))
     bounds_and_size: dict[str, Any] = {"threshold": threshold, "review": bounds, "at": _parse_at(at)}
     options = {**bounds_and_size, "max_megapixels": max_megapixels, "jobs": jobs}
     found = list(write_explanations(paths, output, model=model, **options, say=_say, track=_track))
     if as_json:
-        print(json.dumps({"output": str(output), "photos": [each.to_json() for each in found]}, allow_nan=False))
+        print(
+            json.dumps(
+                {"output": output and str(output), "photos": [each.to_json() for each in found]}, allow_nan=False
+            )
+        )
     else:  # only now: what shows the progress would take over stdout
         for each in found:
             _print_explained(each)
-    _say(f"wrote {output}")
+    if output:
+        _say(f"wrote {output}")
     unread = (each.verdict for each in found if each.verdict.error)
     _list_skipped(((each.path, each.error.removeprefix(f"{each.path} ")) for each in unread), "explained")
 

@@ -58,7 +58,7 @@ PART = Focus(0.18, 1, (0, 0, 80, 80), (40, 50), 1.0)
         ),
         (
             blurred(kind="mixed", strength_px=5, sharp_to_px=480, judged_at_px=1000),
-            "Nothing in it is sharper than a blur of about 5 px; it does not tell what kind of blur this is. It looks "
+            "Nothing in it is sharper than a blur of about 5 px; the photo does not tell what kind of blur this is. It looks "
             "sharp up to about 480 px on the longer side.",
         ),
         (blurred(), "Nothing in it that matters is sharp: the probability of blur is 90 %."),
@@ -118,3 +118,8 @@ def test_without_a_strength_there_is_no_number_of_pixels():
 
 def test_strong_blur_is_written_as_a_plain_number():
     assert "about 137 px" in describe(blurred(kind="defocus", strength_px=137.2))
+
+
+def test_a_mixed_blur_says_what_it_may_be():
+    verdict = Verdict(decision="blurred", probability=0.9, kind="mixed", p_defocus=0.48, p_motion=0.05, p_gaussian=0.47)
+    assert "whether it is out of focus or soft, as from a smeared lens or enlarging" in describe(verdict)

@@ -239,7 +239,7 @@ def to_estimate(reading: NDArray[np.float64], spread: float) -> BlurEstimate:
         kinds=tuple(round(float(each), 4) for each in odds / odds.sum()),
         strength_px=strength if known else None,
         interval_px=(low, high) if known else None,
-        angle_deg=round(math.degrees(math.atan2(reading[6], reading[5])) / 2 % 180, 1),
+        angle_deg=round(math.degrees(math.atan2(reading[6], reading[5])) / 2 % 180, 1) % 180,
         elongation=min(1.0, math.hypot(reading[5], reading[6])),
     )
 

@@ -160,7 +160,7 @@ def explain(
     """
     loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
     if not loaded.explainer:
-        raise ValueError("explain needs a model with an explainer, got one without: use default, net or both")
+        raise ValueError("explain needs a model with an explainer, got one without: use default, net, both or open")
     low, high = find_bounds(loaded, threshold, review)
     loaded = loaded.with_threshold(low)
     max_pixels = loaded.inputs.measured.max_pixels

@@ -9,6 +9,8 @@ _NEARLY_ALL = 0.9  # of what is decided, from which on there is no rest to speak
 _MOSTLY = 0.9  # of the picture, from which on what is decided is the picture
 _MIDDLE = 1 / 8  # of a side: what is no farther from the middle of the picture lies in its middle
 _LEVEL = 10  # degrees from the horizontal or the vertical that nobody sees
+_KINDS = {"p_defocus": "out of focus", "p_motion": "moved", "p_gaussian": "soft, as from a smeared lens or enlarging"}
+_LIKELY = 0.2  # probability of a kind from which on it is one of those that a mixed blur may be
 _SAME_SIZE = 1.05  # ratio of two strengths that are one
 
 
@@ -59,7 +61,9 @@ def _say_blurred(verdict: Verdict) -> str:
         return f"Soft all over{blur}, as from a smeared lens, smoothing or enlarging."
     start = f"Nothing in it is sharper than a blur of {strength}" if strength else "Nothing in it that matters is sharp"
     if verdict.kind == MIXED:
-        return f"{start}; it does not tell what kind of blur this is."
+        likely = [words for name, words in _KINDS.items() if (getattr(verdict, name) or 0) >= _LIKELY]
+        what = f"whether it is {' or '.join(likely)}" if len(likely) > 1 else "what kind of blur this is"
+        return f"{start}; the photo does not tell {what}."
     return f"{start}: the probability of blur is {_percent(verdict.probability or 0.0)}."
 
 

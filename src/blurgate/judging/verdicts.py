@@ -49,12 +49,13 @@ class Evidence:
         Probabilities of the three kinds if the photo is blurred; they add up to 1. None if the model has no explainer,
         or it was not asked.
     strength_low_px, strength_high_px : float or None
-        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size.
+        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size. None where the
+        trees alone have estimated the strength: of photos that are surely sharp.
     own_strength_px : float or None
         Strength in pixels of the photo itself.
     length_px, angle_deg : float or None
         Of motion: length of the path, in pixels at the analysed size, and its direction, 0 to 180, counter-clockwise
-        from the right. None for other kinds.
+        from the right. None for other kinds, and a length also if the strength cannot be told.
     sharp_to_px : int or None
         The longer side, in pixels, up to which the photo (or its part) looks sharp if it is shrunk: as far as it was
         looked at if it is sharp. 0 if it does at no size that can be judged; None if it cannot be told.
@@ -114,12 +115,13 @@ class Verdict:
         Probabilities of the three kinds if the photo is blurred; they add up to 1. None if the model has no explainer,
         or it was not asked.
     strength_low_px, strength_high_px : float or None
-        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size.
+        Bounds between which the strength lies in nine of ten photos, in pixels at the analysed size. None where the
+        trees alone have estimated the strength: of photos that are surely sharp.
     own_strength_px : float or None
         Strength in pixels of the photo itself.
     length_px, angle_deg : float or None
         Of motion: length of the path, in pixels at the analysed size, and its direction, 0 to 180, counter-clockwise
-        from the right. None for other kinds.
+        from the right. None for other kinds, and a length also if the strength cannot be told.
     sharp_to_px : int or None
         The longer side, in pixels, up to which the photo (or its part) looks sharp if it is shrunk: as far as it was
         looked at if it is sharp. 0 if it does at no size that can be judged; None if it cannot be told.

@@ -95,14 +95,14 @@ class Explained:
     def _describe_strength(self) -> str:
         verdict, strength = self.verdict, self.verdict.strength_px
         if strength is None:
-            return ""
+            return "cannot be told" if self.kinds else ""
         interval, own = (verdict.strength_low_px, verdict.strength_high_px), verdict.own_strength_px
         looked_at = f"{strength:.1f} px{_describe_interval(interval)}"
         if own is None or not strength or own < strength * 1.01:
             return looked_at
         own_interval = tuple(None if bound is None else bound * own / strength for bound in interval)
-        size = f" of {verdict.judged_at_px} px" if verdict.judged_at_px else ""
-        return f"{looked_at} at the size looked at{size}; {own:.1f} px{_describe_interval(own_interval)} in the photo"
+        size = f"{verdict.judged_at_px} px, the size looked at" if verdict.judged_at_px else "the size looked at"
+        return f"{looked_at} at {size}; {own:.1f} px{_describe_interval(own_interval)} in the photo"
 
     def _describe_motion(self) -> str:
         length, angle = self.verdict.length_px, self.verdict.angle_deg
@@ -113,6 +113,8 @@ class Explained:
         limit = self.verdict.sharp_to_px
         if limit is None:
             return ""
+        if limit and limit == self.verdict.judged_at_px:
+            return f"{limit} px on the longer side or more: as far as it was looked at"
         return f"{limit} px on the longer side" if limit else "no size that can be judged"
 
     def _describe_focus(self) -> str:
@@ -128,9 +130,11 @@ class _Target:
     """Where explanations go: a page, one picture, or a folder of pictures."""
 
     output: Path
-    kind: Literal["page", "picture", "folder"]
+    kind: Literal["page", "picture", "folder", "nothing"]
 
     def check(self, photos: Sequence[Path], inputs: Sequence[Path | None], folder: PictureFolder) -> None:
+        if self.kind == "nothing":
+            return
         if self.kind == "folder":
             folder.check()
         elif self.kind == "page":
@@ -145,7 +149,7 @@ class _Target:
 
 def write_explanations(
     paths: Sequence[AnyPath],
-    output: Path,
+    output: Path | None,
     *,
     model: BlurModel | AnyPath = "default",
     threshold: float | None = None,
@@ -162,9 +166,9 @@ def write_explanations(
     ----------
     paths : sequence of path
         Photos, and folders to search for photos.
-    output : Path
+    output : Path or None
         ``.html``: one page of all photos. ``.png``: the one photo with its map. Without a suffix, or if it exists: a
-        folder, which gets a PNG of each photo.
+        folder, which gets a PNG of each photo. None: nothing is written.
     model : BlurModel, path or name of a shipped model
         With an explainer.
     threshold, review, at, max_megapixels
@@ -194,7 +198,7 @@ def write_explanations(
     """
     target = _find_target(output)
     roots = [Path(os.fsdecode(path)) for path in paths]
-    folder = PictureFolder(output, roots, "explanation")
+    folder = PictureFolder(target.output, roots, "explanation")
     photos = list(_find_photos(paths, output if target.kind == "folder" else None, say))
     target.check(photos, [*roots, model_file(model)], folder)
     loaded = model if isinstance(model, BlurModel) else load_model(model)
@@ -220,7 +224,9 @@ def write_explanations(
             yield keep(explained, rendered)
 
 
-def _find_target(output: Path) -> _Target:
+def _find_target(output: Path | None) -> _Target:
+    if output is None:
+        return _Target(Path(), "nothing")
     suffix = output.suffix.lower()
     if output.is_dir() or not suffix:
         return _Target(output, "folder")
@@ -255,6 +261,9 @@ def _open(
     def draw(photo: Path, explanation: Explanation) -> RGB:
         return explanation.draw_over(photo, max_megapixels=max_megapixels)
 
+    if target.kind == "nothing":
+        yield lambda *_: None, lambda explained, _: explained
+        return
     with ExitStack() as opened:
         if target.kind == "folder":
             alone = opened.enter_context(hold_folder(target.output))

@@ -214,7 +214,9 @@ def run_scan(
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     if request.maps and not model.explainer:
-        raise ValueError("maps need a model with an explainer, got one without: use default, net or both")
+        raise ValueError(
+            "to draw maps, a model with an explainer is needed, got one without: use default, net, both or open"
+        )
     tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
     with _hold_folders(request) as alone, hold(request.output) if request.output else nullcontext(False) as held:
