@@ -90,6 +90,7 @@ def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int)
     results = measure(net, *held_out)
     used = [source for source in SOURCES if source in sources]
     described = {
+        "name": Explainer(stem.with_suffix(".onnx").read_bytes()).name,
         "spread": round(results.pop("spread"), 3),
         "trained_on": {"n": len(small) + len(wide), "sources": used, "steps": steps},
         "terms": {source: TERMS[source] for source in used},
@@ -180,6 +181,11 @@ def measure(net: ExplainerNet, small: Pictures, wide: Pictures) -> dict[str, Any
         for row in np.flatnonzero(real)
         if 0 < (wide.blurred[row] > 50).mean() < 1
     ]
+    maps = {
+        "map_auc": float(np.mean(aucs or [0.5])),
+        "map_accuracy": float(((answers > 0) == truth).sum() / max(1, truth.size)),
+        "map_iou": float(((answers > 0) & truth).sum() / max(1, ((answers > 0) | truth).sum())),
+    }
     return {
         "n": len(small),
         "kind": recalls,
@@ -189,9 +195,7 @@ def measure(net: ExplainerNet, small: Pictures, wide: Pictures) -> dict[str, Any
         "spearman": float(stats.spearmanr(strength[graded], small.strength_px[graded]).statistic),
         "relative_error": float(np.median(np.abs(strength / small.strength_px - 1)[graded])),
         "spread": float(np.quantile(off[small.label == 1], INSIDE)),
-        "map_auc": float(np.mean(aucs)),
-        "map_accuracy": float(((answers > 0) == truth).mean()),
-        "map_iou": float(((answers > 0) & truth).sum() / ((answers > 0) | truth).sum()),
+        **({} if not aucs else maps),
     }
 
 

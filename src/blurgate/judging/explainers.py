@@ -151,7 +151,12 @@ class Explainer(OnnxFile):
         for rows in _cut_side(gray.shape[0]):
             for columns in _cut_side(gray.shape[1]):
                 planes, (height, width) = _fit(gray[rows.read, columns.read])
-                places = np.asarray(self.run("map", planes)[0], dtype=np.float32)[:height, :width]
+                places = np.asarray(self.run("map", planes)[0], dtype=np.float32)
+                if places.shape != (planes.shape[2] // BLOCK, planes.shape[3] // BLOCK):
+                    raise NetError(
+                        f"{self.name} must answer for each block, got a map of {places.shape}: {self.remedy}"
+                    )
+                places = places[:height, :width]
                 found[rows.kept, columns.kept] = places[rows.of_answer, columns.of_answer]
         if not (np.abs(found) <= _MOST_READING).all():
             raise NetError(f"{self.name} must answer with finite numbers: {self.remedy}")
@@ -234,7 +239,7 @@ def to_estimate(reading: NDArray[np.float64], spread: float) -> BlurEstimate:
     strength, low, high = (
         round(max(0.0, 2.0 ** min(each, 16.0) - STRENGTH_OFFSET), 3) for each in (level, level - error, level + error)
     )
-    known = high + 1 <= WIDEST * (low + 1)
+    known = high + 1 <= WIDEST * (low + 1) and strength <= WINDOW  # more than it saw, nobody can tell
     return BlurEstimate(
         kinds=tuple(round(float(each), 4) for each in odds / odds.sum()),
         strength_px=strength if known else None,

@@ -25,7 +25,7 @@ _RADIUS = 5  # cells on each side of one that the guided filter looks at
 _SMOOTHNESS = 0.002  # variance of gray, of 0 to 1, below which the guided filter takes a region for flat
 _AROUND = 1  # blocks on each side of one in which its texture is measured
 _MOST_ODDS = 8.0  # log-odds beyond are taken for these
-_BESIDE = 1e-4  # log-odds: what is nearer to 0 is on neither side once it is rounded
+_BESIDE = 0.02  # log-odds: what is nearer to 0 may change sides when a map is enlarged and rounded to 8 bits
 
 
 @dataclass(frozen=True)

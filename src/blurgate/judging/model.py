@@ -829,6 +829,8 @@ def _check_explainer(model: BlurModel, path: Path) -> None:
         raise ModelFileError(f"{path} contains an explainer that its card does not describe, or none: copy it again")
     if isinstance(spread, bool) or not isinstance(spread, int | float) or not 0 < spread < 100:
         raise ModelFileError(f"{path} must have a spread between 0 and 100 for its explainer: copy it again")
+    if model.explainer and model.card.explainer.get("name", model.explainer.name) != model.explainer.name:
+        raise ModelFileError(f"{path} contains another explainer than its card names, or a damaged one: copy it again")
     if model.explainer and not model.net:
         raise ModelFileError(f"{path} contains an explainer, but no net that would be asked first: copy it again")
     try:

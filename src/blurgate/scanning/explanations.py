@@ -209,7 +209,7 @@ def write_explanations(
         def do(photo: Path) -> tuple[Explained, Any]:
             try:
                 explanation = work(photo)
-                rendered = render(photo, explanation)
+                rendered = _render(render, photo, explanation)
             except PhotoError as error:
                 raise_machine_error(error)
                 return Explained(Verdict(str(photo), error=str(error)), None, str(error)), None
@@ -222,6 +222,13 @@ def write_explanations(
                     none = "" if len(photos) == 1 else f"none of {len(photos)} photos could be explained: "
                     raise PhotoError(none + failed[0])
             yield keep(explained, rendered)
+
+
+def _render(render: Callable[[Path, Explanation], Any], photo: Path, explanation: Explanation) -> Any:
+    try:
+        return render(photo, explanation)
+    except ValueError as error:  # it is read again, and has another size
+        raise PhotoError(f"{photo} has changed while it was explained: explain it again") from error
 
 
 def _find_target(output: Path | None) -> _Target:

@@ -20,6 +20,7 @@ from blurgate.outputs import is_ours
 from blurgate.photos.images import encode_png
 from blurgate.scanning.filing import Origins
 
+_LONGEST = 200  # bytes of a name before its number and suffix
 _LEFTOVER = re.compile(r"\.[0-9a-f]{16}\.png\.partial")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _HEAD = 2**10  # bytes that hold the note of a picture
@@ -82,7 +83,8 @@ class PictureFolder:
         Path or None
             None if this photo has a picture already, by another path.
         """
-        preferred = self.folder / self._origins.find_below(Path(photo)).with_suffix(".png")
+        below = self.folder / self._origins.find_below(Path(photo))
+        preferred = below.with_name(f"{_shorten(below.stem)}.png")
         source, target, number = locate(photo), preferred, 1
         while (taken_by := self._taken.get(str(target).casefold())) is not None or not self._is_free(target, source):
             if taken_by == source:
@@ -165,9 +167,10 @@ class PictureFolder:
                     f"cannot write {self.kind}s to {folder}: a link leads from there to {real}, outside {self.folder}: "
                     "remove the link, or choose another folder"
                 )
-            folder.mkdir(parents=True, exist_ok=True)
             if ours:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 mark_filed(self.folder)
+            folder.mkdir(parents=True, exist_ok=True)
             for leftover in [entry for entry in folder.iterdir() if held and _LEFTOVER.fullmatch(entry.name)]:
                 leftover.unlink(missing_ok=True)
             self._touched.add(folder)
@@ -185,3 +188,9 @@ def _replace(target: Path, content: bytes) -> None:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _shorten(stem: str) -> str:
+    """Cut a name so that a number, a suffix and the names of files beside it still fit into 255 bytes."""
+    content = os.fsencode(stem)
+    return stem if len(content) <= _LONGEST else content[:_LONGEST].decode("utf-8", "ignore")

@@ -37,6 +37,9 @@ _PAGE = 500  # moves read at a time: a query left open would let the side file g
 _LONGEST = 2**20  # bytes of a row
 _LONGEST_TEXT = 500  # characters of a kind, a reason or a doubt
 _LONGEST_WHY = 100  # characters of what SQLite says of a stranger's schema
+_ROUNDING = 0.01  # of probabilities that add up to 1
+_MOST_PX = 2**20  # pixels of a strength or a length
+_HALF_TURN = 180  # degrees
 _DIGEST = 8  # bytes
 _NUMBERS = ("float | None", "int | None")
 
@@ -416,8 +419,28 @@ def _is_sound(evidence: Evidence) -> bool:
         and (evidence.probability is None or (_is_number(evidence.probability) and 0 <= evidence.probability <= 1))
         and bool(evidence.reason) == (evidence.probability is None)
         and all(number is None or (_is_number(number) and number >= 0) for number in _list_numbers(evidence))
+        and _is_blur_sound(evidence)
         and all(_is_size(side) for side in sides)
         and (part is None or (len(part) == 4 and all(map(_is_size, part)) and _is_inside(part, *sides)))
+    )
+
+
+def _is_blur_sound(evidence: Evidence) -> bool:
+    """Check what an explainer has read, and the sizes: all None or numbers of at least 0."""
+    chances = [evidence.p_defocus, evidence.p_motion, evidence.p_gaussian]
+    known = [chance for chance in chances if chance is not None]
+    bounds = [evidence.strength_low_px, evidence.strength_px, evidence.strength_high_px]
+    told = [bound for bound in bounds if bound is not None]
+    sizes = [evidence.sharp_to_px, evidence.judged_at_px, max(evidence.width or 0, evidence.height or 0)]
+    named = [size for size in sizes if size is not None]
+    return (
+        len(known) in (0, 3)
+        and (not known or abs(sum(known) - 1) < _ROUNDING)
+        and told == sorted(told)
+        and all(number <= _MOST_PX for number in (*told, evidence.own_strength_px or 0, evidence.length_px or 0))
+        and (evidence.angle_deg or 0) <= _HALF_TURN
+        and all(map(_is_size, named))
+        and named == sorted(named)
     )
 
 
