@@ -62,7 +62,9 @@ def check_graph(onnx: bytes, outputs: Outputs = NET_ENDS) -> None:
         graph = _read_graph(memoryview(onnx))
         sizes = {_to_text(tensor["name"]): _count_elements(tensor) for tensor in graph["initializer"]}
         _check_ends(graph, sizes, outputs)
-        _check_nodes([_read_node(content) for content in graph["node"]], sizes)
+        nodes = [_read_node(content) for content in graph["node"]]
+        _check_nodes(nodes, sizes)
+        _check_scales(nodes, graph["initializer"])
     except (KeyError, IndexError, UnicodeDecodeError) as error:
         raise ValueError(f"it is no ONNX file ({type(error).__name__}: {error})") from error
 
@@ -157,6 +159,43 @@ def _check_nodes(nodes: list[_Node], weights: Mapping[str, int]) -> None:
             sizes.update(dict.fromkeys(node.outputs, _count_fixed(node, sizes)))
     if work > MOST_WORK:
         raise ValueError(f"it multiplies {work:,} times for each place of a photo, more than {MOST_WORK:,}")
+
+
+def _check_scales(nodes: Iterable[_Node], initializers: Iterable[_Message]) -> None:
+    """Check that no plane becomes finer than the photo by fixed factors: each place of it would be computed again.
+
+    A plane is as fine as the finest of those that it is computed from; strides make it coarser. One that is resized to
+    the size of another counts as fine as the photo.
+    """
+    fixed = {_to_text(tensor["name"]): _find_values(tensor) for tensor in initializers}
+    finer, shapes = {"gray": 1.0}, set[str]()
+    for node in nodes:
+        if node.operator == "Constant":
+            fixed[node.outputs[0]] = _find_values(_read(node.attributes["value"]["t"], _TENSOR))
+        if node.operator == "Shape" or (node.operator in ON_SHAPES and not shapes.isdisjoint(node.inputs)):
+            shapes.update(node.outputs)
+            continue
+        factor = 1.0
+        if node.operator == "Resize" and node.inputs[-1] in shapes:
+            finer.update(dict.fromkeys(node.outputs, 1.0))
+            continue
+        if node.operator == "Resize":
+            factor = max(fixed.get(node.inputs[-1], []), default=math.inf)
+        strides = node.attributes.get("strides")
+        if strides:
+            factor /= max(1, min(map(_signed, strides["ints"]), default=1))
+        scale = factor * max((finer[name] for name in node.inputs if name in finer), default=0.0)
+        if scale > 1:
+            raise ValueError("it enlarges a plane beyond the photo")
+        finer.update(dict.fromkeys(node.outputs, scale))
+
+
+def _find_values(tensor: _Message) -> list[float]:
+    """Decode a short tensor of numbers; nothing of a longer one."""
+    given = [name for name in _STORED if name in tensor]
+    if tensor["data_type"] != _FLOAT or not given or math.prod(tensor["dims"]) > _RANK:
+        return []
+    return [float(value) for value in _decode(_FLOAT, given[0], tensor[given[0]])]
 
 
 def _check_attributes(node: _Node) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
@@ -22,6 +22,7 @@ from blurgate.judging.explaining import TINT, explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -44,6 +45,19 @@ _PALETTE = np.asarray(
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
 
+@dataclass(frozen=True)
+class _Read:
+    """Reads photos as they were judged, for a model that explains them."""
+
+    model: BlurModel
+    at: At
+    max_megapixels: float
+
+    def read(self, path: str) -> Plane:
+        max_pixels = self.model.inputs.measured.max_pixels
+        return read_plane(path, min_side=1, max_pixels=max_pixels, max_megapixels=self.max_megapixels, at=self.at)
+
+
 def write_gallery(
     verdicts: Iterable[Verdict],
     path: str | os.PathLike[str],
@@ -51,6 +65,7 @@ def write_gallery(
     threshold: float,
     model: BlurModel | None = None,
     at: At = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
     jobs: int | None = None,
     track: Track = no_track,
 ) -> None:
@@ -72,6 +87,8 @@ def write_gallery(
         The model of the verdicts. If it has an explainer, maps are drawn, which takes about as long as the verdicts.
     at : int or 'full', optional
         The size at which the photos were judged; see `BlurModel.predict`.
+    max_megapixels : float
+        See `blurgate.photos.images.read_gray`.
     jobs : int, optional
         Number of thumbnails made in parallel, at least 1; by default one for each core.
     track : Track, optional
@@ -101,8 +118,7 @@ def write_gallery(
         raise ValueError(
             "a gallery needs photos on disk, but a verdict has no path: scan files instead of pictures in memory"
         )
-    if model is not None and model.explainer is None:
-        model = None
+    read = _Read(model, at, max_megapixels) if model and model.explainer else None
     head, tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ thumbnails }}")
     with (
         atomic_file(path) as partial,
@@ -111,14 +127,14 @@ def write_gallery(
         head = head.replace("{{ script_hash }}", hash_script(head))
         for name, (*code, opacity) in {"map_blurred": _BLURRED, "map_undecided": _UNDECIDED}.items():
             head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
-        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if model else 0)))
-        doing = "making thumbnails and maps" if model else "making thumbnails"
-        for lines in track(_make_parts(photos, model, at, jobs), total=len(photos), doing=doing):
+        page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if read else 0)))
+        doing = "making thumbnails and maps" if read else "making thumbnails"
+        for lines in track(_make_parts(photos, read, jobs), total=len(photos), doing=doing):
             page.write(lines)
         page.write(tail)
 
 
-def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, at: At, jobs: int | None) -> Iterator[str]:
+def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None) -> Iterator[str]:
     """Make script elements for each photo that do not run: text that only the page's script reads.
 
     The first holds the thumbnail, and is empty if there is none. Others follow if the photo's file says how it was
@@ -132,7 +148,7 @@ def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, at: At, jobs
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
         layout, encoded = _encode(_find_layout(content)), _encode(content)
         lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
-        found = _explain(verdict, model, at) if model and index < MAPPED else {}
+        found = _explain(verdict, read) if read and index < MAPPED else {}
         for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
             if data:
                 lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
@@ -141,19 +157,19 @@ def _make_parts(photos: Sequence[Verdict], model: BlurModel | None, at: At, jobs
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _explain(verdict: Verdict, model: BlurModel, at: At) -> dict[str, Any]:
+def _explain(verdict: Verdict, read: _Read) -> dict[str, Any]:
     """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
 
     Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
     did not call blurred is there for lower thresholds.
     """
     try:
-        plane = read_plane(verdict.path, min_side=1, max_pixels=model.inputs.measured.max_pixels, at=at)
+        plane = read.read(verdict.path)
     except PhotoError:
         return {}
     if (plane.width, plane.height) != (verdict.width, verdict.height):
         return {}
-    explanation = explain_plane(verdict, plane, model)
+    explanation = explain_plane(verdict, plane, read.model)
     focus, drawn = explanation.focus, _draw_small(explanation.map)
     found: dict[str, Any] = {
         "sentence": explanation.sentence,
@@ -166,7 +182,7 @@ def _explain(verdict: Verdict, model: BlurModel, at: At) -> dict[str, Any]:
     }
     if drawn and verdict.decision != "blurred" and verdict.judged_at_px == max(plane.gray.shape):
         size = {name: getattr(verdict, name) for name in ("width", "height", "part", "judged_at_px")}
-        evidence = model.explain_blur(Evidence(**size), plane.gray)
+        evidence = read.model.explain_blur(Evidence(**size), plane.gray)
         found["blur"] = {name: getattr(evidence, name) for name in OF_BLURRED}
     return found
 

@@ -107,6 +107,11 @@ class MapDrawing:
         if target:
             self._hand_over(_Task(verdict, place, target, again))
 
+    @property
+    def failed(self) -> int:
+        """Number of maps that could not be drawn."""
+        return self._failed
+
     def __str__(self) -> str:
         count = f"{self._drawn:,} map" + ("" if self._drawn == 1 else "s")
         there = f"; {self._there:,} {'was' if self._there == 1 else 'were'} there already" if self._there else ""

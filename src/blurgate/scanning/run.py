@@ -85,7 +85,8 @@ class ScanRequest:
         Decisions that make the scan fail. With any of them a photo that cannot be read makes it fail too, and so does
         a scan of no photo.
     strict : bool
-        True if a photo that cannot be read makes the scan fail without `fail_on` as well.
+        True if a photo that cannot be read makes the scan fail without `fail_on` as well, or a map that cannot be
+        drawn.
     allow_unreadable : bool
         True if photos that cannot be read do not make a scan with `fail_on` fail.
     jobs : int, optional
@@ -233,13 +234,16 @@ def run_scan(
                     chosen.write(ordered, target)
         if request.report:  # before the records are gone: without them, a killed move cannot be continued
             threshold = model.card.threshold if request.threshold is None else request.threshold
-            options: dict[str, Any] = {"model": model, "at": request.at, "jobs": request.jobs, "track": track}
-            write_gallery(kept, request.report, threshold=threshold, **options)
+            options: dict[str, Any] = {"model": model, "at": request.at, "max_megapixels": request.max_megapixels}
+            write_gallery(kept, request.report, threshold=threshold, **options, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
-    return Outcome(tally, filing, (*_list_failures(request, tally), *left_out.list_failures()))
+    failures = [*_list_failures(request, tally), *left_out.list_failures()]
+    if request.strict and drawing and drawing.failed:
+        failures.append(f"{drawing.failed:,} maps could not be drawn")
+    return Outcome(tally, filing, tuple(failures))
 
 
 def _describe_end(
@@ -299,9 +303,15 @@ class LeftOut:
 
         What looks like a map of ours counts too: a photo may be made to look like one.
         """
-        for folder, count, _ in self._counts:
+        for folder, count, ours in self._counts:
             if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
                 were = "was" if count == 1 else "were"
+                if count == ours:
+                    yield (
+                        f"{count:,} {'picture' if count == 1 else 'pictures'} in {folder} {were} left out for looking "
+                        "like blurgate's maps: exclude that folder, or name it with --maps again"
+                    )
+                    continue
                 yield (
                     f"{count_photos(count)} in {folder}, where an earlier scan filed photos, {were} left out: "
                     "name that folder to scan it, or exclude it"
