@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from blurgate.judging.explainers import Explainer
 from blurgate.judging.inputs import find_inputs
 from blurgate.judging.model import load_model
 from blurgate.judging.nets import Net
@@ -437,8 +438,22 @@ def with_explainer(change=bytes, **values):
     """Make a model of a changed copy of the shipped explainer and its card."""
     members = make_shipped("net")
     members["explainer.onnx"] = change(members["explainer.onnx"])
+    values = {"explainer": {"spread": 2.0, "name": Explainer(members["explainer.onnx"]).name}} | values
     members["card.json"] = json.dumps(json.loads(members["card.json"]) | values).encode()
     return pack(members)
+
+
+def enlarge_plane(content):
+    """Double the photo before anything else."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    for node in graph.node:
+        node.input[:] = ["large" if name == "gray" else name for name in node.input]
+    graph.initializer.append(onnx.helper.make_tensor("twice", onnx.TensorProto.FLOAT, [4], [1.0, 1.0, 2.0, 2.0]))
+    graph.node.insert(0, onnx.helper.make_node("Resize", ["gray", "", "twice"], ["large"], mode="nearest"))
+    return model.SerializeToString()
 
 
 def with_onnx(change):
@@ -694,6 +709,9 @@ HOSTILE = {
     ),
     "a net as explainer": Hostile(
         write(lambda: with_explainer(lambda _: make_shipped("net")["net.onnx"])), "output must be reading and map"
+    ),
+    "an explainer that enlarges a plane": Hostile(
+        write(lambda: with_explainer(enlarge_plane)), "it enlarges a plane beyond the photo"
     ),
     "an explainer without its entry": Hostile(
         write(lambda: with_explainer(explainer={})), "its card does not describe"

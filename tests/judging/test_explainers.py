@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blurgate.errors import ModelFileError
+from blurgate.errors import ModelFileError, NetError
 from blurgate.judging.explainers import BlurEstimate, Explainer, cut_window
 from blurgate.judging.model import load_model
 from blurgate.judging.nets import Net
@@ -101,3 +101,22 @@ def test_another_graph_is_no_explainer(explaining_model, net, tmp_path):
     replace(explaining_model, net=Net(explaining_model.explainer.onnx)).save(Path(tmp_path / "n.blurgate"))
     with pytest.raises(ModelFileError):
         load_model(tmp_path / "n.blurgate")
+
+
+def test_a_map_of_another_grid_is_refused(explainer, gray, monkeypatch):
+    monkeypatch.setattr(Explainer, "run", lambda *_: np.zeros((1, 20, 30), np.float32))
+    with pytest.raises(NetError, match="must answer for each block"):
+        explainer.predict_map(gray)
+
+
+def test_what_no_window_shows_is_no_strength(explainer, gray, monkeypatch):
+    answer = np.asarray([[0, 0, 0, 12.0, -5.0, 0, 0]], np.float32)  # 4,096 px
+    monkeypatch.setattr(Explainer, "run", lambda *_: answer)
+    assert explainer.estimate(gray, spread=1.0).strength_px is None
+
+
+def test_another_explainer_than_the_card_names_is_refused(explaining_model, tmp_path):
+    card = replace(explaining_model.card, explainer={"spread": 2.0, "name": "explainer-00000000"})
+    replace(explaining_model, card=card).save(tmp_path / "m.blurgate")
+    with pytest.raises(ModelFileError, match="another explainer than its card names"):
+        load_model(tmp_path / "m.blurgate")

@@ -58,8 +58,8 @@ PART = Focus(0.18, 1, (0, 0, 80, 80), (40, 50), 1.0)
         ),
         (
             blurred(kind="mixed", strength_px=5, sharp_to_px=480, judged_at_px=1000),
-            "Nothing in it is sharper than a blur of about 5 px; the photo does not tell what kind of blur this is. It looks "
-            "sharp up to about 480 px on the longer side.",
+            "Nothing in it is sharper than a blur of about 5 px; the photo does not tell what kind of blur this is. "
+            "It looks sharp up to about 480 px on the longer side.",
         ),
         (blurred(), "Nothing in it that matters is sharp: the probability of blur is 90 %."),
         (

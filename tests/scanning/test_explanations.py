@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from blurgate.errors import OutputError, PhotoError
+from blurgate.scanning import explanations
 from blurgate.scanning.explanations import write_explanations
 from blurgate.scanning.gallery import hash_script
 
@@ -148,3 +149,34 @@ def test_maps_are_shown_and_hidden_by_click_and_key(run, photos, tmp_path, brows
     assert shown() == [False, False, False]
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     assert all(toggle.accessible_name.startswith("Map of ") for toggle in toggles)
+
+
+def test_a_photo_that_changes_meanwhile_is_an_error_of_its_own(run, photos, tmp_path, monkeypatch):
+    original = explanations.explain
+
+    def change(photo, **options):
+        explanation = original(photo, **options)
+        if Path(photo).name == "flat.png":
+            Image.new("RGB", (70, 70)).save(photo)
+        return explanation
+
+    monkeypatch.setattr(explanations, "explain", change)
+    explained = run([photos], tmp_path / "page.html")
+    assert [each.verdict.decision for each in explained] == ["sharp", "blurred", "error", "error"]
+    assert "has changed while it was explained" in explained[2].sentence
+    assert (tmp_path / "page.html").exists()
+
+
+def test_long_names_fit(run, photos, tmp_path):
+    (photos / "torn.jpg").unlink()
+    shutil.copy(photos / "cat.png", photos / f"{'x' * 251}.png")
+    shutil.copy(photos / "cat.png", photos / f"{'x' * 251}.PNG")
+    explained = run([photos], tmp_path / "pictures")
+    assert len({each.picture for each in explained}) == len(explained) == 5
+    assert all(each.picture.exists() for each in explained)
+
+
+def test_without_an_output_nothing_is_written(run, photos, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    assert run([photos / "cat.png"], None)[0].sentence
+    assert sorted(tmp_path.rglob("*")) == before

@@ -64,7 +64,7 @@ def test_maps_among_the_photos_are_not_scanned(request_maps):
 def test_a_gate_passes_no_photo_that_looks_like_a_map(request_maps):
     gate = replace(request_maps, fail_on=["blurred"], threshold=1.0, allow_unreadable=True)
     assert not run_scan(gate).failed  # its own maps
-    assert "3 photos in" in run_scan(replace(gate, maps=None)).failures[0]  # photos might be disguised as maps
+    assert "3 pictures in" in run_scan(replace(gate, maps=None)).failures[0]  # photos might be disguised as maps
 
 
 def test_own_maps_are_replaced_and_nothing_else(request_maps, tmp_path):
@@ -151,7 +151,7 @@ def test_folders_that_cannot_hold_maps_are_refused(request_maps, photos, explain
         "holds other files, so that a later scan": {"maps": photos / "full"},
         "is a file: choose another name": {"maps": tmp_path / "file"},
         "need folders of their own": {"maps": tmp_path / "s", "action": "move", "folder": tmp_path / "s"},
-        "maps need a model with an explainer": {"model": replace(explaining_model, explainer=None)},
+        "a model with an explainer is needed": {"model": replace(explaining_model, explainer=None)},
     }
     for message, options in cases.items():
         with pytest.raises((OutputError, ValueError), match=message):

@@ -13,7 +13,25 @@ from blurgate.judging.verdicts import Evidence
 from blurgate.photos.finding import walk_photos
 from blurgate.scanning.records import _digest, delete_records, open_records
 
-EVIDENCE = Evidence("a.jpg", 0.9, "motion", 4.0, width=640, height=480, part=(12, 8, 500, 380))
+EVIDENCE = Evidence(
+    "a.jpg",
+    0.9,
+    "motion",
+    4.0,
+    width=640,
+    height=480,
+    part=(12, 8, 500, 380),
+    p_defocus=0.1,
+    p_motion=0.7,
+    p_gaussian=0.2,
+    strength_low_px=3.0,
+    strength_high_px=5.0,
+    own_strength_px=4.0,
+    length_px=11.0,
+    angle_deg=30.0,
+    sharp_to_px=120,
+    judged_at_px=488,
+)
 
 
 @pytest.fixture
@@ -138,6 +156,16 @@ def test_a_changed_row_is_judged_again(tmp_path, photo):
         {"part": [0, 0, 9]},
         {"part": [0, 0, 999, 999]},
         {"part": 4},
+        {"p_motion": None},
+        {"p_motion": 7.5},
+        {"strength_low_px": 9e9},
+        {"strength_px": 5.5},
+        {"own_strength_px": 1e308},
+        {"length_px": 1e300},
+        {"angle_deg": 4321},
+        {"sharp_to_px": 500},
+        {"sharp_to_px": 3.5},
+        {"judged_at_px": 641},
         {"doubts": [1]},
         {"doubts": None},
     ],
