@@ -147,7 +147,7 @@ def evaluate_made(model: BlurModel, folder: Path) -> Results:
         if 1 <= strength <= 10 and verdict.strength_px is not None
     ]
     truth, estimate = np.asarray([[strength, verdict.strength_px] for strength, verdict in measured]).T
-    inside = [verdict.strength_low_px <= strength <= verdict.strength_high_px for strength, verdict in measured]  # type: ignore[operator]
+    inside = [verdict.strength_low_px <= strength <= verdict.strength_high_px for strength, verdict in measured]
     in_range = int(((strengths >= 1) & (strengths <= 10)).sum())
     return {
         "pictures": len(made),
@@ -284,8 +284,8 @@ def evaluate_maps(model: BlurModel, folder: Path) -> Results:
     """
     drawers: dict[str, Callable[[Path], NDArray[np.floating]]] = {
         "blurgate": lambda path: explain(path, model=model).to_gray() / 255.0,
-        "blocks, as the explainer answers": lambda path: _logistic(_read_places(model.explainer, path)),  # type: ignore[arg-type]
-        "the net that judges": lambda path: _logistic(_read_places(model.net, path)),  # type: ignore[arg-type]
+        "blocks, as the explainer answers": lambda path: _logistic(_read_places(model.explainer, path)),
+        "the net that judges": lambda path: _logistic(_read_places(model.net, path)),
         "local variance of Laplacian": lambda path: -local_laplacian(read_gray(path)),
         "local blur_effect": lambda path: local_blur_effect(read_gray(path)),
     }
@@ -360,7 +360,7 @@ def _logistic(odds: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.asarray(0.5 * (1 + np.tanh(0.5 * odds)))
 
 
-def _resize_map(found: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.floating]:
+def _resize_map(found: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.floating]:
     if found.shape == shape:
         return found
     return np.asarray(Image.fromarray(found.astype(np.float32)).resize(shape[::-1], Image.Resampling.BILINEAR))
