@@ -115,7 +115,9 @@ def _label(
     wrong = [path for path, p in probabilities.items() if p is not None and truth[path] != LABELS[p >= moved]]
     for path in rng.permutation(wrong)[:CORRECTIONS]:
         _fill(browser, "#search", path)
-        browser.find_element("css selector", f".tile .marks [value={truth[path]}]").click()
+        mark = browser.find_element("css selector", f".tile .marks [value={truth[path]}]")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark)
+        mark.click()
     _fill(browser, "#search", "")
     files = {"six corrections": _download(browser, downloads)}
     browser.find_element("css selector", "#propose").click()

@@ -104,7 +104,18 @@ def make(data: Path, work: Path, into: Path, sources: Sequence[str], steps: int)
 
 
 def read_masked(data: Path, work: Path) -> list[tuple[Gray, NDArray[np.bool_]]]:
-    """Read the whole photos with masks that are held out, and their masks, true where out of focus."""
+    """Read the whole photos with masks that are held out.
+
+    Parameters
+    ----------
+    data, work : Path
+        See `make`.
+
+    Returns
+    -------
+    list of (ndarray of shape (height, width), uint8; ndarray of the same shape, bool)
+        Photos, and their masks, true where out of focus.
+    """
     paths = list_photos(data, work, MASKED)[::HELD_OUT]
     return [(read_gray(path), read_gray(path.parents[1] / "masks" / f"{path.stem}.png") > 127) for path in paths]
 

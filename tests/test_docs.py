@@ -44,11 +44,12 @@ def test_readme_python_runs(sharp_folder, tmp_path):
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, flags=re.S))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert len(lines) == 48 + 1 + 1 + 3 + 1
+    assert len(lines) == 48 + 1 + 1 + 1 + 3 + 1
     assert re.fullmatch(r"ROC AUC on unseen scenes: [01]\.\d\d", lines[48])
     assert lines[49] == "undecided None too little texture: nothing in it shows whether it is sharp"
-    assert all(re.fullmatch(r"(sharp|blurred|undecided) [01]\.\d+", line) for line in lines[50:53])
-    assert re.fullmatch(r"\d+% of 48 uploads are blurred", lines[53])
+    assert re.fullmatch(r"[A-Z].*\. \w* ([0-9.]+|None) [01]\.\d+", lines[50])
+    assert all(re.fullmatch(r"(sharp|blurred|undecided) [01]\.\d+", line) for line in lines[51:54])
+    assert re.fullmatch(r"\d+% of 48 uploads are blurred", lines[54])
     assert (tmp_path / "gallery.html").exists()
     assert (tmp_path / "own.html").exists()
     assert (tmp_path / "mine.blurgate").exists()

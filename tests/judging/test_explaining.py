@@ -68,7 +68,9 @@ def test_the_explainer_of_a_cascade_is_asked_about_every_photo(cascade, explaine
 
 
 def test_a_model_without_explainer_is_refused(half_sharp, net_model):
-    with pytest.raises(ValueError, match="needs a model with an explainer, got one without: use default, net or both"):
+    with pytest.raises(
+        ValueError, match="needs a model with an explainer, got one without: use default, net, both or open"
+    ):
         blurgate.explain(half_sharp, model=net_model)
 
 

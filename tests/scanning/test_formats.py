@@ -26,7 +26,9 @@ def write_as(name):
 
 def test_csv_has_the_documented_columns_and_every_verdict():
     rows = list(csv.DictReader(io.StringIO(write_as("csv"))))
-    documented = "path decision probability kind strength_px reason width height error part"
+    documented = "path decision probability kind strength_px reason width height error part p_defocus p_motion"
+    documented += " p_gaussian strength_low_px strength_high_px own_strength_px length_px angle_deg sharp_to_px"
+    documented += " judged_at_px"
     assert set(documented.split()) == set(rows[0]) == set(COLUMNS)
     assert [row["path"] for row in rows] == [verdict.path for verdict in VERDICTS]
     assert (rows[0]["probability"], rows[2]["probability"], rows[3]["error"]) == ("0.93", "", "it is torn")
