@@ -183,6 +183,25 @@ def evaluate_unlabelled(tools: dict[str, Tool], folder: Path) -> Results:
     return results
 
 
+def group_series(folder: Path) -> dict[str, list[tuple[int, Path]]]:
+    """Group the pictures of focus series: name of the series -> distance from focus, in steps, and picture.
+
+    Parameters
+    ----------
+    folder : Path
+        Pictures named as `SERIES` matches.
+
+    Returns
+    -------
+    dict of str to list of (int, Path)
+    """
+    series: dict[str, list[tuple[int, Path]]] = {}
+    for path in find_photos([folder]):
+        name, step, exposure = SERIES.fullmatch(path.stem).groups()  # type: ignore[union-attr]
+        series.setdefault(name + (exposure or ""), []).append((abs(int(step)), path))
+    return series
+
+
 def evaluate_series(tools: dict[str, Tool], folder: Path) -> Results:
     """Rank the pictures of each focus series: Spearman's correlation of the score with the distance from focus.
 
@@ -197,10 +216,7 @@ def evaluate_series(tools: dict[str, Tool], folder: Path) -> Results:
     dict
         Results by tool and series.
     """
-    series: dict[str, list[tuple[int, Path]]] = {}
-    for path in find_photos([folder]):
-        name, step, exposure = SERIES.fullmatch(path.stem).groups()  # type: ignore[union-attr]
-        series.setdefault(name + (exposure or ""), []).append((abs(int(step)), path))
+    series = group_series(folder)
     results: dict[str, Results] = {}
     for name, tool in tools.items():
         results[name] = {}

@@ -16,7 +16,6 @@ import csv
 import io
 import json
 import math
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +30,7 @@ from PIL import Image
 from scipy import ndimage, stats
 from sklearn.metrics import roc_auc_score
 
+from benchmarks.accuracy import group_series
 from blurgate import BlurModel, Verdict, explain, load_model
 from blurgate.judging.verdicts import KINDS
 from blurgate.making.blurs import BLURS, KernelBlur, kernel_moments
@@ -47,7 +47,6 @@ WEAKEST = 1.0  # pixels: strength of the weakest made blur
 FACTORS = (0.5, 0.7, 1.4, 2.0)
 WINDOW = 33  # pixels: of local measures
 BETA_SQUARED = 0.3  # of the F measure, as in the literature on maps of defocus
-SERIES = re.compile(r"defocus(?:-expo)?_([a-z]+)_(-?\d+)(_\d+)?")  # series, step, exposure
 LARGE = (4000, 3000)  # pixels: width and height of the photo whose cost is measured
 ROUNDS = 15
 
@@ -207,18 +206,14 @@ def evaluate_series(model: BlurModel, folder: Path) -> Results:
     ----------
     model : BlurModel
     folder : Path
-        Pictures named as `SERIES` matches.
+        See `benchmarks.accuracy.group_series`.
 
     Returns
     -------
     dict
     """
-    series: dict[str, list[tuple[int, Path]]] = {}
-    for path in find_photos([folder]):
-        name, step, exposure = SERIES.fullmatch(path.stem).groups()  # type: ignore[union-attr]
-        series.setdefault(name + (exposure or ""), []).append((abs(int(step)), path))
     results: Results = {}
-    for name, members in sorted(series.items()):
+    for name, members in sorted(group_series(folder).items()):
         strengths = [explain(path, model=model).verdict.strength_px for _, path in members]
         known = [
             (step, strength) for (step, _), strength in zip(members, strengths, strict=True) if strength is not None

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blurgate.files import atomic_file
-from blurgate.judging.model import STRENGTH_OFFSET
+from blurgate.judging.inputs import STRENGTH_OFFSET
 from models.explainer_net import MULTIPLE, Explainer
 from models.net_training import take_in_the_dark
 from models.pictures import SOURCES

@@ -25,7 +25,8 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from blurgate.judging.explainers import STRENGTH_OFFSET, Explainer
+from blurgate.judging.explainers import Explainer
+from blurgate.judging.inputs import STRENGTH_OFFSET
 from blurgate.judging.model import read_model
 from blurgate.measuring.blocks import BLOCK
 from blurgate.photos.images import Gray, read_gray

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from blurgate.files import atomic_file
-from blurgate.judging.model import STRENGTH_OFFSET
+from blurgate.judging.inputs import STRENGTH_OFFSET
 from models.alterations import SMEARING, USUAL_CONTRAST
 from models.net_kinds import KINDS, MAPPED, PRECISE, Net
 from models.pictures import SOURCES

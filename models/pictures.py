@@ -178,9 +178,7 @@ def draw_real(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
         if (part.mean() >= BLURRED_SHARE) == wanted:
             break
     gray = rgb[top : top + rows, left : left + columns]
-    if rng.random() < EXPOSED_SHARE:
-        camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
-        gray = read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
+    gray = _expose_again(gray, rng)
     share = float(part.mean())
     label = 1 if share >= BLURRED_SHARE else 0 if 1 - share >= FOCUSED_SHARE else -1
     return _finish(gray[..., 0], part.astype(np.float64), zoom, rng, label=label, strength_px=float("nan"))
@@ -207,9 +205,7 @@ def draw_wide(rgb: RGB, mask: NDArray[np.bool_], rng: np.random.Generator) -> Pi
     zoom = Zoom((WIDE + MAX_SHIFT) / rows, (WIDE + MAX_SHIFT) / columns, draw_zoom(rng).resample)
     top, left = rng.integers(0, (mask.shape[0] - rows + 1, mask.shape[1] - columns + 1))
     gray, part = rgb[top : top + rows, left : left + columns], mask[top : top + rows, left : left + columns]
-    if rng.random() < EXPOSED_SHARE:
-        camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
-        gray = read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
+    gray = _expose_again(gray, rng)
     share, altered = part.astype(np.float64), bool(rng.random() < ALTERED_SHARE)
     return _finish(gray[..., 0], share, zoom, rng, label=-1, strength_px=math.nan, side=WIDE, altered=altered)
 
@@ -319,6 +315,14 @@ def draw_shard(data: Path, work: Path, number: int, seed: int, *, series: str = 
             source=np.asarray(sources, np.uint8),
             scene=np.asarray(scenes, np.uint16),
         )
+
+
+def _expose_again(gray: RGB, rng: np.random.Generator) -> RGB:
+    """Take most crops of a real photo as another camera would have exposed them; their focus stays the same."""
+    if rng.random() >= EXPOSED_SHARE:
+        return gray
+    camera = replace(_of_luma(draw_camera(rng)), softness_px=0.0, scale=1.0)
+    return read_gray(camera.take_picture(camera.recover_light(gray), rng))[..., np.newaxis]
 
 
 def _of_luma(camera: Camera) -> Camera:

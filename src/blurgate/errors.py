@@ -19,6 +19,7 @@ A caller's mistake (a wrong type, a parameter out of range) raises a plain ``Typ
 from __future__ import annotations
 
 import errno
+import html
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -222,6 +223,17 @@ def escape_unprintable(text: str) -> str:
     cat\n.jpg
     """
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def escape_markup(text: str) -> str:
+    r"""Escape what HTML would take for markup, and control characters.
+
+    Examples
+    --------
+    >>> print(escape_markup("<b>\n"))
+    &lt;b&gt;\n
+    """
+    return html.escape(escape_unprintable(text))
 
 
 def require_several(name: str, value: Any) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import NetError
+from blurgate.judging.inputs import STRENGTH_OFFSET
 from blurgate.judging.nets import OnnxFile, require_plane
 from blurgate.judging.verdicts import KINDS, MIXED
 from blurgate.measuring.blocks import BLOCK
@@ -19,7 +20,6 @@ from blurgate.photos.images import Gray
 MULTIPLE = 64  # pixels: an explainer reads sides that are multiples of this
 TRAINED_SIDE = 192  # pixels; shorter sides are extended by their mirror image
 WINDOW = 384  # pixels: side of the window whose blur is estimated
-STRENGTH_OFFSET = 0.5  # pixels; an explainer estimates log2(strength + offset)
 SURE_KIND = 0.5  # probability from which on the most probable kind is named
 WIDEST = 6.0  # upper bound of a strength divided by the lower one, plus a pixel each: beyond, there is no strength
 _CELL = 32  # pixels: steps between windows

@@ -16,6 +16,7 @@ from blurgate.measuring.features import FeatureSet, find_feature_set, has_textur
 
 NET_FEATURE_SET = "texture1"  # what a net that judges alone needs to have measured
 NET_OUTPUTS = ("blurred", "strength")  # log-odds before calibration; log2 of the strength in pixels plus an offset
+STRENGTH_OFFSET = 0.5  # pixels; trees, nets and explainers predict log2(strength + offset)
 
 
 @dataclass(frozen=True)

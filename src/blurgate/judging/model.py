@@ -25,7 +25,7 @@ from blurgate.errors import ModelFileError
 from blurgate.judging.cards import FILE_FORMAT, NET, TREES, Card, read_card
 from blurgate.judging.doubts import find_doubts
 from blurgate.judging.explainers import EXPLAINER_ENDS, Explainer, cut_window, to_estimate
-from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, Inputs, find_inputs
+from blurgate.judging.inputs import NET_FEATURE_SET, NET_OUTPUTS, STRENGTH_OFFSET, Inputs, find_inputs
 from blurgate.judging.members import read_members, write_members
 from blurgate.judging.nets import Net, require_runtime
 from blurgate.judging.onnx_graphs import check_graph
@@ -52,7 +52,6 @@ _MOST_STRENGTH = 64  # log2 of pixels: a damaged model may predict more than a n
 _SEARCHED, _LEAST_SEARCHED = 512, 128  # pixels of a side that is judged at smaller sizes: before and after shrinking
 _DIGITS = 6  # of a probability in evidence
 EVEN = 0.5  # probability from which on a photo does not look sharp, whatever the threshold
-STRENGTH_OFFSET = 0.5  # pixels; the booster ``strength`` and the net predict log2(strength + offset)
 
 _read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for another threshold, share its trees
 

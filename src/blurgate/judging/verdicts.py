@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 from base64 import b64encode
 from dataclasses import dataclass, fields
 
-from blurgate.errors import escape_unprintable
+from blurgate.errors import escape_markup
 from blurgate.photos.images import thumbnail
 from blurgate.photos.shrinking import MIN_SIDE
 
@@ -159,7 +158,7 @@ class Verdict:
         """Show the verdict in a notebook, with a thumbnail if the photo is a file that is still there."""
         content = thumbnail(self.path, side=_THUMBNAIL_SIDE) if self.path and not self.error else None
         picture = f'<img alt="" src="data:image/jpeg;base64,{b64encode(content).decode()}">' if content else ""
-        lines = "<br>".join(_escape(line) for line in self._lines() if line)
+        lines = "<br>".join(escape_markup(line) for line in self._lines() if line)
         return f'<div style="display:flex;gap:12px;align-items:center">{picture}<div>{lines}</div></div>'
 
     def _lines(self) -> tuple[str, ...]:
@@ -209,10 +208,6 @@ def decide(evidence: Evidence, threshold: float, review: tuple[float, float] | N
     blurred = decision == "blurred"
     found = {name: getattr(evidence, name) for name in _SHARED if blurred or name not in OF_BLURRED}
     return Verdict(**{**found, "decision": decision, "reason": reason})
-
-
-def _escape(text: str) -> str:
-    return html.escape(escape_unprintable(text))
 
 
 def worst_first(verdict: Verdict) -> tuple[bool, bool, float]:

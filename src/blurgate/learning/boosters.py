@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import needs_extra
-from blurgate.judging.model import BLURRED, KIND, STRENGTH, STRENGTH_OFFSET, BlurModel, Predictions, to_strength
+from blurgate.judging.inputs import STRENGTH_OFFSET
+from blurgate.judging.model import BLURRED, KIND, STRENGTH, BlurModel, Predictions, to_strength
 from blurgate.learning.evaluation import ColumnUse
 from blurgate.learning.metrics import Floats, Labels
 from blurgate.learning.splits import Split

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
-from blurgate.errors import PhotoError, escape_unprintable, raise_machine_error
+from blurgate.errors import PhotoError, escape_markup, raise_machine_error
 from blurgate.files import atomic_file, hold_folder
 from blurgate.judging.explaining import TINT, Explanation, explain
 from blurgate.judging.maps import Focus
@@ -299,7 +298,7 @@ def _open(
 
         def draw_both(photo: Path, explanation: Explanation) -> tuple[bytes, bytes]:
             plain = read_rgb(photo, min_side=1, max_pixels=_MAX_PIXELS, max_megapixels=max_megapixels)
-            return _encode(plain), _encode(draw(photo, explanation))
+            return _encode(plain), _encode(explanation.draw_over(plain))
 
         yield draw_both, page.add
         page.end()
@@ -337,14 +336,14 @@ def _write_article(explained: Explained, pictures: tuple[bytes, bytes] | None, n
         facts.pop("kind", None)  # the bar says it
     if verdict.width:
         facts["size"] = f"{verdict.width} × {verdict.height} px"
-    listed = "".join(f"<dt>{_escape(each)}</dt><dd>{_escape(text)}</dd>" for each, text in facts.items())
+    listed = "".join(f"<dt>{escape_markup(each)}</dt><dd>{escape_markup(text)}</dd>" for each, text in facts.items())
     return (
         f'<article id="photo-{number}" aria-labelledby="name-{number}">\n'
         f"{_write_picture(explained, pictures)}\n"
-        f'<div class="words"><header><h2 id="name-{number}">{_escape(name)}</h2>'
-        + (f'<p class="note folder">{_escape(folder)}</p>' if folder else "")
+        f'<div class="words"><header><h2 id="name-{number}">{escape_markup(name)}</h2>'
+        + (f'<p class="note folder">{escape_markup(folder)}</p>' if folder else "")
         + f'</header><p class="verdict is-{decision}"><b>{words}</b>{chance}</p>'
-        f'<p class="sentence">{_escape(explained.sentence)}</p>{_write_kinds(explained)}'
+        f'<p class="sentence">{escape_markup(explained.sentence)}</p>{_write_kinds(explained)}'
         + (f"<dl>{listed}</dl>" if listed else "")
         + "</div>\n</article>\n"
     )
@@ -352,7 +351,7 @@ def _write_article(explained: Explained, pictures: tuple[bytes, bytes] | None, n
 
 def _write_picture(explained: Explained, pictures: tuple[bytes, bytes] | None) -> str:
     """Write both pictures, one over the other, in a button that says what it does."""
-    name = _escape(os.path.basename(explained.verdict.path))  # noqa: PTH119 it is a string
+    name = escape_markup(os.path.basename(explained.verdict.path))  # noqa: PTH119 it is a string
     if pictures is None:
         return '<div class="picture missing"><p>no picture</p></div>'
     plain, over = (f"data:image/jpeg;base64,{base64.b64encode(each).decode()}" for each in pictures)
@@ -360,7 +359,7 @@ def _write_picture(explained: Explained, pictures: tuple[bytes, bytes] | None) -
     return (
         f'<div class="picture"><button type="button" class="toggle" aria-pressed="true" aria-label="Map of {name}">'
         f'<img class="plain" alt="{name}" src="{plain}" decoding="async">'
-        f'<img class="over" alt="{name} with its map: {_escape(seen)}" src="{over}" decoding="async"></button>'
+        f'<img class="over" alt="{name} with its map: {escape_markup(seen)}" src="{over}" decoding="async"></button>'
         '<span class="shows" aria-hidden="true"></span></div>'
     )
 
@@ -376,7 +375,7 @@ def _write_kinds(explained: Explained) -> str:
         f'<li class="{kind}{" best" if kind == best else ""}"><i></i>{kind} <span>{_percent(chance)}</span></li>'
         for kind, chance in kinds.items()
     )
-    title = f"Kind of blur: <b>{_escape(best)}</b>" if best else "Kind of blur"
+    title = f"Kind of blur: <b>{escape_markup(best)}</b>" if best else "Kind of blur"
     return f'<div class="kinds"><p>{title}</p><div class="bar" aria-hidden="true">{bar}</div><ul>{legend}</ul></div>'
 
 
@@ -395,7 +394,3 @@ def _describe_interval(interval: Iterable[float | None]) -> str:
 
 def _percent(share: float) -> str:
     return "less than 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
-
-
-def _escape(text: str) -> str:
-    return html.escape(escape_unprintable(text))
