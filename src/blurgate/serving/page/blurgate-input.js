@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 // <blurgate-input>: a file input whose photos a blurgate service checks before the form is sent. MIT; see docs/form.md.
 const TEXTS = {
   checking: "Checking the photo…", "checking-many": "Checking {n} photos…",
@@ -197,3 +198,6 @@ export class BlurgateInput extends HTMLElement {
 }
 
 if (!customElements.get("blurgate-input")) customElements.define("blurgate-input", BlurgateInput);
+=======
+
+>>>>>>> main
