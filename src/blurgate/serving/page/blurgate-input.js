@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 // <blurgate-input>: a file input whose photos a blurgate service checks before the form is sent. MIT; see docs/form.md.
 const TEXTS = {
   checking: "Checking the photo…", "checking-many": "Checking {n} photos…",
@@ -198,6 +197,3 @@ export class BlurgateInput extends HTMLElement {
 }
 
 if (!customElements.get("blurgate-input")) customElements.define("blurgate-input", BlurgateInput);
-=======
-
->>>>>>> main
