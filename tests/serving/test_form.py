@@ -2,21 +2,17 @@
 
 import contextlib
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 import blurgate
+from blurgate.pages import read_style
 
 PAGE = Path(blurgate.__file__).parent / "serving" / "page"
 CHROMIUM = Path("/usr/bin/chromium")
@@ -49,6 +45,20 @@ def test_the_element_needs_nothing_else():
     assert not re.search(r"^import |import\(|require\(|https?://|innerHTML =|\.style\b", code, flags=re.M)
 
 
+def test_the_docs_name_every_text_and_attribute():
+    code = (PAGE / "blurgate-input.js").read_text()
+    docs = (Path(__file__).parents[2] / "docs" / "form.md").read_text()
+    texts = dict(re.findall(r'"?([\w-]+)"?: "([^"]+)"', code[: code.index("const LOOKS")]))
+    assert len(texts) > 10
+    assert all(f"`{name}`" in docs and text in docs for name, text in texts.items())
+    attributes = re.findall(r'[gh][ea][ts]Attribute\("(\w+)"\)', code)
+    assert len(set(attributes)) == 7
+    assert all(f"| `{name}` |" in docs for name in attributes)
+    colours = re.findall(r"--blurgate-\w+", code)
+    assert colours
+    assert all(f"`{name}`" in docs for name in colours)
+
+
 # ---- the fake service
 
 
@@ -56,8 +66,8 @@ def judge(name):
     """Answer as the service does about a photo; its file name says what is to be found in it."""
     decision = re.match(r"sharp|blurred|undecided|broken|large|slow", name)[0]
     problems = {
-        "broken": (422, "The photo cannot be read."),
-        "large": (413, "The photo is too large."),
+        "broken": (422, "it is cut short"),
+        "large": (413, "it is too large."),
         "slow": (504, ""),
     }
     if decision in problems:
@@ -97,7 +107,9 @@ class Service(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.partition("?")[0]
-        if path in FILES:
+        if path == "/page/style.css":
+            self.reply(200, {"Content-Type": TYPES[".css"]}, read_style())
+        elif path in FILES:
             file = PAGE / FILES[path]
             self.reply(200, {"Content-Type": TYPES[file.suffix]}, file.read_text())
         elif path in self.server.pages:
@@ -146,7 +158,7 @@ def services():
 
 
 @pytest.fixture
-def service(services):
+def fake(services):
     services[0].start_again()
     return services[0]
 
@@ -190,10 +202,10 @@ def tab(only_tab):
 
 
 @pytest.fixture
-def show(tab, service):
+def show(tab, fake):
     """Show a page with an element of some attributes in a form, and return the tab."""
 
-    def show(attributes="", *, form="{}<button name=go value=1>Send</button>", host=service, script=""):
+    def show(attributes="", *, form="{}<button name=go value=1>Send</button>", host=fake, script=""):
         element = (
             f'<label for="photo">Photo</label><blurgate-input id="photo" name="photo" {attributes}></blurgate-input>'
         )
@@ -307,11 +319,11 @@ def test_a_blurred_photo_stops_the_form_until_another_is_chosen(show):
             f"It is not clear whether this photo is sharp. {SENTENCE}",
             True,
         ),
-        ("broken.jpg", "", "This file cannot be judged. The photo cannot be read. Choose another one?", True),
-        ("broken.jpg", 'block="blurred"', "Choose another one? It can be sent as it is.", False),
-        ("large.jpg", "", "could not be checked. The photo is too large. It can be sent as it is.", False),
-        ("large.jpg", "strict", "could not be checked. The photo is too large.", True),
-        ("large.jpg", "strict advise", "The photo is too large. It can be sent as it is.", False),
+        ("broken.jpg", 'block="error"', "This file cannot be judged: it is cut short. Choose another one?", True),
+        ("broken.jpg", "", "Choose another one? It can be sent as it is.", False),
+        ("large.jpg", "", "could not be checked: it is too large. It can be sent as it is.", False),
+        ("large.jpg", "strict", "could not be checked: it is too large.", True),
+        ("large.jpg", "strict advise", "it is too large. It can be sent as it is.", False),
     ],
 )
 def test_what_stops_the_form_is_chosen_by_attributes(show, name, attributes, text, stops):
@@ -335,7 +347,7 @@ def test_attributes_may_change_after_the_verdict(show):
     assert send(tab)[0][0][0] == "picture"
 
 
-def test_several_photos_are_told_apart(show, service):
+def test_several_photos_are_told_apart(show, fake):
     tab = show("multiple")
     choose(tab, "sharp.jpg", "blurred 1.jpg", "sharp 2.jpg", "undecided.jpg", "sharp 3.jpg")
     wait_for(tab, "Sharp photos: 3 of 5.")
@@ -345,7 +357,7 @@ def test_several_photos_are_told_apart(show, service):
         f"undecided.jpg: It is not clear whether this photo is sharp. {SENTENCE} It can be sent as it is.",
     ]
     assert message(tab).startswith("blurred 1.jpg: ")
-    assert len(service.asked) == 5
+    assert len(fake.asked) == 5
     tab.evaluate("photo.toggleAttribute('advise')")
     assert [name for _, name, *_ in send(tab)[0][:5]] == [
         "sharp.jpg",
@@ -356,7 +368,7 @@ def test_several_photos_are_told_apart(show, service):
     ]
 
 
-def test_a_file_name_with_markup_stays_data(show, service):
+def test_a_file_name_with_markup_stays_data(show, fake):
     name = "blurred <img src=x onerror=alert(1)>&amp;.jpg"
     tab = show("multiple")
     choose(tab, name, "blurred {sentence} $&.jpg")
@@ -365,7 +377,7 @@ def test_a_file_name_with_markup_stays_data(show, service):
     assert lines[0] == f"{name}: This photo is blurred. {SENTENCE} Take it again?"
     assert lines[2].startswith("blurred {sentence} $&.jpg: This photo")
     assert tab.locator("blurgate-input [role=status] :not(p)").count() == 0
-    assert sorted(asked for asked, _ in service.asked)[0] == name
+    assert sorted(asked for asked, _ in fake.asked)[0] == name
 
 
 def test_events_and_properties_carry_the_verdicts(show):
@@ -401,102 +413,102 @@ def test_texts_can_be_changed(show):
 # ---- while it asks, and when nobody answers
 
 
-def test_the_form_waits_for_the_verdict(show, service):
+def test_the_form_waits_for_the_verdict(show, fake):
     tab = show()
-    service.open.clear()
+    fake.open.clear()
     choose(tab, "sharp.jpg")
     wait_for(tab, "Checking the photo…")
     assert send(tab) == []
     wait_for(tab, "Checking the photo… The form is sent when this is done.")
-    service.open.set()
+    fake.open.set()
     wait_until(tab, "sent.length")
     assert tab.evaluate("sent") == [[["photo", "sharp.jpg", 5, "image/jpeg"], ["go", "1"]]]
 
 
 @pytest.mark.parametrize("attributes", ["", "advise"])
-def test_a_form_that_waited_is_not_sent_with_a_blurred_photo(show, service, attributes):
+def test_a_form_that_waited_is_not_sent_with_a_blurred_photo(show, fake, attributes):
     tab = show(attributes)
-    service.open.clear()
+    fake.open.clear()
     choose(tab, "blurred.jpg")
     send(tab)
-    service.open.set()
+    fake.open.set()
     wait_for(tab, "Take it again?")
     assert tab.evaluate("sent") == []
     assert tab.evaluate("document.activeElement.id") == "photo"
     assert len(send(tab)) == (attributes == "advise")
 
 
-def test_a_new_choice_or_a_reset_ends_the_wait(show, service):
+def test_a_new_choice_or_a_reset_ends_the_wait(show, fake):
     tab = show(form="{}<button name=go value=1>Send</button><button type=reset>Reset</button>")
-    service.open.clear()
+    fake.open.clear()
     for end in (lambda: choose(tab, "sharp 2.jpg"), tab.get_by_role("button", name="Reset").click):
         choose(tab, "sharp.jpg")
         send(tab)
         wait_for(tab, "The form is sent")
         end()
         wait_until(tab, "!photo.shadowRoot.textContent.includes('The form is')")
-    service.open.set()
+    fake.open.set()
     assert read_status(tab) == ""
     assert tab.evaluate("sent") == []
 
 
-def test_a_draft_does_not_wait(show, service):
+def test_a_draft_does_not_wait(show, fake):
     tab = show(form="{}<button formnovalidate>Send</button>")
-    service.open.clear()
+    fake.open.clear()
     choose(tab, "blurred.jpg")
     wait_for(tab, "Checking")
     assert len(send(tab)) == 1
-    service.open.set()
+    fake.open.set()
 
 
-def test_two_inputs_of_one_form_both_hold_it_up(show, service):
+def test_two_inputs_of_one_form_both_hold_it_up(show, fake):
     second = '<blurgate-input id="second" name="second" aria-label="Second"></blurgate-input>'
     tab = show(form=f"{{}}{second}<button>Send</button>")
-    service.open.clear()
+    fake.open.clear()
     for place in range(2):
         tab.locator("blurgate-input input").nth(place).set_input_files([photo("sharp.jpg")])
     send(tab)
-    service.open.set()
+    fake.open.set()
     wait_until(tab, "sent.length")
     assert [name for name, *_ in tab.evaluate("sent")[0]] == ["photo", "second"]
 
 
-def test_a_busy_service_is_asked_again(show, service):
+def test_a_busy_service_is_asked_again(show, fake):
     tab = show()
     tab.expected = "status of 503"
-    service.answer = lambda name: busy(name) if len(service.asked) < 3 else judge(name)
+    fake.answer = lambda name: busy(name) if len(fake.asked) < 3 else judge(name)
     choose(tab, "blurred.jpg")
     wait_for(tab, "This photo is blurred.")
-    assert len(service.asked) == 3
+    assert len(fake.asked) == 3
 
 
-def test_a_service_that_stays_busy_does_not_stop_the_form(show, service):
+def test_a_service_that_stays_busy_does_not_stop_the_form(show, fake):
     tab = show('timeout="0.5"')
     tab.expected = "status of 503"
-    service.answer = busy
+    fake.answer = busy
     choose(tab, "blurred.jpg")
-    wait_for(tab, "This photo could not be checked. The service is busy. It can be sent as it is.")
+    wait_for(tab, "This photo could not be checked: the service is busy. It can be sent as it is.")
     assert len(send(tab)) == 1
 
 
-def test_a_silent_service_does_not_stop_the_form(show, service):
+def test_a_silent_service_does_not_stop_the_form(show, fake):
     tab = show('timeout="0.3" multiple')
-    service.open.clear()
+    fake.open.clear()
     choose(tab, *(f"sharp {number}.jpg" for number in range(5)))
     send(tab)
     wait_until(tab, "sent.length")
-    assert read_status(tab).count("The service does not answer.") == 5
-    service.open.set()
+    assert read_status(tab).count("the service does not answer.") == 5
+    fake.open.set()
 
 
-def test_an_unreachable_service_can_be_asked_again(show, service):
+def test_an_unreachable_service_can_be_asked_again(show, fake):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:
         nowhere = f"http://127.0.0.1:{closed.server_port}/v1/verdicts"
-    service.policy = POLICY.replace("connect-src 'self'", f"connect-src 'self' {nowhere}")
+    fake.policy = POLICY.replace("connect-src 'self'", f"connect-src 'self' {nowhere}")
     tab = show(f'strict endpoint="{nowhere}"')
     tab.expected = "ERR_CONNECTION_REFUSED"
     choose(tab, "sharp.jpg")
-    wait_for(tab, "This photo could not be checked. The service does not answer.")
+    wait_for(tab, "This photo could not be checked: the service does not answer.")
     assert send(tab) == []
     again = tab.get_by_role("button", name="Check again")
     tab.evaluate("photo.setAttribute('endpoint', '/v1/verdicts')")
@@ -517,35 +529,35 @@ def test_an_unreachable_service_can_be_asked_again(show, service):
         (200, {}, "null"),
     ],
 )
-def test_what_is_no_answer_of_the_service_is_none(show, service, answer):
+def test_what_is_no_answer_of_the_service_is_none(show, fake, answer):
     tab = show()
     tab.expected = "status of 4"
-    service.answer = lambda name: answer
+    fake.answer = lambda name: answer
     choose(tab, "sharp.jpg")
-    wait_for(tab, "This photo could not be checked. The service does not answer. It can be sent as it is.")
+    wait_for(tab, "This photo could not be checked: the service does not answer. It can be sent as it is.")
 
 
 # ---- another origin
 
 
 @pytest.mark.parametrize(("credentials", "cookie"), [("", None), ("omit", None), ("include", "who=me")])
-def test_a_page_of_another_origin_may_ask(show, service, elsewhere, credentials, cookie):
-    service.origin = elsewhere.url
-    elsewhere.policy = f"default-src 'none'; img-src data:; script-src {service.url}; connect-src {service.url}"
+def test_a_page_of_another_origin_may_ask(show, fake, elsewhere, credentials, cookie):
+    fake.origin = elsewhere.url
+    elsewhere.policy = f"default-src 'none'; img-src data:; script-src {fake.url}; connect-src {fake.url}"
     elsewhere.policy += "; require-trusted-types-for 'script'"
-    tab = show(f'credentials="{credentials}"', host=elsewhere, script=service.url)
+    tab = show(f'credentials="{credentials}"', host=elsewhere, script=fake.url)
     tab.evaluate("document.cookie = 'who=me'")  # cookies are of a host, whatever the port
     choose(tab, "blurred.jpg")
     wait_for(tab, "This photo is blurred.")
-    assert service.asked == [("blurred.jpg", cookie)]
+    assert fake.asked == [("blurred.jpg", cookie)]
 
 
-def test_a_page_that_may_not_ask_is_told_so(show, service, elsewhere):
+def test_a_page_that_may_not_ask_is_told_so(show, fake, elsewhere):
     elsewhere.policy = "default-src 'none'; img-src data:; script-src 'self'; connect-src *"
-    tab = show(f'endpoint="{service.url}/v1/verdicts"', host=elsewhere)
+    tab = show(f'endpoint="{fake.url}/v1/verdicts"', host=elsewhere)
     tab.expected = "CORS policy|ERR_FAILED"
     choose(tab, "blurred.jpg")
-    wait_for(tab, "This photo could not be checked.")
+    wait_for(tab, "This photo could not be checked")
 
 
 # ---- as a form control
@@ -580,6 +592,21 @@ def test_what_the_inner_input_understands_is_passed_on(show):
         "photo.removeAttribute('multiple'), photo.removeAttribute('capture'), photo.setAttribute('accept', '.jpg')"
     )
     assert inner.evaluate(attributes) == [".jpg", None, None, ""]
+
+
+def test_a_plain_input_inside_is_there_only_without_the_element(show, fake):
+    plain = '<input type="file" name="photo" required aria-label="plain">'
+    tab = show(form="{}<button>Send</button>")
+    fake.pages["/test"] = fake.pages["/test"].replace("></blurgate-input>", f">{plain}</blurgate-input>")
+    tab.reload()
+    watch(tab)
+    assert send(tab) == [[["photo", "", 0, "application/octet-stream"]]]
+    tab.expected = "status of 404"
+    fake.pages["/test"] = fake.pages["/test"].replace("/blurgate-input.js", "/missing.js")
+    tab.reload()
+    watch(tab)
+    tab.get_by_label("plain").set_input_files([photo("any.jpg")])
+    assert send(tab) == [[["photo", "any.jpg", 5, "image/jpeg"]]]
 
 
 def test_a_reset_empties_it(show):
@@ -650,8 +677,8 @@ def test_keyboard_and_screen_reader_find_it(show):
 # ---- the example page
 
 
-def test_the_example_page_shows_what_would_be_sent(tab, service):
-    tab.goto(f"{service.url}/form")
+def test_the_example_page_shows_what_would_be_sent(tab, fake):
+    tab.goto(f"{fake.url}/form")
     tab.get_by_label("Your name").fill("<b>Ada</b>")
     tab.get_by_label("takes several photos").check()
     choose(tab, "blurred.jpg", "sharp.jpg")
@@ -669,8 +696,8 @@ def test_the_example_page_shows_what_would_be_sent(tab, service):
         names[1],
     ]
     markup = tab.locator("#markup").inner_text()
-    assert f'<script type="module" src="{service.url}/blurgate-input.js"></script>' in markup
-    assert '<blurgate-input name="photo" required multiple advise id="photo"></blurgate-input>' in markup
+    assert f'<script type="module" src="{fake.url}/blurgate-input.js"></script>' in markup
+    assert '<blurgate-input id="photo" name="photo" required multiple advise></blurgate-input>' in markup
 
 
 def send_nothing(tab):
@@ -678,11 +705,11 @@ def send_nothing(tab):
     return tab.locator("#sent").inner_text() == ""
 
 
-def test_axe_finds_nothing_on_the_example_page(tab, service):
+def test_axe_finds_nothing_on_the_example_page(tab, fake):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     tab.expected = "status of 4"
     tab.set_viewport_size({"width": 360, "height": 740})
-    tab.goto(f"{service.url}/form")
+    tab.goto(f"{fake.url}/form")
     tab.get_by_label("takes several photos").check()
     for scheme in ("light", "dark"):
         tab.emulate_media(color_scheme=scheme)
@@ -698,49 +725,20 @@ def test_axe_finds_nothing_on_the_example_page(tab, service):
 # ---- the real service
 
 
-@pytest.fixture(scope="module")
-def real_url():
-    pytest.importorskip("blurgate.serving.server", reason="the extra serve is not installed")
-    command = [sys.executable, "-m", "blurgate", "serve", "--port", "0", "--workers", "1"]
-    environment = {key: value for key, value in os.environ.items() if key != "BLURGATE_TOKEN"}
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
-        line = server.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
-        assert found, line + server.stderr.read()
-        drain = threading.Thread(target=server.stderr.read, daemon=True)
-        drain.start()
-        yield found[0]
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
-        drain.join()
-
-
-def test_beside_the_real_service(tab, real_url, astronaut):
+def test_beside_the_real_service(tab, service, sharp_jpeg, blurred_jpeg):
     tab.expected = "status of 4"
-    tab.goto(f"{real_url}/form")
+    tab.goto(f"{service.url}/form")
     watch(tab)
     tab.get_by_label("Your name").fill("Ada")
     tab.get_by_label("takes several photos").check()
-    sharp = Image.fromarray(astronaut)
-    blurred = sharp.filter(ImageFilter.GaussianBlur(5))
     inner = tab.locator("blurgate-input input")
-    inner.set_input_files([photo("a.png", "image/png", encode(each)) for each in (sharp,)])
+    inner.set_input_files([photo("a.jpg", data=sharp_jpeg)])
     wait_for(tab, "This photo is sharp.")
     assert len(send(tab)) == 1
-    flat = Image.fromarray(np.full((256, 256), 99, np.uint8))
-    pictures = [
-        photo("<b>.png", "image/png", encode(blurred)),
-        photo("flat.png", "image/png", encode(flat)),
-        photo("text.jpg"),
-    ]
-    inner.set_input_files(pictures)
-    wait_for(tab, "<b>.png: This photo is blurred.")
-    decisions = tab.evaluate("photo.verdicts.map(({ decision }) => decision)")
-    assert decisions == ["blurred", "undecided", "error"]
+    flat = BytesIO()
+    Image.new("L", (256, 256), 99).save(flat, "PNG")
+    flat = photo("flat.png", "image/png", flat.getvalue())
+    inner.set_input_files([photo("<b>.jpg", data=blurred_jpeg), flat, photo("text.jpg")])
+    wait_for(tab, "<b>.jpg: This photo is blurred.")
+    assert tab.evaluate("photo.verdicts.map(({ decision }) => decision)") == ["blurred", "undecided", "error"]
     assert len(send(tab)) == 1
-
-
-def encode(picture):
-    stream = BytesIO()
-    picture.save(stream, "PNG")
-    return stream.getvalue()

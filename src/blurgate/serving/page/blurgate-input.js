@@ -5,9 +5,9 @@ const TEXTS = {
   sharp: "This photo is sharp.", "sharp-many": "Sharp photos: {n} of {of}.",
   blurred: "This photo is blurred. {sentence} Take it again?",
   undecided: "It is not clear whether this photo is sharp. {sentence}",
-  error: "This file cannot be judged. {sentence} Choose another one?",
-  unchecked: "This photo could not be checked. {sentence}",
-  silent: "The service does not answer.", busy: "The service is busy.",
+  error: "This file cannot be judged: {sentence}. Choose another one?",
+  unchecked: "This photo could not be checked: {sentence}.",
+  silent: "the service does not answer", busy: "the service is busy",
   allowed: "It can be sent as it is.", again: "Check again",
 };
 
@@ -77,6 +77,7 @@ export class BlurgateInput extends HTMLElement {
   reportValidity() { return this.#internals.reportValidity(); }
 
   connectedCallback() {
+    this.replaceChildren(); // what is shown where this file could not be loaded
     this.#root = this.getRootNode();
     this.#root.addEventListener("submit", this.#holdUp, true);
     this.#takeLabel();
@@ -151,14 +152,14 @@ export class BlurgateInput extends HTMLElement {
       if (answer.ok && DECISIONS.includes(told.verdicts[0].decision)) return told.verdicts[0];
       if (!told.type.startsWith("urn:blurgate:")) throw new TypeError("from something between");
       if ([415, 422].includes(answer.status)) decision = "error"; // the file's fault; all else is not
-      sentence = told.detail;
+      sentence = told.detail.replace(/\.$/, "");
     } catch {} // unreachable, forbidden by CORS, no JSON, or given up
     return { path: file.name, decision, sentence, error: sentence };
   }
 
   #blocks(decision) {
     if (decision === "unchecked") return this.hasAttribute("strict");
-    return (this.getAttribute("block") ?? "blurred,error").split(/[\s,]+/).includes(decision);
+    return (this.getAttribute("block") ?? "blurred").split(/[\s,]+/).includes(decision);
   }
   #text(key, values = {}) {
     const text = this.getAttribute(`text-${key}`) ?? this.constructor.texts[key] ?? "";

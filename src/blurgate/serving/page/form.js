@@ -13,9 +13,9 @@ function describe(value) {
 
 function showMarkup() {
   const attributes = [...photo.attributes].filter(({ name }) => name !== "id");
-  const tag = ["<blurgate-input", ...attributes.map(({ name, value }) => (value ? `${name}="${value}"` : name))].join(" ");
+  const tag = ['<blurgate-input id="photo"', ...attributes.map(({ name, value }) => (value ? `${name}="${value}"` : name))].join(" ");
   const script = `<script type="module" src="${new URL("blurgate-input.js", document.baseURI)}"></script>`;
-  document.querySelector("#markup").textContent = `${script}\n\n<label for="photo">Photo</label>\n${tag} id="photo"></blurgate-input>`;
+  document.querySelector("#markup").textContent = `${script}\n\n<label for="photo">Photo</label>\n${tag}></blurgate-input>`;
 }
 
 form.addEventListener("submit", (event) => {
