@@ -23,6 +23,7 @@ Exit code 1 if a check fails; load and overload have goals, and only report them
 """
 
 import argparse
+import io
 import json
 import os
 import re
@@ -41,6 +42,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -65,6 +67,13 @@ WORKER = "blurgate.serving.worker"  # in the command line of a process that judg
 WARM_S = 2.0
 KILL_S = 4.0  # of load around a kill
 HANGING = 20  # clients that do the same at the same time
+SCHEMATHESIS = """\
+[checks]
+# of bytes, a schema cannot say that they are a picture, nor that they are one which is read
+positive_data_acceptance.expected-statuses = ["2xx", 415, 422]
+# among the statuses that refuse what a schema forbids, schemathesis does not know "too many photos"
+negative_data_rejection.expected-statuses = [400, 401, 404, 405, 408, 413, 415, 422]
+"""
 LEAK_MIB, LEAK_HANDLES = 20.0, 4  # that may be held more after the requests
 
 
@@ -170,10 +179,14 @@ def lay_photos(folder: Path, options: argparse.Namespace) -> list[Path]:
     """
     paths = make_photos(list(find_tiles(options.photos)), folder, WIDTH, HEIGHT, options.count)
     for path in paths[::BLURRED]:
-        with Image.open(path) as photo:
-            blurred = photo.filter(ImageFilter.GaussianBlur(RADIUS))
-        path.write_bytes(encode_jpeg(np.asarray(blurred), quality=90))
+        path.write_bytes(blur(path.read_bytes()))
     return paths
+
+
+def blur(photo: bytes) -> bytes:
+    """Blur a photo."""
+    with Image.open(io.BytesIO(photo)) as picture:
+        return encode_jpeg(np.asarray(picture.filter(ImageFilter.GaussianBlur(RADIUS))), quality=90)
 
 
 def make_small(folder: Path, side: int = 512) -> bytes:
@@ -488,15 +501,16 @@ def run_leaks(options: argparse.Namespace) -> Numbers:
     """Send many small requests, good, bad and broken off, and weigh the service now and then."""
     with tempfile.TemporaryDirectory() as work, serve(options) as service:
         photo = make_small(Path(work) / "photos", side=192)
+        blurred = blur(photo)
         statuses: Counter[str] = Counter()
         say("warm up")
-        mix(service.address, photo, max(200, options.requests // 20), statuses)
+        mix(service.address, photo, blurred, max(200, options.requests // 20), statuses)
         before = settle(service.weigh, patience_s=10, pause_s=0.5)
         statuses.clear()
         began, sent, samples = time.monotonic(), 0, []
         step = max(1, options.requests // 20)
         while sent < options.requests:
-            mix(service.address, photo, step, statuses)
+            mix(service.address, photo, blurred, step, statuses)
             sent += step
             samples.append((sent, service.weigh()))
             say(sent, samples[-1][1])
@@ -527,14 +541,16 @@ def run_leaks(options: argparse.Namespace) -> Numbers:
     }
 
 
-def mix(address: Address, photo: bytes, count: int, statuses: "Counter[str]", clients: int = 4) -> None:
+def mix(
+    address: Address, photo: bytes, blurred: bytes, count: int, statuses: "Counter[str]", *, clients: int = 4
+) -> None:
     """Send small requests of all sorts from a few clients.
 
     Parameters
     ----------
     address : (str, int)
-    photo : bytes
-        A small one.
+    photo, blurred : bytes
+        Small ones; a net is asked about the other.
     count : int
         How many in all.
     statuses : Counter
@@ -543,7 +559,7 @@ def mix(address: Address, photo: bytes, count: int, statuses: "Counter[str]", cl
     """
     good, three = ask_raw(photo), frame_photos(PATH, [(b"1", photo), (b"2", photo[:999]), (b"3", b"no picture")])
     target = Target(address, photo)
-    asked = [good] * 8 + [frame_photos(PATH, [(b"a.jpg", photo)])] * 3 + [three]
+    asked = [good] * 6 + [ask_raw(blurred)] * 2 + [frame_photos(PATH, [(b"a.jpg", photo)])] * 3 + [three]
     asked += [ask_raw(photo).replace(b"verdicts", b"verdicts?map=overlay", 1)]
     asked += [ask_raw(photo[:999]), ask_raw(b"no picture"), ask_raw(hostile_clients.make_png(60_000, 60_000))]
     asked += [frame("GET", path) for path in ("/healthz", "/metrics", "/v1/model", "/nothing")]
@@ -578,24 +594,39 @@ def mix(address: Address, photo: bytes, count: int, statuses: "Counter[str]", cl
 def run_schemathesis(options: argparse.Namespace) -> Numbers:
     """Let schemathesis make requests from the OpenAPI of the running service."""
     command = Path(sys.executable).with_name("st")
-    with tempfile.TemporaryDirectory() as work, serve(options) as service:
-        url = "http://{}:{}/openapi.json".format(*service.address)
-        report = Path(work) / "report.json"
+    with tempfile.TemporaryDirectory() as name, serve(options) as service:
+        url, work = "http://{}:{}/openapi.json".format(*service.address), Path(name)
+        (work / "schemathesis.toml").write_text(SCHEMATHESIS)
         words = [str(command), "run", url, "--checks", "all", "--continue-on-failure", "--no-color"]
         words += ["--max-time", str(round(60 * options.minutes)), "--seed", str(options.seed)]
-        words += ["--generation-database", "none", "--report", "json", "--report-json-path", str(report)]
+        words += ["--generation-database", "none", "--report", "json,har"]
+        words += ["--report-json-path", "report.json", "--report-har-path", "report.har"]
         ended = subprocess.run(
             words, capture_output=True, text=True, check=False, cwd=work, timeout=60 * options.minutes + 300
         )
-        found = json.loads(report.read_text()) if report.exists() else {}
+        if not (work / "report.json").exists():
+            sys.exit(f"schemathesis failed:\n{ended.stdout}\n{ended.stderr}")
+        report = json.loads((work / "report.json").read_text())
+        statuses = count_har(work / "report.har")
         end = service.end()
+    shown = ("schemathesis_version", "seed", "running_time", "operations", "test_cases", "failures", "errors")
     return {
         "ok": ended.returncode == 0,
         "exit_code": ended.returncode,
-        "report": found,
-        "last_lines": ended.stdout.splitlines()[-60:],
+        "report": {name: report[name] for name in shown},
+        "statuses": statuses,
+        "failures": [line[:300] for line in ended.stdout.splitlines()[-80:]] if ended.returncode else [],
         "end": end,
     }
+
+
+def count_har(path: Path) -> Numbers:
+    """Count the statuses of the requests in an HTTP archive, by method and path."""
+    found: dict[str, Counter[str]] = {}
+    for entry in json.loads(path.read_text())["log"]["entries"]:
+        asked = f"{entry['request']['method']} {urlsplit(entry['request']['url']).path}"
+        found.setdefault(asked, Counter()).update([str(entry["response"]["status"])])
+    return {asked: dict(sorted(counts.items())) for asked, counts in sorted(found.items())}
 
 
 COMMANDS = {
