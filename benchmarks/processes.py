@@ -71,12 +71,12 @@ def weigh(pid: int) -> Numbers:
     return {name: round(value, 1) for name, value in found.items()}
 
 
-def read_cpu_s(pid: int) -> float:
-    """Read the CPU time that a process, its descendants, and their children that have ended used so far."""
+def read_cpu_s(pid: int, *, descendants: bool = True) -> float:
+    """Read the CPU time that a process used so far, or all its descendants too, and their children that have ended."""
     total = 0
-    for each in find_tree(pid):
+    for each in find_tree(pid) if descendants else [pid]:
         try:
-            total += sum(int(ticks) for ticks in read_stat(each)[11:15])
+            total += sum(int(ticks) for ticks in read_stat(each)[11 : 15 if descendants else 13])
         except OSError:  # it has ended meanwhile
             continue
     return total / _TICKS

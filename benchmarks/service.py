@@ -253,11 +253,7 @@ def run_load(options: argparse.Namespace) -> Numbers:
             for clients in options.clients:
                 for name, server in (("service", service), ("laplacian", laplacian)):
                     cell = f"{name}, {clients} clients"
-                    cpu = read_cpu_s(server.process.pid)
-                    found = load(server.address, requests, clients, options.seconds)
-                    cpu = read_cpu_s(server.process.pid) - cpu
-                    figures = found.sum_up()
-                    figures["server_cpu_ms_per_photo"] = round(1e3 * cpu / max(1, len(found.times(200))), 2)
+                    found, figures = load_server(server, requests, clients, options.seconds)
                     loads.setdefault(cell, []).append(figures)
                     rates.setdefault(cell, []).append(figures["photos_per_s"])
                     if server is service:
@@ -276,6 +272,25 @@ def run_load(options: argparse.Namespace) -> Numbers:
         "memory": {"before": before, "after": after, "rss_mib_per_1000_requests": slope and round(1e3 * slope, 3)},
         "loads": loads,
         "ends": ends,
+    }
+
+
+def load_server(
+    server: Server, requests: Sequence[bytes], clients: int, seconds: float, *, patient: bool = True
+) -> tuple[Load, Numbers]:
+    """Load a server: see `benchmarks.http_clients.load`; -> the load, and its figures with the server's CPU time.
+
+    The first process of the server takes the requests; its children do the work.
+    """
+    pid = server.process.pid
+    first, all_ = read_cpu_s(pid, descendants=False), read_cpu_s(pid)
+    found = load(server.address, requests, clients, seconds, patient=patient)
+    first, all_ = read_cpu_s(pid, descendants=False) - first, read_cpu_s(pid) - all_
+    return found, {
+        **found.sum_up(),
+        "first_process_cpu_share": round(first / found.seconds, 3),
+        "children_cpu_share": round((all_ - first) / found.seconds, 3),
+        "server_cpu_ms_per_photo": round(1e3 * all_ / max(1, len(found.times(200))), 2),
     }
 
 
@@ -307,16 +322,15 @@ def run_overload(options: argparse.Namespace) -> Numbers:
         paths = lay_photos(Path(work) / "photos", options)
         requests = frame_each([path.read_bytes() for path in paths])
         load(service.address, requests, options.workers, WARM_S)
-        found: dict[str, Load] = {}
+        figures: dict[str, Numbers] = {}
         for name, clients, patient in (
             ("one client per worker", options.workers, True),
             ("ten times too many", 10 * taken, True),
             ("ten times too many, who ask again at once", 10 * taken, False),
         ):
             say(name)
-            found[name] = load(service.address, requests, clients, options.seconds, patient=patient)
+            _, figures[name] = load_server(service, requests, clients, options.seconds, patient=patient)
         end = service.end()
-    figures = {name: each.sum_up() for name, each in found.items()}
     unloaded, overloaded, hurried = (each["accepted_ms"] for each in figures.values())
     ratio, hurried_ratio = (each["p95"] / unloaded["p95"] if each else None for each in (overloaded, hurried))
     return {
