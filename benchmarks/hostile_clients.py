@@ -200,7 +200,20 @@ def _crowd(target: Target, count: int = 600) -> list[Answer] | str:
 
 
 def ask_raw(content: bytes, *, length: int | str | None = None, headers: Sequence[str] = ()) -> bytes:
-    """Write a request with one raw photo, and any length in its header."""
+    """Write a request with one raw photo, and any length in its header.
+
+    Parameters
+    ----------
+    content : bytes
+    length : int or str, optional
+        As stated; by default the true one.
+    headers : sequence of str
+        More lines of the header.
+
+    Returns
+    -------
+    bytes
+    """
     request = frame("POST", PATH, content, "image/jpeg", headers)
     stated = b"Content-Length: %d" % len(content)
     return request if length is None else request.replace(stated, f"Content-Length: {length}".encode(), 1)
@@ -212,13 +225,36 @@ def ask_photo(photo: bytes) -> bytes:
 
 
 def chunk(content: bytes, size: int = 1000) -> bytes:
-    """Write content in the chunks of a body without a length, without the last, empty one."""
+    """Write content in the chunks of a body without a length, without the last, empty one.
+
+    Parameters
+    ----------
+    content : bytes
+    size : int
+        Bytes in a chunk.
+
+    Returns
+    -------
+    bytes
+    """
     parts = [content[first : first + size] for first in range(0, len(content), size)]
     return b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts)
 
 
 def make_png(width: int, height: int, rows: bytes = bytes(1000)) -> bytes:
-    """Make a PNG whose header states a size, whatever is in it."""
+    """Make a PNG whose header states a size, whatever is in it.
+
+    Parameters
+    ----------
+    width, height : int
+        As stated.
+    rows : bytes
+        What is in it, before compression.
+
+    Returns
+    -------
+    bytes
+    """
 
     def block(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -281,7 +317,18 @@ def _bomb_among_photos(target: Target) -> list[Answer] | str:
 
 
 def send_name(target: Target, name: bytes) -> list[Answer] | str:
-    """Send a photo under a name; an answer in which the name is anything but data is an outcome of its own."""
+    """Send a photo under a name; an answer in which the name is anything but data is an outcome of its own.
+
+    Parameters
+    ----------
+    target : Target
+    name : bytes
+        As it stands in the header.
+
+    Returns
+    -------
+    list of Answer, or str
+    """
     found = talk(target, [frame_photos(PATH, [(name.replace(b'"', b"%22"), target.photo)])])
     if isinstance(found, list) and found[0].status == 200:
         answer = found[0]
@@ -380,7 +427,7 @@ FAULTS: dict[str, Fault] = {  # name -> what is done, and what may come of it
     "HTTP/0.9": _say(lambda _: [b"GET /healthz\r\n\r\n"], "200", "505", *_BAD),
     "TLS": _say(lambda _: [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(506)], *_BAD),
     "a header of 1 MB": _say(lambda photo: [ask_raw(photo, headers=["X: " + "a" * 10**6])], *_REFUSED),
-    "10,000 headers": _say(lambda photo: [ask_raw(photo, headers=[f"X-{n}: a" for n in range(10_000)])], *_REFUSED),
+    "100,000 headers": _say(lambda photo: [ask_raw(photo, headers=[f"X-{n}: a" for n in range(100_000)])], *_REFUSED),
     "an address of 1 MB": _say(lambda _: [frame("GET", "/" + "a" * 10**6)], *_REFUSED),
     "a method of its own": _say(lambda _: [frame("BREW", PATH)], "400", "405"),
     "a path out of the page": _say(lambda _: [frame("GET", "/page/../../../../../../etc/passwd")], "400", "404"),

@@ -87,7 +87,20 @@ def join_parts(photos: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 
 def frame_photos(path: str, photos: Sequence[tuple[bytes, bytes]], headers: Sequence[str] = ()) -> bytes:
-    """Write a multipart request with photos: see `join_parts`."""
+    """Write a multipart request with photos: see `join_parts`.
+
+    Parameters
+    ----------
+    path : str
+    photos : sequence of (bytes, bytes)
+        File name as it stands in the header, and content.
+    headers : sequence of str
+        More lines of the header.
+
+    Returns
+    -------
+    bytes
+    """
     return frame("POST", path, join_parts(photos), f"multipart/form-data; boundary={BOUNDARY.decode()}", headers)
 
 
@@ -146,7 +159,19 @@ class Client:
 
 
 def open_socket(address: Address, timeout_s: float = 10.0) -> socket.socket:
-    """Connect; what is sent goes out at once."""
+    """Connect; what is sent goes out at once.
+
+    Parameters
+    ----------
+    address : (str, int)
+        Host and port.
+    timeout_s : float
+        For each step, until it is changed.
+
+    Returns
+    -------
+    socket.socket
+    """
     connected = socket.create_connection(address, timeout_s)
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connected

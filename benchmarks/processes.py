@@ -72,7 +72,18 @@ def weigh(pid: int) -> Numbers:
 
 
 def read_cpu_s(pid: int, *, descendants: bool = True) -> float:
-    """Read the CPU time that a process used so far, or all its descendants too, and their children that have ended."""
+    """Read the CPU time that a process used so far, or all its descendants too, and their children that have ended.
+
+    Parameters
+    ----------
+    pid : int
+    descendants : bool
+
+    Returns
+    -------
+    float
+        Seconds.
+    """
     total = 0
     for each in find_tree(pid) if descendants else [pid]:
         try:
@@ -83,7 +94,19 @@ def read_cpu_s(pid: int, *, descendants: bool = True) -> float:
 
 
 def settle(look: Callable[[], Any], patience_s: float, pause_s: float = 0.25) -> Any:
-    """Look until the same is seen four times in a row, or patience is at its end; -> what was seen last."""
+    """Look until the same is seen four times in a row, or patience is at its end; -> what was seen last.
+
+    Parameters
+    ----------
+    look : callable
+        Gives what can be compared.
+    patience_s, pause_s : float
+        In all, and between looks.
+
+    Returns
+    -------
+    object
+    """
     deadline, seen = time.monotonic() + patience_s, [look()]
     while time.monotonic() < deadline and (len(seen) < 4 or any(each != seen[-1] for each in seen[-4:])):
         time.sleep(pause_s)
@@ -92,5 +115,14 @@ def settle(look: Callable[[], Any], patience_s: float, pause_s: float = 0.25) ->
 
 
 def fit_slope(x: Sequence[float], y: Sequence[float]) -> float | None:
-    """Fit a line: -> how much y grows with x; None of fewer than three points."""
+    """Fit a line: -> how much y grows with x; None of fewer than three points.
+
+    Parameters
+    ----------
+    x, y : sequence of float
+
+    Returns
+    -------
+    float or None
+    """
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 2 and len(set(x)) > 1 else None

@@ -25,6 +25,7 @@ Exit code 1 if a check fails; load and overload have goals, and only report them
 import argparse
 import io
 import json
+import math
 import os
 import re
 import shlex
@@ -38,7 +39,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,8 +154,20 @@ def start(words: Sequence[str], patience_s: float = 180.0) -> Iterator[Server]:
             process.wait()
 
 
-def serve(options: argparse.Namespace, *more: str) -> Any:
-    """Start the service: see `start`."""
+def serve(options: argparse.Namespace, *more: str) -> AbstractContextManager[Server]:
+    """Start the service: see `start`.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        Of the command line.
+    *more : str
+        Options of the service.
+
+    Returns
+    -------
+    context manager of Server
+    """
     return start(["-m", "blurgate", "serve", "--port", "0", *shlex.split(options.serve), *more])
 
 
@@ -190,7 +203,20 @@ def blur(photo: bytes) -> bytes:
 
 
 def make_small(folder: Path, side: int = 512) -> bytes:
-    """Make a small photo that can be judged."""
+    """Make a small photo that can be judged.
+
+    Parameters
+    ----------
+    folder : Path
+        To make.
+    side : int
+        Pixels.
+
+    Returns
+    -------
+    bytes
+        A JPEG.
+    """
     (path,) = make_photos(list(find_tiles(None)), folder, side, side, 1)
     return path.read_bytes()
 
@@ -201,22 +227,47 @@ def frame_each(photos: Sequence[bytes]) -> list[bytes]:
 
 
 def time_scan(paths: list[Path], seconds: float, model: blurgate.BlurModel) -> float:
-    """Scan photos for about some seconds: -> photos per second from the first verdicts on, which come together."""
-    repeats, rate = 1, 0.0
+    """Scan photos for about some seconds: -> photos per second from the first verdicts on, which come together.
+
+    Parameters
+    ----------
+    paths : list of Path
+    seconds : float
+    model : BlurModel
+
+    Returns
+    -------
+    float
+    """
+    repeats = -(-COUNT // len(paths))
     while True:
         began = time.perf_counter()
         scanned = blurgate.scan(paths * repeats, model=model, jobs=CORES, engine="compiled")
         moments = [time.perf_counter() for _ in scanned]
         first = sum(moment - moments[0] < 0.002 for moment in moments)
-        rate = (len(moments) - first) / max(1e-9, moments[-1] - moments[0])
         lasted = moments[-1] - began
-        if repeats > 1 or lasted >= seconds:
-            return rate
-        repeats = max(2, round(seconds / lasted))
+        if lasted >= 0.8 * seconds:  # it may be faster when the system has read the files
+            return (len(moments) - first) / (moments[-1] - moments[0])
+        repeats = math.ceil(repeats * seconds / lasted)
 
 
 def compare_with_scan(address: Address, paths: list[Path], requests: list[bytes], model: blurgate.BlurModel) -> Numbers:
-    """Ask about each photo once, and compare with its verdict in a scan."""
+    """Ask about each photo once, and compare with its verdict in a scan.
+
+    Parameters
+    ----------
+    address : (str, int)
+        Host and port.
+    paths : list of Path
+    requests : list of bytes
+        One for each path.
+    model : BlurModel
+        The service's.
+
+    Returns
+    -------
+    dict
+    """
     client, same, decisions = Client(address), 0, Counter[str]()
     for verdict, request in zip(blurgate.scan(paths, model=model, engine="compiled"), requests, strict=True):
         answer = client.ask(request)
@@ -281,6 +332,18 @@ def load_server(
     """Load a server: see `benchmarks.http_clients.load`; -> the load, and its figures with the server's CPU time.
 
     The first process of the server takes the requests; its children do the work.
+
+    Parameters
+    ----------
+    server : Server
+    requests : sequence of bytes
+    clients : int
+    seconds : float
+    patient : bool
+
+    Returns
+    -------
+    (Load, dict)
     """
     pid = server.process.pid
     first, all_ = read_cpu_s(pid, descendants=False), read_cpu_s(pid)
@@ -300,7 +363,18 @@ def sum_up_rates(values: Sequence[float]) -> Numbers:
 
 
 def list_ratios(rates: dict[str, list[float]], clients: Sequence[int]) -> Numbers:
-    """Compare the service with a scan and the Laplacian, by round: -> median ratios, and goals."""
+    """Compare the service with a scan and the Laplacian, by round: -> median ratios, and goals.
+
+    Parameters
+    ----------
+    rates : dict of str to list of float
+        Photos per second in each round.
+    clients : sequence of int
+
+    Returns
+    -------
+    dict
+    """
     found: Numbers = {}
     for count in clients:
         service = rates[f"service, {count} clients"]
@@ -427,7 +501,20 @@ def run_faults(options: argparse.Namespace) -> Numbers:
 
 
 def judge_fault(fault: Fault, outcomes: Sequence[str], meanwhile: Numbers) -> Numbers:
-    """Check outcomes, and what another client got meanwhile."""
+    """Check outcomes, and what another client got meanwhile.
+
+    Parameters
+    ----------
+    fault : Fault
+    outcomes : sequence of str
+        One for each client that did it.
+    meanwhile : dict
+        From `Bystander.take`.
+
+    Returns
+    -------
+    dict
+    """
     unexpected = [outcome for outcome in outcomes if outcome not in fault.allowed]
     return {
         "ok": not unexpected and set(meanwhile["statuses"]) <= {"200"},
@@ -438,7 +525,18 @@ def judge_fault(fault: Fault, outcomes: Sequence[str], meanwhile: Numbers) -> Nu
 
 
 def send_slow(target: Target, bystander: Bystander) -> Numbers:
-    """Send all slow faults at the same time, each from `HANGING` clients."""
+    """Send all slow faults at the same time, each from `HANGING` clients.
+
+    Parameters
+    ----------
+    target : Target
+    bystander : Bystander
+
+    Returns
+    -------
+    dict
+        Results by name of the fault.
+    """
     slow = {name: fault for name, fault in FAULTS.items() if fault.slow}
     found: dict[str, list[str]] = {name: [] for name in slow}
 
@@ -502,7 +600,20 @@ def kill_workers(service: Server, request: bytes, options: argparse.Namespace) -
 
 
 def are_back(service: Server, count: int, killed: int) -> bool:
-    """Check whether there are as many workers as there should be, and the service says that they are ready."""
+    """Check whether there are as many workers as there should be, and the service says that they are ready.
+
+    Parameters
+    ----------
+    service : Server
+    count : int
+        Workers that there should be.
+    killed : int
+        The process that was killed.
+
+    Returns
+    -------
+    bool
+    """
     workers = service.find_workers()
     client = Client(service.address)
     text = client.ask(frame("GET", "/metrics")).body.decode()
