@@ -359,7 +359,11 @@ def load_server(
 
 def sum_up_rates(values: Sequence[float]) -> Numbers:
     """Give the median and the range of the rounds."""
-    return {"median": round(statistics.median(values), 2), "lowest": min(values), "highest": max(values)}
+    return {
+        "median": round(statistics.median(values), 2),
+        "lowest": round(min(values), 2),
+        "highest": round(max(values), 2),
+    }
 
 
 def list_ratios(rates: dict[str, list[float]], clients: Sequence[int]) -> Numbers:
