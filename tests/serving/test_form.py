@@ -183,7 +183,12 @@ def only_tab():
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
         page = browser.new_page()
         page.set_default_timeout(15000)
-        page.errors = []
+        page.errors, page.choosers = [], []
+
+        def keep(chooser):
+            page.choosers.append(chooser)
+
+        page.on("filechooser", keep)  # at all times: the first key after it is set may come too early
         page.on("console", lambda told: page.errors.append(told.text) if told.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: page.errors.append(str(error)))
         yield page
@@ -196,6 +201,7 @@ def tab(only_tab):
     only_tab.goto("about:blank")  # what an earlier test left to do ends here
     only_tab.context.clear_cookies()
     only_tab.errors.clear()
+    only_tab.choosers.clear()
     only_tab.expected = "nothing"
     yield only_tab
     assert [error for error in only_tab.errors if not re.search(only_tab.expected, error)] == []
@@ -640,12 +646,6 @@ def test_it_may_move_to_another_form(show):
 @pytest.mark.parametrize("form", ["{}", "<label>Around {}</label>"])
 def test_a_label_opens_the_choice_once(show, form):
     tab = show(form=form)
-    opened = []
-
-    def keep(chooser):
-        opened.append(chooser)
-
-    tab.on("filechooser", keep)
     with tab.expect_file_chooser() as chooser:
         tab.get_by_text("Photo" if form == "{}" else "Around").click()
     chooser.value.set_files([photo("sharp.jpg")])
@@ -653,8 +653,7 @@ def test_a_label_opens_the_choice_once(show, form):
     tab.get_by_text("This photo is sharp.").click()
     with tab.expect_file_chooser():
         tab.locator("blurgate-input input").click()
-    assert len(opened) == 2
-    tab.remove_listener("filechooser", keep)
+    assert len(tab.choosers) == 2
 
 
 def test_keyboard_and_screen_reader_find_it(show):
