@@ -250,6 +250,52 @@ def read_rgb(
     return np.asarray(_read(photo, "RGB", min_side, _Wanted(max_pixels), max_megapixels)[0])
 
 
+def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """Read the file of a photo, to be judged elsewhere, without looking into it.
+
+    Parameters
+    ----------
+    photo : path, bytes, binary file, ndarray or PIL image
+        Of a picture in memory, the luma is encoded without loss, as a gray PNG: nothing else is judged.
+    max_megapixels : float
+        A file of more bytes than a JPEG of so many pixels may have is refused.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing, no regular file, cannot be read or is too long.
+    TypeError
+        If `photo` is of another type, or an array of another shape or dtype.
+
+    Examples
+    --------
+    >>> read_file(np.full((64, 96, 3), 128, np.uint8))[1:4]
+    b'PNG'
+    """
+    _check_type(photo)
+    if is_stream(photo):
+        return read_stream(photo, max_megapixels)
+    if isinstance(photo, np.ndarray | Image.Image):
+        stream = io.BytesIO()
+        gray = read_gray(photo, min_side=1, max_megapixels=max_megapixels)
+        Image.fromarray(gray).save(stream, "PNG", compress_level=1)
+        return stream.getvalue()
+    name = path_of(photo) or "the picture"
+    try:
+        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as opened:
+            check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
+            opened.seek(0)
+            return opened.read()
+    except PhotoError:
+        raise
+    except Exception as error:  # a path with a zero byte, or a disk that is gone
+        raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
+
+
 def path_of(photo: Photo) -> str:
     """Return the path of a photo as text; empty for a picture in memory."""
     return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
