@@ -393,6 +393,27 @@ def test_a_pause_that_is_over_or_makes_no_sense_is_none(ask, asked, pauses):
     assert pauses == [0.0]
 
 
+@asks
+def test_a_photo_whose_judge_dies_twice_is_to_blame(ask):
+    died = problem(503, "the process that judged the photo has died: send it again", "died", retry_after="0")
+    network = Network(died, answer())
+    assert ask(network, PHOTO) == SHARP
+    network = Network(died)
+    with pytest.raises(PhotoError, match="^the process that judged the photo has died"):
+        ask(network, PHOTO)
+    assert len(network.requests) == 2
+
+
+def test_no_try_is_lost_while_the_service_answers_about_other_photos_of_the_client():
+    service = answers.Service(URL, retries=1)
+    exchange = service.begin("")
+    for _ in range(10):
+        assert exchange.find_pause(httpx.Response(503)) == 0
+        assert service.begin("").find_pause(httpx.Response(200)) is None
+    assert exchange.find_pause(httpx.Response(503)) == 0
+    assert exchange.find_pause(httpx.Response(503)) is None
+
+
 LOST = ["ConnectError", "ConnectTimeout", "ReadError", "WriteError", "RemoteProtocolError"]
 
 

@@ -26,6 +26,7 @@ _PROBLEM = "urn:blurgate:problem:"
 _OF_PHOTO = (413, 415, 422, 504)  # statuses of problems that another photo would not have
 _UNNAMED = "the picture"  # how a sentence about a photo without a name begins
 _BUSY = 503
+_DIED = "died"  # the problem that the process which judges has died: of the photo if it happens twice
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds between two tries; each pause is twice as long as the one before
 _MOST_ASKED = 60.0  # seconds: a service that wants to be left alone for longer is not waited for
 _MOST_QUOTED = 500  # characters of what a service says
@@ -52,32 +53,63 @@ class Answer:
     fingerprint: str
 
 
-@dataclass(frozen=True)
 class Service:
-    """What a service is asked and what its responses mean.
+    """A service as a client knows it.
 
     Parameters
     ----------
     url : str
     retries : int
+        How many times a photo is sent again.
+
+    Raises
+    ------
+    ValueError
+        If `retries` is below 0.
     """
 
-    url: str
-    retries: int
+    def __init__(self, url: str, retries: int) -> None:
+        if retries < 0:
+            raise ValueError(f"retries must be at least 0, got {retries}")
+        self.url, self.retries = url, retries
+        self.answered = 0  # requests, of all photos
 
-    def __post_init__(self) -> None:
-        if self.retries < 0:
-            raise ValueError(f"retries must be at least 0, got {self.retries}")
+    def begin(self, path: str) -> Exchange:
+        """Begin with a photo.
 
-    def find_pause(self, outcome: Outcome, tries: int) -> float | None:
+        Parameters
+        ----------
+        path : str
+            Empty for a photo in memory.
+
+        Returns
+        -------
+        Exchange
+        """
+        return Exchange(self, path)
+
+
+class Exchange:
+    """What is sent and comes back until there is an answer about one photo.
+
+    Parameters
+    ----------
+    service : Service
+    path : str
+        Of the photo; empty for one in memory.
+    """
+
+    def __init__(self, service: Service, path: str) -> None:
+        self._service, self._path, self._url = service, path, service.url
+        self._tries, self._answered = 0, service.answered
+
+    def find_pause(self, outcome: Outcome) -> float | None:
         """Find how long to wait before the next try.
 
         Parameters
         ----------
         outcome : httpx.Response or httpx.RequestError
             Of the last try.
-        tries : int
-            Their number until now.
 
         Returns
         -------
@@ -86,24 +118,27 @@ class Service:
         """
         import httpx
 
-        asked = 0.0
-        if isinstance(outcome, httpx.Response):
-            again, asked = outcome.status_code == _BUSY, _read_seconds(outcome.headers.get("retry-after", ""))
-        else:  # before any answer, and not for want of time
+        asked, again, most = 0.0, False, self._service.retries
+        if not isinstance(outcome, httpx.Response):  # before any answer, and not for want of time
             again = isinstance(outcome, httpx.ConnectTimeout | httpx.NetworkError | httpx.RemoteProtocolError)
-        own = min(_FIRST_PAUSE * 2 ** (tries - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 no secret
-        return asked + own if again and tries <= self.retries and asked <= _MOST_ASKED else None
+        elif outcome.status_code == _BUSY:
+            again, asked = True, _read_seconds(outcome.headers.get("retry-after", ""))
+            if self._service.answered > self._answered:  # it is busy with other photos of this client: no try is lost
+                self._tries, self._answered = 0, self._service.answered
+            if _read_problem(outcome.content)[0] == _DIED:
+                most = min(most, 1)
+        else:
+            self._service.answered += 1
+        self._tries += 1
+        own = min(_FIRST_PAUSE * 2 ** (self._tries - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 no secret
+        return asked + own if again and self._tries <= most and asked <= _MOST_ASKED else None
 
-    def read_answer(self, outcome: Outcome, tries: int, path: str) -> Answer:
+    def read_answer(self, outcome: Outcome) -> Answer:
         """Turn an outcome that stands into an answer, or raise what is wrong with the photo or the service.
 
         Parameters
         ----------
         outcome : httpx.Response or httpx.RequestError
-        tries : int
-            How often the photo was sent.
-        path : str
-            Of the photo; empty for one in memory.
 
         Returns
         -------
@@ -117,49 +152,49 @@ class Service:
             If the service cannot be reached, refuses, is busy, or its answer is not valid.
         """
         if isinstance(outcome, Exception):
-            raise ServiceError(self._describe_failure(outcome, tries)) from outcome
+            raise ServiceError(self._describe_failure(outcome)) from outcome
         if outcome.status_code != 200:
-            error = self._find_error(outcome, tries, path)
+            error = self._find_error(outcome)
             raise error
         try:
-            return _parse_answer(outcome.content, path)
+            return _parse_answer(outcome.content, self._path)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read: {error}"
             raise ServiceError(
-                f"{self.url} was asked for a verdict, but its answer {_quote(what)}: check that this is the address of "
-                f"a blurgate service, and that its version fits {__version__}"
+                f"{self._url} was asked for a verdict, but its answer {_quote(what)}: check that this is the address "
+                f"of a blurgate service, and that its version fits {__version__}"
             ) from error
 
-    def _describe_failure(self, error: httpx.RequestError, tries: int) -> str:
+    def _describe_failure(self, error: httpx.RequestError) -> str:
         name, reason = type(error).__name__, _quote(str(error) or type(error).__name__)
         if name in ("ReadTimeout", "WriteTimeout"):
-            return f"{self.url} did not answer in time ({reason}): raise timeout, or check the load of the service"
-        tried = "" if tries == 1 else f", tried {tries} times"
-        return f"{self.url} cannot be reached ({reason}{tried}): check the address, and that the service runs"
+            return f"{self._url} did not answer in time ({reason}): raise timeout, or check the load of the service"
+        tried = "" if self._tries == 1 else f", tried {self._tries} times"
+        return f"{self._url} cannot be reached ({reason}{tried}): check the address, and that the service runs"
 
-    def _find_error(self, response: httpx.Response, tries: int, path: str) -> PhotoError | ServiceError:
+    def _find_error(self, response: httpx.Response) -> PhotoError | ServiceError:
         """Find what a response means that is no answer: something about the photo, or about the service."""
-        status, detail = response.status_code, _read_problem(response.content)
-        if detail and status in _OF_PHOTO:
+        status, (name, detail) = response.status_code, _read_problem(response.content)
+        if name and (status in _OF_PHOTO or name == _DIED):
             reason = detail.removeprefix(_UNNAMED)
-            return PhotoError(f"{path}{reason}" if path and reason != detail else detail)
+            return PhotoError(f"{self._path}{reason}" if self._path and reason != detail else detail)
         said = detail or f"status {status}"
         if status == 401:
-            return ServiceError(f"{self.url} accepts no request without its token: pass the right one as token")
+            return ServiceError(f"{self._url} accepts no request without its token: pass the right one as token")
         if status == _BUSY:
             return ServiceError(
-                f"{self.url} is still busy after {tries} {'try' if tries == 1 else 'tries'} ({said}): "
+                f"{self._url} is still busy after {self._tries} {'try' if self._tries == 1 else 'tries'} ({said}): "
                 "ask again later, lower jobs, or raise retries"
             )
         if response.has_redirect_location:
             where = _quote(response.headers["location"])
-            return ServiceError(f"{self.url} sends requests on to {where}: name the final address of the service")
+            return ServiceError(f"{self._url} sends requests on to {where}: name the final address of the service")
         if detail:
             return ServiceError(
-                f"{self.url} could not judge the photo ({said}): look at what the service itself reports"
+                f"{self._url} could not judge the photo ({said}): look at what the service itself reports"
             )
         return ServiceError(
-            f"{self.url} was asked for a verdict, but answered with status {status} and not as blurgate does: check "
+            f"{self._url} was asked for a verdict, but answered with status {status} and not as blurgate does: check "
             "the address, and the limits of a proxy before the service"
         )
 
@@ -173,13 +208,13 @@ def _read_seconds(retry_after: str) -> float:
     return 0.0
 
 
-def _read_problem(content: bytes) -> str:
-    """Read the sentence of one of the service's problems; empty if it is none."""
+def _read_problem(content: bytes) -> tuple[str, str]:
+    """Read the name of one of the service's problems, and its sentence; both are empty if it is none."""
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
         problem = json.loads(content)
         if problem["type"].startswith(_PROBLEM) and isinstance(problem["detail"], str):
-            return _quote(problem["detail"])
-    return ""
+            return problem["type"].removeprefix(_PROBLEM), _quote(problem["detail"])
+    return "", ""
 
 
 def _parse_answer(content: bytes, path: str) -> Answer:

@@ -10,7 +10,6 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -34,6 +33,7 @@ TIMEOUT = 30.0  # seconds
 RETRIES = 5
 JOBS = 4
 _VERDICTS = "v1/verdicts"
+_KEPT = 4.0  # seconds that a connection is kept without a request: the service closes it after five
 
 
 class Client:
@@ -53,7 +53,8 @@ class Client:
         for ever.
     retries : int
         How many times a photo is sent again if the service is busy (503) or the connection breaks before the answer.
-        The first pause lasts as long as the service asks for, and a quarter of a second; others are longer.
+        A pause lasts as long as the service asks for, and a little longer each time. While the service answers about
+        other photos of this client, no try is lost.
     transport : httpx.BaseTransport, optional
         How requests are sent, such as over a Unix socket, or with certificates of your own.
 
@@ -145,13 +146,13 @@ class Client:
         """
         _check_map(map)
         content = read_file(photo)
-        for tries in count(1):
+        exchange = self._service.begin(path_of(photo))
+        while True:
             outcome = self._send(content, map)
-            pause = self._service.find_pause(outcome, tries)
+            pause = exchange.find_pause(outcome)
             if pause is None:
-                break
+                return exchange.read_answer(outcome)
             time.sleep(pause)
-        return self._service.read_answer(outcome, tries, path_of(photo))
 
     def scan(
         self,
@@ -173,7 +174,7 @@ class Client:
         include, exclude : sequence of str
             Patterns for files in folders: see `blurgate.photos.finding.walk_photos`.
         jobs : int
-            Number of requests at once, at least 1.
+            Number of requests at once, at least 1. A service with default options takes two for each of its workers.
 
         Returns
         -------
@@ -302,13 +303,13 @@ class AsyncClient:
         """
         _check_map(map)
         content = await asyncio.to_thread(read_file, photo)
-        for tries in count(1):
+        exchange = self._service.begin(path_of(photo))
+        while True:
             outcome = await self._send(content, map)
-            pause = self._service.find_pause(outcome, tries)
+            pause = exchange.find_pause(outcome)
             if pause is None:
-                break
+                return exchange.read_answer(outcome)
             await asyncio.sleep(pause)
-        return self._service.read_answer(outcome, tries, path_of(photo))
 
     async def scan(
         self,
@@ -401,7 +402,7 @@ def _write_options(url: str, token: str | None, timeout: float | None) -> dict[s
         "base_url": url,
         "headers": headers,
         "timeout": httpx.Timeout(timeout, pool=None),
-        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None),  # jobs limits them
+        "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEPT),
         "follow_redirects": False,  # a token is for one address
     }
 
