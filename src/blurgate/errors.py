@@ -263,6 +263,7 @@ EXTRAS = {  # extra -> modules that it installs
     "train": ("sklearn", "scipy", "xgboost", "optuna", "imagehash"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
+    "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "client": ("httpx",),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }

@@ -1,5 +1,5 @@
-"""Judges photos that come by HTTP, and asks such a service.
+"""Verdicts over HTTP, a page in a browser, and a client.
 
-In: requests with photos. Out: verdicts as JSON, a page, metrics; from the client, verdicts as of the local model.
+In: requests with photos, and their answers. Out: verdicts, as JSON and as of the local model.
 May import: judging, measuring, photos, scanning; cells, errors, files, installation, outputs, threads, version.
 """
