@@ -1,7 +1,9 @@
-"""The client against a network that is made up: what it sends, what it repeats, and what it makes of any answer."""
+"""The client: first against a network that is made up, then against a real service."""
 
 import asyncio
+import io
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +14,8 @@ from email.utils import format_datetime
 
 import numpy as np
 import pytest
+from PIL import Image
+from serving.conftest import running
 
 import blurgate
 from blurgate import AsyncClient, Client, PhotoError, ServiceError, Verdict
@@ -141,6 +145,7 @@ def test_without_a_token_none_is_sent_and_a_path_of_the_address_stays():
     ("photo", "message"),
     [
         ("none.jpg", "none.jpg does not exist: check the path"),
+        (b"", "the picture cannot be read as a picture: it is empty"),
         (".", "is a folder, but a picture file was needed"),
         ("a\0b.jpg", "cannot be read as a picture: .*null"),
         (np.zeros((0, 8), np.uint8), "the picture cannot be read as a picture: it has no pixels"),
@@ -581,6 +586,136 @@ def test_leaving_an_asynchronous_scan_leaves_no_task_behind():
             return len(asyncio.all_tasks())
 
     assert asyncio.run(run()) == 1
+
+
+# a real service
+
+
+@pytest.fixture(scope="module")
+def local():
+    return blurgate.load_model()
+
+
+@pytest.fixture(scope="module")
+def uploads(sharp_jpeg, blurred_jpeg, photographs, tmp_path_factory):
+    """A folder with photos of every decision, and of every size that is judged in another way."""
+    folder = tmp_path_factory.mktemp("uploads")
+    (folder / "sharp.jpg").write_bytes(sharp_jpeg)
+    (folder / "blurred.jpg").write_bytes(blurred_jpeg)
+    (folder / "torn.jpg").write_bytes(sharp_jpeg[:-4000])
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "text.jpg").write_bytes(b"no picture")
+    large = Image.fromarray(photographs["hubble_deep_field"]).resize((2200, 1918))
+    large.save(folder / "large.png")
+    Image.fromarray(np.pad(photographs["coffee"], ((60, 60), (0, 0), (0, 0)))).save(folder / "framed.png")
+    Image.fromarray(photographs["china"][:40, :40]).save(folder / "small.png")
+    Image.new("RGB", (300, 200), "navy").save(folder / "flat.png")
+    turned = Image.fromarray(photographs["chelsea"])
+    turned.getexif()[274] = 6
+    turned.save(folder / "turned.jpg", exif=turned.getexif())
+    return folder
+
+
+def equal(found, local):
+    """Engines may round a probability, and what follows from it, in another way."""
+    near = {
+        each.name: pytest.approx(getattr(local, each.name), abs=2e-6)
+        for each in fields(Verdict)
+        if isinstance(getattr(local, each.name), float)
+    }
+    assert asdict(found) == {**asdict(local), **near}
+    assert all(isinstance(getattr(local, each.name), type(getattr(found, each.name))) for each in fields(Verdict))
+    return True
+
+
+def predict_async(url, photo):
+    async def run():
+        async with AsyncClient(url) as client:
+            return await client.predict(photo)
+
+    return asyncio.run(run())
+
+
+def predict_sync(url, photo):
+    with Client(url) as client:
+        return client.predict(photo)
+
+
+predicts = pytest.mark.parametrize("predict", [predict_sync, predict_async], ids=["sync", "async"])
+
+
+@predicts
+def test_verdicts_of_a_service_are_those_of_the_local_model(predict, service, uploads, local, photographs):
+    seen = set()
+    photos = [uploads / name for name in ("sharp.jpg", "blurred.jpg", "large.png", "framed.png", "turned.jpg")]
+    photos += [uploads / "small.png", str(uploads / "flat.png"), (uploads / "blurred.jpg").read_bytes()]
+    photos += [photographs["motorcycle_left"], Image.fromarray(photographs["china"]), photographs["coins"][..., 0]]
+    for photo in photos:
+        expected = local.predict(photo)
+        assert equal(predict(service.url, photo), expected)
+        seen |= {expected.decision, expected.reason[:9], "part" if expected.part else "whole"}
+    assert seen == {"sharp", "blurred", "undecided", "", "too small", "too littl", "part", "whole"}
+
+
+@predicts
+@pytest.mark.parametrize("name", ["torn.jpg", "empty.jpg", "text.jpg", "none.jpg"])
+def test_errors_of_a_service_are_those_of_the_local_model(predict, name, service, uploads, local):
+    with pytest.raises(PhotoError) as expected:
+        local.predict(uploads / name)
+    with pytest.raises(PhotoError) as found:
+        predict(service.url, uploads / name)
+    assert str(found.value) == str(expected.value)
+
+
+def test_a_scan_by_a_service_is_a_scan_by_the_local_model(service, uploads, photographs):
+    async def run():
+        async with AsyncClient(service.url) as client:
+            return [verdict async for verdict in client.scan(photos, jobs=6)]
+
+    photos = [uploads, photographs["coffee"], b"no picture"]
+    expected = list(blurgate.scan(photos))
+    assert len(expected) == 12
+    assert {"sharp", "blurred", "undecided", "error"} == {verdict.decision for verdict in expected}
+    with Client(service.url) as client:
+        found = list(client.scan(photos, jobs=6))
+    for each in (found, asyncio.run(run())):
+        assert all(equal(one, other) for one, other in zip(each, expected, strict=True))
+
+
+def test_a_map_of_a_service_is_that_of_the_local_model(service, uploads):
+    path = uploads / "blurred.jpg"
+    expected = blurgate.explain(path)
+    with Client(service.url) as client:
+        found, small = client.ask(path, map="png"), client.ask(path, map="overlay")
+        assert client.ask(uploads / "flat.png", map="png").map == b""
+    difference = np.abs(np.asarray(Image.open(io.BytesIO(found.map))).astype(int) - expected.to_gray())
+    assert difference.max() <= 1
+    assert found.sentence == expected.sentence
+    assert found.fingerprint == blurgate.load_model().fingerprint
+    assert max(Image.open(io.BytesIO(small.map)).size) <= 64
+
+
+def test_a_token_is_needed_and_enough():
+    with running("--workers", "1", "--max-body", "0.1", env={"BLURGATE_TOKEN": TOKEN}) as server:
+        noise = np.random.default_rng(3).integers(0, 256, (700, 900), np.uint8)
+        with Client(server.url, token=TOKEN) as client:
+            assert client.predict(noise[:64, :64]).width == 64
+            with pytest.raises(PhotoError, match="the body may have at most 0.1 MB"):
+                client.predict(noise)
+            found = list(client.scan([noise, noise[:64, :64]]))
+            assert found[0].decision == "error"
+        for token in (None, f"{TOKEN}r"):
+            with Client(server.url, token=token) as client:
+                with pytest.raises(ServiceError, match="accepts no request without its token"):
+                    client.predict(noise[:64, :64])
+
+
+def test_a_service_that_is_not_there_is_one_sentence():
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with Client(url, retries=1) as client:
+        with pytest.raises(ServiceError, match=rf"{url} cannot be reached \(.*refused.*, tried 2 times\)"):
+            client.predict(PHOTO)
 
 
 # what it needs
