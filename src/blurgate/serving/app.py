@@ -43,6 +43,8 @@ from blurgate.version import __version__
 PAGE = Path(__file__).parent / "page"
 _PAGES = {"/": "index.html", "/form": "form.html", "/blurgate-input.js": "blurgate-input.js"}
 _MODEL_HEADER = "blurgate-model"
+# nothing that a client sends leaves this process, whatever the environment says; older FastAPIs have none
+_NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
 
 class Service:
@@ -98,11 +100,13 @@ class Service:
 
     async def _judge_all(self, uploads: list[Upload], map: str) -> list[dict[str, Any]]:  # noqa: A002
         """Judge photos, some at a time: the workers take those of other requests in between."""
+        if len(uploads) == 1:
+            return [await self._judge_one(uploads[0], map, alone=True)]
         room = asyncio.Semaphore(self._settings.count_workers())
 
         async def judge(upload: Upload) -> dict[str, Any]:
             async with room:
-                return await self._judge_one(upload, map, alone=len(uploads) == 1)
+                return await self._judge_one(upload, map, alone=False)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(judge(upload)) for upload in uploads]
@@ -164,7 +168,12 @@ def make_app(service: Service, settings: Settings) -> App:
     ASGI app
     """
     app = FastAPI(
-        title=TITLE, version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None, openapi_tags=[]
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # they load scripts from another host
+        redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     _add_interface(app, service, settings)
     _add_pages(app)
@@ -328,13 +337,6 @@ async def _unless_disconnected(request: Request, work: Any) -> Any:
         if not working.done():
             raise ClientDisconnect
         return working.result()
-    except* ProblemError as group:  # of a task group
-        raise _first(group) from None
     finally:
         for task in (working, watching):
             task.cancel()
-
-
-def _first(group: BaseExceptionGroup[ProblemError]) -> ProblemError:
-    first = group.exceptions[0]
-    return first if isinstance(first, ProblemError) else _first(first)
