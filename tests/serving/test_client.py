@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+import re
 import socket
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64encode
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta
@@ -107,11 +109,11 @@ def pauses(monkeypatch):
     """What the client would have slept, in place of sleeping."""
     slept = []
 
-    async def sleep(seconds):
+    async def wait(_, seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr("blurgate.serving.client.time.sleep", slept.append)
-    monkeypatch.setattr("blurgate.serving.client.asyncio.sleep", sleep)
+    monkeypatch.setattr(Client, "_wait", lambda _, seconds: slept.append(seconds))
+    monkeypatch.setattr(AsyncClient, "_wait", wait)
     return slept
 
 
@@ -708,6 +710,68 @@ def test_a_token_is_needed_and_enough():
             with Client(server.url, token=token) as client:
                 with pytest.raises(ServiceError, match="accepts no request without its token"):
                     client.predict(noise[:64, :64])
+
+
+def test_more_requests_at_once_than_a_service_takes_lose_no_photo(sharp_jpeg):
+    async def run(url):
+        async with AsyncClient(url) as client:
+            return [verdict.decision async for verdict in client.scan([sharp_jpeg] * 12, jobs=6)]
+
+    with running("--workers", "1", "--queue", "0") as server:
+        with Client(server.url) as client:
+            found = [verdict.decision for verdict in client.scan([sharp_jpeg] * 12, jobs=6)]
+        assert found == asyncio.run(run(server.url)) == ["sharp"] * 12
+        refused = re.search(r'^blurgate_rejected_total{problem="busy"} (\d+)', server.ask("/metrics")[2].decode(), re.M)
+        assert int(refused[1]) > 0
+
+
+def refuse_once(refused):
+    """Refuse the photo 2 for most of a minute, once."""
+
+    def serve(request):
+        if request.content == b"2" and not refused.is_set():
+            refused.set()
+            return httpx.Response(503, headers={"retry-after": "50"})
+        return by_content(request)
+
+    return serve
+
+
+def test_a_pause_ends_as_soon_as_the_service_has_answered_another_photo():
+    refused = threading.Event()
+    serve, started = refuse_once(refused), time.monotonic()
+
+    def wait_and_serve(request):
+        if request.content != b"2":
+            refused.wait(30)
+            time.sleep(0.02)  # until the other one waits; there are three chances
+        return serve(request)
+
+    assert [verdict.width for verdict in scan_sync(Network(wait_and_serve), [b"2", b"1", b"3", b"4"], jobs=2)] == [
+        2,
+        1,
+        3,
+        4,
+    ]
+    assert time.monotonic() - started < 40
+
+
+def test_a_pause_ends_as_soon_as_the_service_has_answered_another_photo_in_asyncio():
+    refused = threading.Event()
+    serve, started = refuse_once(refused), time.monotonic()
+
+    async def wait_and_serve(request):
+        while request.content != b"2" and not refused.is_set():
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.02)
+        return serve(request)
+
+    async def run():
+        async with AsyncClient(URL, transport=httpx.MockTransport(wait_and_serve)) as client:
+            return [verdict.width async for verdict in client.scan([b"2", b"1", b"3", b"4"], jobs=2)]
+
+    assert asyncio.run(run()) == [2, 1, 3, 4]
+    assert time.monotonic() - started < 40
 
 
 def test_a_service_that_is_not_there_is_one_sentence():

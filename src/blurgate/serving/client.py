@@ -6,9 +6,10 @@ What `Client` and `AsyncClient` share knows nothing of the network: they only se
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -53,8 +54,8 @@ class Client:
         for ever.
     retries : int
         How many times a photo is sent again if the service is busy (503) or the connection breaks before the answer.
-        A pause lasts as long as the service asks for, and a little longer each time. While the service answers about
-        other photos of this client, no try is lost.
+        A pause lasts as long as the service asks for, and a little longer each time, or until the service has answered
+        about another photo of this client. While it does so, no try is lost.
     transport : httpx.BaseTransport, optional
         How requests are sent, such as over a Unix socket, or with certificates of your own.
 
@@ -82,6 +83,7 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._service = Service(url, retries)
+        self._answered = threading.Condition()
         self._http: httpx.Client = _load_httpx().Client(**_write_options(url, token, timeout), transport=transport)
 
     def __repr__(self) -> str:
@@ -151,8 +153,10 @@ class Client:
             outcome = self._send(content, map)
             pause = exchange.find_pause(outcome)
             if pause is None:
+                with self._answered:
+                    self._answered.notify()
                 return exchange.read_answer(outcome)
-            time.sleep(pause)
+            self._wait(pause)
 
     def scan(
         self,
@@ -204,6 +208,11 @@ class Client:
         except (PhotoError, TypeError) as error:
             return _to_verdict(item, error)
 
+    def _wait(self, seconds: float) -> None:
+        """Wait, but no longer than until another photo is answered: then there is room for this one."""
+        with self._answered:
+            self._answered.wait(seconds)
+
     def _send(self, content: bytes, drawn: Map | None) -> Outcome:
         import httpx
 
@@ -247,6 +256,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._service = Service(url, retries)
+        self._answered = asyncio.Condition()
         self._http: httpx.AsyncClient = _load_httpx().AsyncClient(
             **_write_options(url, token, timeout), transport=transport
         )
@@ -308,8 +318,10 @@ class AsyncClient:
             outcome = await self._send(content, map)
             pause = exchange.find_pause(outcome)
             if pause is None:
+                async with self._answered:
+                    self._answered.notify()
                 return exchange.read_answer(outcome)
-            await asyncio.sleep(pause)
+            await self._wait(pause)
 
     async def scan(
         self,
@@ -369,6 +381,12 @@ class AsyncClient:
             return replace(await self.predict(item.photo), path=_path_in(item))
         except (PhotoError, TypeError) as error:
             return _to_verdict(item, error)
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but no longer than until another photo is answered: then there is room for this one."""
+        async with self._answered:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._answered.wait(), seconds)
 
     async def _send(self, content: bytes, drawn: Map | None) -> Outcome:
         import httpx
