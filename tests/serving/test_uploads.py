@@ -64,7 +64,7 @@ def test_memory_is_shared_and_given_back():
     for _ in range(50):
         read(b"x" * 900, "image/png", limits, 100, memory)
     with memory.hold() as hold:
-        hold(7500)
+        hold(3500)
         with pytest.raises(ProblemError, match="at the same time") as caught:
             read(b"x" * 900, "image/png", limits, 100, memory)
         assert caught.value.name == "busy"
@@ -74,14 +74,20 @@ def test_memory_is_shared_and_given_back():
 def test_a_body_that_stops_is_given_up(monkeypatch):
     monkeypatch.setattr(uploading, "_IDLE", 0.05)
 
-    async def chunks():
+    async def stop():
         yield b"begun"
         await asyncio.sleep(60)
 
-    async def run():
-        with Memory(Limits()).hold() as hold:
-            return await read_uploads(chunks(), "image/png", None, Limits(), hold)
+    async def trickle():
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.01)
 
-    with pytest.raises(ProblemError, match="without a pause") as caught:
-        asyncio.run(run())
-    assert caught.value.name == "slow-body"
+    async def run(chunks):
+        with Memory(Limits()).hold() as hold:
+            return await read_uploads(chunks, "image/png", None, Limits(), hold)
+
+    for chunks in (stop(), trickle()):
+        with pytest.raises(ProblemError, match="without a pause") as caught:
+            asyncio.run(run(chunks))
+        assert caught.value.name == "slow-body"

@@ -23,7 +23,7 @@ from blurgate.judging.model import BlurModel, find_bounds
 from blurgate.judging.sentences import describe
 from blurgate.judging.verdicts import Verdict
 from blurgate.serving import metrics as counting
-from blurgate.serving.access import Access, App
+from blurgate.serving.access import JUDGED, Access, App
 from blurgate.serving.metrics import Metrics
 from blurgate.serving.problems import ProblemError, describe_problem, encode_problem, name_status
 from blurgate.serving.schema import (
@@ -87,7 +87,6 @@ class Service:
         ProblemError
             If it has no photos, too much of anything, or a single photo that cannot be judged.
         """
-        self._require_room()
         length = request.headers.get("content-length")
         content_type = request.headers.get("content-type", "")
         limits = self._settings.limits
@@ -136,7 +135,14 @@ class Service:
         verdict: dict[str, Any] = found["verdict"]
         return verdict
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
+        """Check that a request can be admitted.
+
+        Raises
+        ------
+        ProblemError
+            If no worker is ready, or as many requests as may wait are waiting.
+        """
         if not self.pool.ready:
             raise ProblemError("starting", "no process is ready to judge: send it again in a second")
         if self._admitted >= self._settings.count_workers() + self._settings.count_waiting():
@@ -145,7 +151,7 @@ class Service:
     @contextmanager
     def _admit(self) -> Iterator[None]:
         """Count a request in as long as the block lasts."""
-        self._require_room()
+        self.require_room()
         self._admitted += 1
         self.metrics.queue.set(self._admitted)
         try:
@@ -179,8 +185,8 @@ def make_app(service: Service, settings: Settings) -> App:
     _add_pages(app)
     _add_handlers(app, service)
     _complete_schema(app, with_token=bool(settings.token))
-    paths = frozenset({"/v1/verdicts", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", *_PAGES})
-    outer: App = Access(app, settings.token, service.metrics, paths)
+    paths = frozenset({JUDGED, "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", *_PAGES})
+    outer: App = Access(app, settings.token, service.metrics, paths, service.require_room)
     if settings.origins:  # outside of access: a browser asks whether it may send a token without sending one
         everywhere = "*" in settings.origins
         outer = CORSMiddleware(
@@ -198,7 +204,7 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
     always = ("token",) if settings.token else ()
 
     @app.post(
-        "/v1/verdicts",
+        JUDGED,
         operation_id="judge",
         summary="Judge photos",
         response_model=Answer,

@@ -137,6 +137,7 @@ def _work(questions: BinaryIO, answers: BinaryIO, shared: wire.SharedFile | None
         head, content = asked
         photo = shared.read(head["shared"]) if shared else content
         _send(answers, judge.answer(photo, head["map"]))
+        del asked, content, photo  # it may be large, and the next may be long in coming
 
 
 def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: float) -> Judge:
