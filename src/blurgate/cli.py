@@ -233,6 +233,30 @@ EngineName = Annotated[
 DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
 MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
 
+# options of serve
+Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need a token.", metavar="HOST")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.", metavar="N")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes that judge; default: one per core.", metavar="N")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(help="A file with the token that clients must send; default: BLURGATE_TOKEN, if set.", metavar="FILE"),
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Listen on a network without a token.")]
+AllowOrigin = Annotated[
+    list[str] | None,
+    typer.Option(help="Let pages of this origin ask, such as https://shop.example; repeatable.", metavar="ORIGIN"),
+]
+MaxBody = Annotated[float, typer.Option(help="Refuse larger requests (413), in MB.", metavar="MB")]
+MaxPhotos = Annotated[int, typer.Option(min=1, help="Refuse requests with more photos (413).", metavar="N")]
+MaxServed = Annotated[float, typer.Option(help="Refuse larger photos, by their header (422).", metavar="N")]
+PhotoTime = Annotated[
+    float, typer.Option(help="Give up on a photo that takes longer (504), in seconds.", metavar="SECONDS")
+]
+Waiting = Annotated[
+    int | None,
+    typer.Option(min=0, help="Requests that may wait; others get 503. Default: one per worker.", metavar="N"),
+]
+
 # options of train and calibrate
 TrainSources = Annotated[
     list[Path], typer.Argument(metavar="SOURCE", help="Sharp photos, datasets, labelled folders or tables.")
@@ -374,6 +398,42 @@ def explain(
         _say(f"wrote {output}")
     unread = (each.verdict for each in found if each.verdict.error)
     _list_skipped(((each.path, each.error.removeprefix(f"{each.path} ")) for each in unread), "explained")
+
+
+@app.command(cls=_ScanCommand)
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Workers = None,
+    model: Model = "default",
+    threshold: Threshold = None,
+    review: Review = None,
+    token_file: TokenFile = None,
+    insecure: Insecure = False,
+    allow_origin: AllowOrigin = None,
+    max_body: MaxBody = 64,
+    max_photos: MaxPhotos = 64,
+    max_megapixels: MaxServed = 64,
+    photo_time: PhotoTime = 10,
+    queue: Waiting = None,
+) -> None:
+    """Judge photos over HTTP, and on a page in a browser."""
+    from blurgate.serving.server import run_service
+    from blurgate.serving.settings import Limits, Settings, read_token
+
+    settings = Settings(
+        host=host,
+        port=port,
+        workers=workers,
+        model=model,
+        threshold=threshold,
+        review=_choose_review(threshold, review),
+        token=read_token(token_file),
+        insecure=insecure,
+        origins=tuple(allow_origin or ()),
+        limits=Limits(max_body, max_photos, max_megapixels, photo_time, queue),
+    )
+    run_service(settings, _say)
 
 
 @app.command(cls=_Command)

@@ -258,6 +258,7 @@ EXTRAS = {  # extra -> modules that it installs
     "train": ("sklearn", "scipy", "xgboost", "optuna", "imagehash"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
+    "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }
 

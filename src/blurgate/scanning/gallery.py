@@ -12,35 +12,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote_from_bytes
 
-import numpy as np
-from numpy.typing import NDArray
-
 from blurgate.errors import PhotoError
 from blurgate.files import atomic_file
-from blurgate.judging.explaining import TINT, explain_plane
+from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.pages import hash_script, read_style
-from blurgate.photos.images import Plane, encode_palette, read_plane, read_rgb, read_shot, resize, thumbnail
+from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
+from blurgate.scanning.overlays import draw_overlay
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
 MAPPED = 1000  # photos, worst first, that get a map: each takes about as long as a verdict
 THUMBNAIL_SIDE = 160  # pixels: about 5 kB each, so a page of 10,000 photos takes tens of megabytes
-
-_MAP_SIDE = 64  # cells on the longer side of a map
-_TINTS = 14  # of what is blurred; with what is in focus and what is undecided, four bits for each cell
-_BLURRED, _UNDECIDED = (*TINT, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
-_PALETTE = np.asarray(
-    [
-        (0, 0, 0, 0),
-        *((*_BLURRED[:3], round(_BLURRED[3] * (0.5 + 0.5 * tint / (_TINTS - 1)))) for tint in range(_TINTS)),
-        _UNDECIDED,
-    ],
-    np.uint8,
-)
 
 _TEMPLATE = Path(__file__).parent / "templates" / "gallery.html"
 
@@ -169,7 +155,7 @@ def _explain(verdict: Verdict, read: _Read) -> dict[str, Any]:
     if (plane.width, plane.height) != (verdict.width, verdict.height):
         return {}
     explanation = explain_plane(verdict, plane, read.model)
-    focus, drawn = explanation.focus, _draw_small(explanation.map)
+    focus, drawn = explanation.focus, draw_overlay(explanation.map)
     found: dict[str, Any] = {
         "sentence": explanation.sentence,
         "map": _encode(drawn),
@@ -189,30 +175,6 @@ def _explain(verdict: Verdict, read: _Read) -> dict[str, Any]:
 def _to_shares(box: tuple[int, int, int, int], plane: Plane) -> list[float]:
     sides = (plane.width, plane.height) * 2
     return [round(place / side, 4) for place, side in zip(box, sides, strict=True)]
-
-
-def _draw_small(drawn: NDArray[np.float32]) -> bytes:
-    """Draw a map as a small PNG to lay over a photo, in less than 1 kB; empty if nothing in it is decided.
-
-    What is in focus is clear, what is blurred is tinted, the more the surer it is, and the rest is gray.
-    """
-    decided = ~np.isnan(drawn)
-    if not decided.any():
-        return b""
-    counts = _sum_cells(decided.astype(np.float32))
-    means = _sum_cells(np.where(decided, drawn, 0)) / np.maximum(counts, 1)
-    codes = np.where(means < 0.5, 0, 1 + np.rint((2 * means - 1) * (_TINTS - 1)))
-    codes[2 * counts < _sum_cells(np.ones_like(drawn))] = _TINTS + 1  # mostly undecided
-    return encode_palette(codes.astype(np.uint8), _PALETTE)
-
-
-def _sum_cells(plane: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum a plane over nearly square cells, at most `_MAP_SIDE` on a side."""
-    longer = max(plane.shape)
-    for axis, length in enumerate(plane.shape):
-        count = min(length, max(1, round(_MAP_SIDE * length / longer)))
-        plane = np.add.reduceat(plane, np.arange(count) * length // count, axis=axis)
-    return plane
 
 
 def _encode(content: bytes) -> str:

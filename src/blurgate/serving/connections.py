@@ -1,0 +1,120 @@
+"""Connections of HTTP that end if a client is too slow or its headers are too long."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from blurgate.serving.problems import encode_problem, phrase
+
+MOST = 500  # connections at a time: each is an open file
+_HEAD_TIME = 10.0  # seconds from the first byte of a request, or the start of the connection, to the end of its headers
+_HEAD_SIZE = 2**18 + 2**16  # bytes, with the beginning of a body that comes with them
+_LINGER = 5.0  # seconds in which the rest of a body is thrown away after its request has been answered
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's connection, with limits of its own that uvicorn leaves to a proxy."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
+    _head_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse a connection beyond the most, and wait for headers of others."""
+        super().connection_made(transport)
+        if len(self.connections) > MOST:
+            self._refuse("busy", "too many connections are open: try again in a second")
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers."""
+        self._stop_timers()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes until the headers are complete."""
+        if self.transport.is_closing():
+            return
+        if self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
+            self._head_size += len(data)
+            if self._head_size > _HEAD_SIZE:
+                self._refuse("large-head", "the headers may have at most 64 kB: send fewer, or shorter ones")
+                return
+            if self._head_timer is None:
+                self._await_head()
+        super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting for headers."""
+        self._stop_timers()
+        self._head_size = 0
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Give a client that is still sending a moment to read the answer."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._linger_timer = self.loop.call_later(_LINGER, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        """Note that the body is complete, which uvicorn does not once its request has been answered."""
+        super().on_message_complete()
+        self.cycle.more_body = False
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP."""
+        self._refuse("bad-request", f"{msg.rstrip('.')}: send HTTP/1.1")
+
+    def _await_head(self) -> None:
+        self._head_timer = self.loop.call_later(_HEAD_TIME, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self._refuse("slow-body", f"the headers must arrive within {_HEAD_TIME:g} s")
+
+    def _refuse(self, name: str, detail: str) -> None:
+        """Answer without the app, and close the connection."""
+        self._stop_timers()
+        status, body, headers = encode_problem(name, detail)
+        lines: dict[str, Any] = {**headers, "content-length": len(body), "connection": "close"}
+        head = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
+        self.transport.write(f"HTTP/1.1 {status} {phrase(status)}\r\n{head}\r\n".encode() + body)
+        self.transport.close()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._head_timer, self._linger_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._linger_timer = None
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends on signals, but leaves raising them again to whoever runs it."""
+
+    received = 0  # the first signal; 0: none came
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Let requests in flight end after SIGINT or SIGTERM."""
+
+        def handle(number: int, frame: Any) -> None:
+            self.received = self.received or number
+            self.handle_exit(number, frame)
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

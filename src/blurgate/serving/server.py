@@ -1,0 +1,118 @@
+"""Starts the service: workers, app and HTTP; ends it without losing what is in flight."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable
+
+from blurgate.errors import MachineError, require_extra
+from blurgate.judging.model import find_bounds, load_model
+from blurgate.serving.settings import Settings
+
+_BACKLOG = 1024
+_GRACE = 30  # seconds that requests in flight have after SIGTERM
+
+
+def run_service(settings: Settings, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, which let requests in flight end, and are raised again at the end.
+
+    Parameters
+    ----------
+    settings : Settings
+    say : callable
+        Takes a line for whoever runs the service.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``serve`` is not installed.
+    ModelFileError
+        If the model cannot be loaded.
+    MachineError
+        If the address cannot be listened on.
+    BlurgateError
+        If no process that judges can start.
+    ValueError
+        If the threshold or the review does not suit the model.
+    """
+    require_extra("serve", "Serving")
+    with asyncio.Runner(loop_factory=_choose_loop()) as runner:
+        received = runner.run(_serve(settings, say))
+    if received:
+        signal.raise_signal(received)
+
+
+def _choose_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Choose uvloop where it is installed: it moves large bodies faster; there is none for Windows."""
+    try:
+        from uvloop import new_event_loop
+    except ModuleNotFoundError:
+        return None
+    return new_event_loop
+
+
+async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
+    """Serve, and return the signal that ended it, or 0."""
+    import uvicorn
+
+    from blurgate.serving.app import Service, make_app
+    from blurgate.serving.connections import Connection, Server
+    from blurgate.serving.metrics import Metrics
+    from blurgate.serving.workers import Pool
+
+    model = load_model(settings.model)
+    fingerprint = model.with_threshold(find_bounds(model, settings.threshold, settings.review)[0]).fingerprint
+    metrics = Metrics(fingerprint)
+    pool = Pool(settings, fingerprint, metrics, say)
+    app = make_app(Service(model, settings, pool, metrics), settings)
+    listening = _listen(settings.host, settings.port)
+    server = Server(
+        uvicorn.Config(
+            app,
+            http=Connection,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_level="error",
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=_GRACE,
+        )
+    )
+
+    async def start() -> None:
+        try:
+            await pool.start()
+        except BaseException:
+            server.should_exit = True
+            raise
+        host, port = listening.getsockname()[:2]
+        where = f"[{host}]" if ":" in host else host
+        workers = f"{settings.count_workers()} worker{'s' * (settings.count_workers() > 1)}"
+        judges = f"model {settings.model} {fingerprint[:8]}, {workers}"
+        say(f"blurgate serves http://{where}:{port} ({judges}); Ctrl-C ends it")
+
+    try:
+        with listening:
+            starting = asyncio.create_task(start())
+            await server.serve([listening])
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            if not starting.cancelled() and (error := starting.exception()):
+                raise error
+    finally:
+        await pool.close()
+    return server.received
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise MachineError(
+            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --host or --port",
+            error.errno or 0,
+        ) from error

@@ -1,0 +1,237 @@
+"""The processes that judge: hands each a photo at a time, and replaces those that die or take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from blurgate.errors import BlurgateError, ModelFileError
+from blurgate.serving import wire
+from blurgate.serving.metrics import Metrics
+from blurgate.serving.problems import ProblemError
+from blurgate.serving.settings import Settings
+
+_COMMAND = (sys.executable, "-m", "blurgate.serving.worker")
+_LONGEST_PAUSE = 30.0  # seconds between attempts to replace a worker that cannot start
+_PATIENCE = 120.0  # seconds until a worker must be ready: the first one may compile
+
+
+class Worker:
+    """A process that judges one photo at a time.
+
+    Parameters
+    ----------
+    process : asyncio.subprocess.Process
+    """
+
+    def __init__(self, process: Process) -> None:
+        assert process.stdin  # noqa: S101 for type checkers: it is started with pipes
+        assert process.stdout  # noqa: S101
+        self._process, self._to, self._from = process, process.stdin, process.stdout
+        self._killed = False
+
+    @classmethod
+    async def start(cls, settings: Settings, fingerprint: str) -> Worker:
+        """Start a worker, and wait until it is ready.
+
+        Parameters
+        ----------
+        settings : Settings
+        fingerprint : str
+            Of the model that it must judge by.
+
+        Returns
+        -------
+        Worker
+
+        Raises
+        ------
+        BlurgateError
+            If it cannot judge.
+        ModelFileError
+            If its model is another one: the file has changed.
+        """
+        worker = cls(await asyncio.create_subprocess_exec(*_COMMAND, stdin=PIPE, stdout=PIPE, limit=2**20))
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                found, _ = await worker._ask(
+                    {
+                        "model": settings.model,
+                        "threshold": settings.threshold,
+                        "review": settings.review,
+                        "max_megapixels": settings.limits.max_megapixels,
+                    }
+                )
+        except (TimeoutError, OSError, EOFError) as error:
+            await worker.end()
+            raise BlurgateError(
+                f"a process that judges photos does not start ({type(error).__name__}): see what it printed"
+            ) from error
+        except BaseException:
+            await worker.end()
+            raise
+        if "error" in found or found["fingerprint"] != fingerprint:
+            await worker.end()
+            raise ModelFileError(found.get("error") or f"{settings.model} has changed: start the service again")
+        return worker
+
+    @property
+    def alive(self) -> bool:
+        """False once the process has ended, or is about to."""
+        return not self._killed and self._process.returncode is None
+
+    async def judge(self, photo: bytes | bytearray, map: str) -> dict[str, Any]:  # noqa: A002 the word of the interface
+        """Judge a photo; see `blurgate.serving.worker.Judge.answer`.
+
+        Raises
+        ------
+        OSError, EOFError
+            If the process ends before it has answered.
+        """
+        return (await self._ask({"map": map}, photo))[0]
+
+    async def wait(self) -> None:
+        """Wait until the process has ended."""
+        await self._process.wait()
+
+    def kill(self) -> None:
+        """End the process now."""
+        self._killed = True
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def end(self) -> None:
+        """End the process, and wait for that."""
+        self.kill()
+        self._to.close()
+        await self._process.wait()
+
+    async def _ask(self, head: dict[str, Any], content: bytes | bytearray = b"") -> tuple[dict[str, Any], bytes]:
+        self._to.writelines(wire.pack(head, content))
+        await self._to.drain()
+        return await wire.receive(self._from)
+
+
+class Pool:
+    """Workers, as many as there should be.
+
+    Parameters
+    ----------
+    settings : Settings
+    fingerprint : str
+        Of the model.
+    metrics : Metrics
+    say : callable
+        Takes a line for whoever runs the service.
+    """
+
+    def __init__(self, settings: Settings, fingerprint: str, metrics: Metrics, say: Callable[[str], None]) -> None:
+        self._settings, self._fingerprint, self._metrics, self._say = settings, fingerprint, metrics, say
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._workers: set[Worker] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """True if there is a worker."""
+        return bool(self._workers)
+
+    async def start(self) -> None:
+        """Start all workers.
+
+        Raises
+        ------
+        BlurgateError
+            If the first one cannot start.
+        """
+        self._keep(await Worker.start(self._settings, self._fingerprint))  # alone: others load what it has compiled
+        rest = range(self._settings.count_workers() - 1)
+        for worker in await asyncio.gather(*(Worker.start(self._settings, self._fingerprint) for _ in rest)):
+            self._keep(worker)
+
+    async def judge(self, photo: bytes | bytearray, map: str) -> dict[str, Any]:  # noqa: A002 the word of the interface
+        """Have the next idle worker judge a photo.
+
+        Parameters
+        ----------
+        photo : bytes or bytearray
+        map : {'', 'png', 'overlay'}
+
+        Returns
+        -------
+        dict
+            See `blurgate.serving.worker.Judge.answer`.
+
+        Raises
+        ------
+        ProblemError
+            If the worker dies, or the photo takes too long.
+        """
+        worker = await self._idle.get()
+        while not worker.alive:  # it died while it was idle, and its successor is coming
+            worker = await self._idle.get()
+        # whoever asked may go away; the worker then still has to finish, or it would answer the next with this answer
+        using = asyncio.ensure_future(self._use(worker, photo, map))
+        using.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(using)
+
+    async def close(self) -> None:
+        """End all workers."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*(worker.end() for worker in self._workers))
+        self._workers.clear()
+
+    async def _use(self, worker: Worker, photo: bytes | bytearray, map: str) -> dict[str, Any]:  # noqa: A002
+        limit = self._settings.limits.photo_time
+        try:
+            async with asyncio.timeout(limit):
+                return await worker.judge(photo, map)
+        except TimeoutError as error:
+            worker.kill()
+            raise ProblemError(
+                "slow-photo", f"the photo was not judged within {limit:g} s: send a smaller one"
+            ) from error
+        except (OSError, EOFError) as error:
+            worker.kill()
+            raise ProblemError(
+                "died",
+                "the process that judged the photo has died: send it again, and report the photo if it dies again",
+            ) from error
+        finally:
+            if worker.alive:
+                self._idle.put_nowait(worker)
+
+    def _keep(self, worker: Worker) -> None:
+        """Take a worker in, and replace it whenever it dies."""
+        self._take(worker)
+        self._keepers.append(asyncio.create_task(self._replace(worker)))
+
+    def _take(self, worker: Worker) -> None:
+        self._workers.add(worker)
+        self._metrics.workers.set(len(self._workers))
+        self._idle.put_nowait(worker)
+
+    async def _replace(self, worker: Worker) -> None:
+        while True:
+            await worker.wait()
+            self._workers.discard(worker)
+            self._metrics.workers.set(len(self._workers))
+            self._metrics.restarts.inc()
+            worker = await self._start_again()
+            self._take(worker)
+
+    async def _start_again(self) -> Worker:
+        pause = 1.0
+        while True:
+            try:
+                return await Worker.start(self._settings, self._fingerprint)
+            except BlurgateError as error:
+                self._say(f"a worker cannot be replaced, trying again in {pause:g} s: {error}")
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
