@@ -13,6 +13,7 @@ const ORDERS = { // comparators for photos with a probability; the others come l
   nearest: (a, b) => Math.abs(a.verdict.probability - threshold) - Math.abs(b.verdict.probability - threshold),
 };
 const AT_ONCE = 4; // requests, of one photo each
+const DIED = "urn:blurgate:problem:died"; // the process that judged the photo, perhaps because of the photo: asked again only once
 const TRIES = 8, LONGEST_WAIT_S = 16; // while the service is busy
 const THUMBNAIL = 480; // pixels on the longer side
 const BINS = 50, HOVER_MS = 150, SPEAK_MS = 8000;
@@ -82,19 +83,27 @@ function formatThreshold(number) {
   return String(Number(number.toFixed(3)));
 }
 
+function sentence(text) {
+  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+}
+
 function plural(count, noun) {
   return `${formatNumber(count)} ${noun}${count === 1 ? "" : "s"}`;
 }
 
 // ---- asking the service
 
-// runs so many tasks at once
+// runs so many tasks at once; fewer from slow() on, and more again with every task that ends
 function makeQueue(most) {
-  let waiting = [], running = 0;
+  let waiting = [], running = 0, pace = most;
   const next = () => {
-    while (running < most && waiting.length) {
+    while (running < Math.floor(pace) && waiting.length) {
       running += 1;
-      waiting.shift()().finally(() => { running -= 1; next(); });
+      waiting.shift()().finally(() => {
+        running -= 1;
+        pace = Math.min(most, pace + 0.05);
+        next();
+      });
     }
   };
   return {
@@ -102,17 +111,18 @@ function makeQueue(most) {
       waiting[first ? "unshift" : "push"](task);
       next();
     },
+    slow() { pace = Math.max(1, Math.floor(pace) - 1); },
     clear() { waiting = []; },
   };
 }
 
 const requests = makeQueue(AT_ONCE), decoding = makeQueue(2);
 
-// why there is no verdict; failed: for a reason that has nothing to do with the photo
+// why there is no verdict; failed: it may be worth asking again
 class Problem extends Error {
-  constructor(message, failed) {
+  constructor(message, failed, type = "") {
     super(message);
-    this.failed = failed;
+    Object.assign(this, { failed, type });
   }
 }
 
@@ -129,7 +139,9 @@ async function ask({ file, name }, { map = false, signal = stop.signal } = {}) {
   for (let tried = 1; ; tried += 1) {
     const answer = await send(map ? "v1/verdicts?map=overlay" : "v1/verdicts", body, signal);
     if (answer.ok) return readAnswer(answer);
-    if (answer.status !== 503 || tried === TRIES) throw await readProblem(answer);
+    const problem = await readProblem(answer);
+    if (answer.status !== 503 || tried === (problem.type === DIED ? 2 : TRIES)) throw problem;
+    requests.slow();
     const seconds = Number(answer.headers.get("Retry-After")) || 1;
     await wait(Math.min(LONGEST_WAIT_S, seconds * 2 ** (tried - 1)), signal);
   }
@@ -154,8 +166,8 @@ async function readAnswer(answer) {
 
 async function readProblem(answer) {
   if (answer.status === 401) return new Problem("The service asks for its token: reload this page and enter the token as password, with any user name.", true);
-  const { detail } = await answer.json().catch(() => ({}));
-  return new Problem(detail || `The service answered with status ${answer.status}.`, answer.status >= 500 && answer.status !== 504);
+  const { detail, type } = await answer.json().catch(() => ({}));
+  return new Problem(detail ? sentence(detail) : `The service answered with status ${answer.status}.`, answer.status >= 500, type);
 }
 
 // give a photo its verdict, which is an error if there is none
@@ -281,12 +293,12 @@ function makeTile(photo) {
 }
 
 function fillTile(photo) {
-  const { tile, verdict, decision, failed } = photo, [, line, , note, sentence] = tile.children;
+  const { tile, verdict, decision, failed } = photo, [, line, , note, why] = tile.children;
   line.firstChild.textContent = failed ? "not judged" : DECISION_TEXT[decision];
   line.firstChild.className = "is-" + (decision === "waiting" ? "unread" : decision);
   line.lastChild.textContent = verdict?.probability?.toFixed(3) ?? "";
   note.textContent = visible(remark(photo));
-  sentence.textContent = visible(explain(photo));
+  why.textContent = visible(explain(photo)).replace(/(\d) (%|px)/g, "$1\u00a0$2");
 }
 
 function showThumbnail({ tile, url }) {
@@ -331,8 +343,10 @@ function wantMap(photo) {
   const { signal } = stop;
   requests.add(async () => {
     try {
-      const { verdict: { map } } = await ask(photo, { map: true, signal });
+      const { verdict: { map, sentence } } = await ask(photo, { map: true, signal });
       photo.map = map ?? "";
+      photo.verdict.sentence = sentence; // which now says where
+      fillTile(photo);
       say(photo, map ? "" : "no map: nothing in it tells what is blurred");
       if (map) photo.tile.firstChild.append(makeOver(photo));
     } catch (error) {
@@ -457,6 +471,7 @@ function showProgress({ all, waiting, blurred, undecided, sharp, unread }) {
   $("state").classList.toggle("problem", failed.length > 0);
   Object.assign($("done"), { hidden: !waiting, max: Math.max(1, all), value: all - waiting });
   $("again").hidden = !failed.length;
+  $("remove").hidden = !all;
   if (waiting) {
     if (performance.now() - spokenAt > SPEAK_MS) speak(`${all - waiting} of ${all} judged`);
   } else if (all) {
@@ -578,11 +593,11 @@ async function judgeShot(file, name) {
   tell("Is it sharp?", "");
   await judge(photo);
   if (camera.shot !== photo) return; // closed meanwhile
-  const decision = decide(photo), sentence = explain(photo);
-  if (decision === "sharp") tell("Sharp", sentence, decision);
-  else if (decision === "blurred") tell("Hold still: this one is blurred. Try again", sentence, decision);
-  else if (decision === "undecided") tell("It is not clear whether it is sharp", sentence, decision);
-  else tell("It could not be judged", sentence, decision);
+  const decision = decide(photo), why = explain(photo);
+  if (decision === "sharp") tell("Sharp", why, decision);
+  else if (decision === "blurred") tell("Hold still: this one is blurred. Try again", why, decision);
+  else if (decision === "undecided") tell("It is not clear whether it is sharp", why, decision);
+  else tell("It could not be judged", why, decision);
   if (decision === "sharp") offer({ keep: "Keep", retry: "Try again" });
   else if (decision === "unread") offer({ retry: "Try again" });
   else offer({ retry: "Try again", keep: "Keep it anyway" });
