@@ -43,6 +43,8 @@ from blurgate.version import __version__
 PAGE = Path(__file__).parent / "page"
 _PAGES = {"/": "index.html", "/form": "form.html", "/blurgate-input.js": "blurgate-input.js"}
 _MODEL_HEADER = "blurgate-model"
+# nothing that a client sends leaves this process, whatever the environment says; older FastAPIs have none
+_NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
 
 class Service:
@@ -164,7 +166,12 @@ def make_app(service: Service, settings: Settings) -> App:
     ASGI app
     """
     app = FastAPI(
-        title=TITLE, version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None, openapi_tags=[]
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # they load scripts from another host
+        redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     _add_interface(app, service, settings)
     _add_pages(app)

@@ -78,6 +78,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
             log_level="error",
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_GRACE,
         )
     )

@@ -16,6 +16,7 @@ from blurgate.serving.settings import Limits
 
 FIELD = "photos"  # name of the parts that hold photos
 _LONGEST_NAME = 1000  # characters of a file name that are kept
+_HEADER = 2**14  # bytes of a header of a part, such as one with a file name
 _IDLE, _LONGEST = 20.0, 300.0  # seconds without a byte, and for the whole body: three megabytes over a poor network
 _HELD = 8  # bodies of the largest size that are held at a time, of all requests together
 _OTHERS = 1000  # parts that hold no photo
@@ -145,7 +146,8 @@ async def read_uploads(
         ) from error
     except FormParserError as error:
         raise ProblemError(
-            "bad-request", "the body is not well-formed multipart/form-data: send it as a form does"
+            "bad-request",
+            "the body is not well-formed multipart/form-data, or a name in it is too long: send it as a form does",
         ) from error
     return reader.finish()
 
@@ -203,6 +205,7 @@ class _Form:
                 "on_part_data": self._add_content,
                 "on_end": self._end,
             },
+            max_header_size=_HEADER,
         )
 
     def write(self, chunk: bytes) -> None:

@@ -108,13 +108,14 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the server, which then ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers
+    shared = wire.SharedFile(int(sys.argv[1])) if len(sys.argv) > 1 else None
     try:
-        _work(sys.stdin.buffer, answers)
+        _work(sys.stdin.buffer, answers, shared)
     except BrokenPipeError:
         os._exit(0)  # the server is gone
 
 
-def _work(questions: BinaryIO, answers: BinaryIO) -> None:
+def _work(questions: BinaryIO, answers: BinaryIO, shared: wire.SharedFile | None) -> None:
     asked = wire.read(questions)
     if asked is None:
         return
@@ -128,7 +129,9 @@ def _work(questions: BinaryIO, answers: BinaryIO) -> None:
         os.dup2(nowhere.fileno(), 2)
         os.dup2(nowhere.fileno(), 1)
     while asked := wire.read(questions):
-        _send(answers, judge.answer(asked[1], asked[0]["map"]))
+        head, content = asked
+        photo = shared.read(head["shared"]) if shared else content
+        _send(answers, judge.answer(photo, head["map"]))
 
 
 def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: float) -> Judge:
