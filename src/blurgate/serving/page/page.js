@@ -15,8 +15,8 @@ const ORDERS = { // comparators for photos with a probability; the others come l
 const AT_ONCE = 4; // requests, of one photo each
 const DIED = "urn:blurgate:problem:died"; // the process that judged the photo, perhaps because of the photo: asked again only once
 const TRIES = 8, LONGEST_WAIT_S = 16; // while the service is busy
-const THUMBNAIL = 480; // pixels on the longer side
-const BINS = 50, HOVER_MS = 150, SPEAK_MS = 8000;
+const THUMBNAIL = 360; // pixels of height
+const BINS = 50, HOVER_MS = 150, ARRIVING_MS = 150, SPEAK_MS = 8000;
 const collator = new Intl.Collator(undefined, { numeric: true });
 
 let photos = []; // as added; each as makePhoto makes it
@@ -27,7 +27,7 @@ let shown = []; // photos that match the filter, in order
 let current = null; // the photo that Tab focuses
 let leftOut = 0; // files that are no photos
 let stop = new AbortController(); // of all requests
-let spokenAt = 0;
+let wasWaiting = false, spokenAt = 0;
 
 // ---- photos and their verdicts
 
@@ -158,9 +158,9 @@ async function send(address, body, signal) {
 async function readAnswer(answer) {
   try {
     const { model, verdicts: [verdict] } = await answer.json();
-    return { model, verdict };
+    return { model, verdict: { ...verdict, sentence: verdict.sentence } };
   } catch {
-    throw new Problem("The answer of the service was cut short.", true);
+    throw new Problem("The answer of the service was cut short, or is none.", true);
   }
 }
 
@@ -205,7 +205,7 @@ function request(photo) {
   const { signal } = stop;
   requests.add(async () => {
     await judge(photo, signal);
-    if (!signal.aborted) refreshOnce();
+    if (!signal.aborted) refreshSoon();
   });
 }
 
@@ -249,9 +249,9 @@ async function listEntry(entry) {
 // a photo of 12 megapixels takes 48 MB while it is decoded, and its thumbnail about 40 kB from then on
 async function makeThumbnail(photo) {
   try {
-    const picture = await createImageBitmap(photo.file);
+    const picture = await createImageBitmap(photo.file, { resizeHeight: THUMBNAIL, resizeQuality: "medium" }); // on another thread
     const canvas = document.createElement("canvas");
-    drawInto(canvas, picture, Math.min(1, THUMBNAIL / Math.max(picture.width, picture.height)));
+    drawInto(canvas, picture, Math.min(1, (2 * THUMBNAIL) / picture.width)); // no wider, as of a panorama
     picture.close();
     const blob = await new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.85));
     if (photos.includes(photo)) photo.url = URL.createObjectURL(blob);
@@ -407,6 +407,12 @@ function refresh() {
   showProgress(counts);
 }
 
+function show(name) {
+  filter = name;
+  refresh();
+  speak(`${formatNumber(shown.length)} of ${plural(photos.length, "photo")} shown`);
+}
+
 function showThreshold(counts) {
   const text = formatThreshold(threshold), doubtful = moved ? [] : photos.filter(({ verdict, decision }) => decision === "undecided" && verdict.probability !== null);
   $("count-sharp").textContent = formatNumber(counts.sharp);
@@ -474,10 +480,12 @@ function showProgress({ all, waiting, blurred, undecided, sharp, unread }) {
   $("remove").hidden = !all;
   if (waiting) {
     if (performance.now() - spokenAt > SPEAK_MS) speak(`${all - waiting} of ${all} judged`);
-  } else if (all) {
+  } else if (wasWaiting) {
     const parts = Object.entries({ blurred, sharp, undecided, "could not be read": unread }).filter(([, count]) => count);
-    speak(`${plural(all, "photo")} judged: ${parts.map(([name, count]) => `${count} ${name}`).join(", ")}`);
+    notes[0] += ": " + parts.map(([name, count]) => `${count} ${name}`).join(", ");
+    speak(notes.join(". "));
   }
+  wasWaiting = waiting > 0;
 }
 
 // what a screen reader reads out, without interrupting itself at every photo
@@ -627,14 +635,22 @@ function oncePerFrame(work) { // coalesce calls: run at most once per animation 
 
 const refreshOnce = oncePerFrame(refresh);
 
+let arriving = 0; // timer: verdicts that arrive together are shown together
+function refreshSoon() {
+  arriving ||= setTimeout(() => { arriving = 0; refresh(); }, ARRIVING_MS);
+}
+
 for (const [name, text] of Object.entries(FILTERS)) {
   const button = document.createElement("button"), count = document.createElement("i");
   Object.assign(button, { type: "button", value: name });
   button.append(text + " ", count);
-  button.addEventListener("click", () => { filter = name; refresh(); });
+  button.addEventListener("click", () => { show(name); });
   $("filters").append(button);
 }
-$("everything").addEventListener("click", () => { filter = "all"; refresh(); });
+$("everything").addEventListener("click", () => {
+  show("all");
+  $("filters").firstChild.focus();
+});
 $("order").addEventListener("change", () => { order = $("order").value; refresh(); });
 $("download").addEventListener("click", download);
 $("remove").addEventListener("click", () => { if (confirm(`Remove ${plural(photos.length, "photo")} from this page?`)) removeAll(); });
