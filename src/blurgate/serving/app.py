@@ -100,11 +100,13 @@ class Service:
 
     async def _judge_all(self, uploads: list[Upload], map: str) -> list[dict[str, Any]]:  # noqa: A002
         """Judge photos, some at a time: the workers take those of other requests in between."""
+        if len(uploads) == 1:
+            return [await self._judge_one(uploads[0], map, alone=True)]
         room = asyncio.Semaphore(self._settings.count_workers())
 
         async def judge(upload: Upload) -> dict[str, Any]:
             async with room:
-                return await self._judge_one(upload, map, alone=len(uploads) == 1)
+                return await self._judge_one(upload, map, alone=False)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(judge(upload)) for upload in uploads]
@@ -335,13 +337,6 @@ async def _unless_disconnected(request: Request, work: Any) -> Any:
         if not working.done():
             raise ClientDisconnect
         return working.result()
-    except* ProblemError as group:  # of a task group
-        raise _first(group) from None
     finally:
         for task in (working, watching):
             task.cancel()
-
-
-def _first(group: BaseExceptionGroup[ProblemError]) -> ProblemError:
-    first = group.exceptions[0]
-    return first if isinstance(first, ProblemError) else _first(first)

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -105,6 +106,10 @@ def _classify(error: BlurgateError, photo: bytes) -> str:
 
 def main() -> None:
     """Judge photos that come on stdin until it ends; answers go to stdout."""
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash would write the photo to the disk
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the server, which then ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers

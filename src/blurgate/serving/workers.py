@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from blurgate.errors import BlurgateError, ModelFileError
 from blurgate.serving import wire
 from blurgate.serving.metrics import Metrics
 from blurgate.serving.problems import ProblemError
-from blurgate.serving.settings import Settings
+from blurgate.serving.settings import TOKEN_VARIABLE, Settings
 
 _COMMAND = (sys.executable, "-m", "blurgate.serving.worker")
 _LONGEST_PAUSE = 30.0  # seconds between attempts to replace a worker that cannot start
@@ -62,7 +63,13 @@ class Worker:
         passed = (shared.number,) if shared else ()
         try:
             process = await asyncio.create_subprocess_exec(
-                *_COMMAND, *map(str, passed), stdin=PIPE, stdout=PIPE, limit=2**20, pass_fds=passed
+                *_COMMAND,
+                *map(str, passed),
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=2**20,
+                pass_fds=passed,
+                env={name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE},
             )
         except BaseException:
             if shared:
@@ -161,7 +168,7 @@ class Pool:
     @property
     def ready(self) -> bool:
         """True if there is a worker."""
-        return bool(self._workers)
+        return any(worker.alive for worker in self._workers)
 
     async def start(self) -> None:
         """Start all workers.
