@@ -232,6 +232,7 @@ def test_templates_and_models_are_in_the_package():
         ("", "page.css"),
         ("learning.templates", "report.html.jinja"),
         ("scanning.templates", "gallery.html"),
+        ("serving.page", "index.html"),
         ("judging.shipped", "default.blurgate"),
     ):
         assert files("blurgate").joinpath(*filter(None, package.split(".")), name).is_file()
