@@ -431,7 +431,9 @@ function showThreshold(counts) {
   $("hint").replaceChildren();
   if (!model) return;
   if (!moved) {
-    $("hint").textContent = `The threshold of the service is ${text} (model ${model.fingerprint.slice(0, 8)}). Drag to try another: the photos are decided again here, and the service is not asked.`
+    const [low, high] = (model.review ?? []).map(formatThreshold);
+    $("hint").textContent = (model.review ? `The service calls a photo sharp below ${low} and blurred from ${high} on` : `The threshold of the service is ${text}`)
+      + ` (model ${model.fingerprint.slice(0, 8)}). Drag to try another: the photos are decided again here, and the service is not asked.`
       + (doubtful.length ? ` It left ${plural(doubtful.length, "photo")} undecided for review; any other threshold decides ${doubtful.length === 1 ? "it" : "them"} as well.` : "");
     return;
   }
