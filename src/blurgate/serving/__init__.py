@@ -1,5 +1,5 @@
-"""Verdicts over HTTP, a page in a browser, and a client.
+"""Verdicts over HTTP, a page in a browser, and clients that ask for verdicts.
 
-In: requests with photos, and their answers. Out: verdicts, as JSON and as of the local model.
-May import: judging, measuring, photos, scanning; cells, errors, files, installation, outputs, threads, version.
+In: requests with photos. Out: verdicts as JSON.
+May import: judging, measuring, photos, scanning; cells, errors, files, installation, outputs, pages, threads, version.
 """
