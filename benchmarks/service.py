@@ -5,6 +5,7 @@
     python benchmarks/service.py faults --kills 10
     python benchmarks/service.py leaks --requests 10000
     python benchmarks/service.py schemathesis --minutes 5
+    python benchmarks/service.py batches
 
 Each starts the real command in a process of its own on a free port of the loopback, with `--serve` as its options, and
 ends it with SIGTERM. Clients share the cores with the service: see their share in the results.
@@ -16,7 +17,8 @@ cores: see ``benchmarks/laplacian_service.py``. Ratios are taken within a round.
 overload: as many clients as workers, then ten times more than the service works on and lets wait. faults: what the
 clients of ``benchmarks/hostile_clients.py`` get, and what another client gets meanwhile; then workers are killed
 (SIGKILL) under load. leaks: memory, open files, threads and processes over many small requests, good, bad and broken
-off. schemathesis: requests made from the service's OpenAPI.
+off. schemathesis: requests made from the service's OpenAPI. batches: the net on photos one by one, as workers run it,
+and in batches, which requests might share.
 
 Exit code 1 if a check fails; load and overload have goals, and only report them. Needs Linux, and the extras ``demo``,
 ``fast`` and ``serve``, for ``load`` opencv-python, for ``schemathesis`` that command.
@@ -65,6 +67,7 @@ BLURRED = 4  # every so manyth photo, since the net is asked about blurred ones
 RADIUS = 3.0  # pixels
 GOALS = {"scan": 0.85, "laplacian": 1.0, "overload": 2.0}
 WORKER = "blurgate.serving.worker"  # in the command line of a process that judges
+BATCHES = (1, 2, 4, 8)
 WARM_S = 2.0
 KILL_S = 4.0  # of load around a kill
 HANGING = 20  # clients that do the same at the same time
@@ -758,7 +761,40 @@ def count_har(path: Path) -> Numbers:
     return {asked: dict(sorted(counts.items())) for asked, counts in sorted(found.items())}
 
 
+def time_batches(options: argparse.Namespace) -> Numbers:
+    """Time the net of the shipped model on one thread, on planes one by one and in batches."""
+    import onnx
+    import onnxruntime
+
+    net = load_model().net
+    if net is None:
+        sys.exit("the shipped model has no net")
+    graph = onnx.load_from_string(net.onnx)
+    for end in (*graph.graph.input, *graph.graph.output):
+        end.type.tensor_type.shape.dim[0].dim_param = "n"
+    threads = onnxruntime.SessionOptions()
+    threads.intra_op_num_threads = threads.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), threads)
+    planes = np.random.default_rng(0).integers(0, 255, (max(BATCHES), 1, 544, 960)).astype(np.float32)
+    times: dict[int, list[float]] = {size: [] for size in BATCHES}
+    for _ in range(options.rounds):
+        for size in BATCHES:
+            began = time.perf_counter()
+            for first in range(0, len(planes), size):
+                session.run(["answers"], {"gray": planes[first : first + size]})
+            times[size].append(time.perf_counter() - began)
+    alone = times[1]
+    return {
+        "ms_a_plane": {size: round(1e3 * statistics.median(found) / len(planes), 2) for size, found in times.items()},
+        "speed_against_one_by_one": {
+            size: round(statistics.median(one / many for one, many in zip(alone, found, strict=True)), 2)
+            for size, found in times.items()
+        },
+    }
+
+
 COMMANDS = {
+    "batches": time_batches,
     "load": run_load,
     "overload": run_overload,
     "faults": run_faults,
@@ -776,7 +812,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=COUNT, help="load, overload: different photos")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="load")
     parser.add_argument("--seconds", type=float, default=10.0, help="load, overload: of each measurement")
-    parser.add_argument("--rounds", type=int, default=5, help="load")
+    parser.add_argument("--rounds", type=int, default=5, help="load, batches")
     parser.add_argument("--workers", type=int, default=CORES, help="overload")
     parser.add_argument("--queue", type=int, default=CORES, help="overload: requests that may wait")
     parser.add_argument("--patience", type=float, default=30.0, help="faults: seconds to wait for a time-out")

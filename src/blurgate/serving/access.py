@@ -66,16 +66,19 @@ class Access:
             await send(message)
 
         try:
-            if self._token and scope["path"] not in OPEN and not self._is_allowed(scope["headers"]):
-                raise ProblemError("token", "send the service's token as Authorization: Bearer TOKEN")
-            if scope["path"] == JUDGED:
-                self._require_room()
+            self._check(scope)
             await self._app(scope, receive, send_on)
         except ProblemError as problem:
             self._metrics.rejected.labels(problem.name).inc()
             await _send_problem(send_on, problem)
         finally:
             self._metrics.latency.labels(path).observe(time.perf_counter() - started)
+
+    def _check(self, scope: Scope) -> None:
+        if self._token and scope["path"] not in OPEN and not self._is_allowed(scope["headers"]):
+            raise ProblemError("token", "send the service's token as Authorization: Bearer TOKEN")
+        if scope["path"] == JUDGED:
+            self._require_room()
 
     def _is_allowed(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = [value for name, value in headers if name == b"authorization"]

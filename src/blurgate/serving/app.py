@@ -22,6 +22,7 @@ from blurgate.judging.description import describe_model
 from blurgate.judging.model import BlurModel, find_bounds
 from blurgate.judging.sentences import describe
 from blurgate.judging.verdicts import Verdict
+from blurgate.pages import read_style
 from blurgate.serving import metrics as counting
 from blurgate.serving.access import JUDGED, Access, App
 from blurgate.serving.metrics import Metrics
@@ -275,6 +276,11 @@ def _add_pages(app: FastAPI) -> None:
 
     for path, name in _PAGES.items():
         add(path, name)
+
+    @app.get("/page/style.css", include_in_schema=False)
+    async def style() -> Response:
+        return Response(read_style(), media_type="text/css", headers={"cache-control": "no-cache"})
+
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from blurgate.errors import BlurgateError, MissingExtraError, NetError, PhotoError, find_machine_error
 from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel, find_bounds, load_model
@@ -147,7 +149,10 @@ def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: f
     loaded = loaded.with_threshold(bounds[0])
     engine = Engine("auto", "cpu", count=MANY, feature_set=loaded.inputs.feature_set)
     engine.prepare()
-    return Judge(loaded, engine, bounds, max_megapixels)
+    judge = Judge(loaded, engine, bounds, max_megapixels)
+    first = (np.indices((256, 256)).sum(axis=0) % 11 * 20).astype(np.uint8)
+    judge.answer(encode_png(first, holds="warm-up"), "overlay")  # all that is loaded or compiled at its first use
+    return judge
 
 
 def _send(answers: BinaryIO, head: dict[str, Any]) -> None:
