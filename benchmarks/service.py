@@ -12,7 +12,7 @@ ends it with SIGTERM. Clients share the cores with the service: see their share 
 
 load: 1, 8 and 64 clients send photos of 1920x1080 as forms do, each the next when it has its answer; after a 503 it
 waits as long as the Retry-After says. In each round beside them, one after the other: `blurgate.scan` of the same
-photos, timed from its first verdict on, and ten lines around OpenCV's Laplacian in FastAPI, with as many processes as
+photos, with as many jobs as clients or cores, timed from its first verdict on, and ten lines around OpenCV's Laplacian in FastAPI, with as many processes as
 cores: see ``benchmarks/laplacian_service.py``. Ratios are taken within a round.
 overload: as many clients as workers, then ten times more than the service works on and lets wait. faults: what the
 clients of ``benchmarks/hostile_clients.py`` get, and what another client gets meanwhile; then workers are killed
@@ -63,7 +63,6 @@ Numbers = dict[str, Any]
 CORES = len(os.sched_getaffinity(0))
 CLIENTS = (1, 8, 64)
 WIDTH, HEIGHT, COUNT = 1920, 1080, 48
-BLURRED = 4  # every so manyth photo, since the net is asked about blurred ones
 RADIUS = 3.0  # pixels
 GOALS = {"scan": 0.85, "laplacian": 1.0, "overload": 2.0}
 WORKER = "blurgate.serving.worker"  # in the command line of a process that judges
@@ -180,7 +179,7 @@ def say(*words: object) -> None:
 
 
 def lay_photos(folder: Path, options: argparse.Namespace) -> list[Path]:
-    """Make the photos to load with: every `BLURRED`-th is blurred.
+    """Make the photos to load with; some are blurred, since the net is asked about those.
 
     Parameters
     ----------
@@ -194,7 +193,7 @@ def lay_photos(folder: Path, options: argparse.Namespace) -> list[Path]:
     list of Path
     """
     paths = make_photos(list(find_tiles(options.photos)), folder, WIDTH, HEIGHT, options.count)
-    for path in paths[::BLURRED]:
+    for path in paths[:: options.blurred] if options.blurred else ():
         path.write_bytes(blur(path.read_bytes()))
     return paths
 
@@ -229,7 +228,7 @@ def frame_each(photos: Sequence[bytes]) -> list[bytes]:
     return [frame_photos(PATH, [(b"%d.jpg" % number, photo)]) for number, photo in enumerate(photos)]
 
 
-def time_scan(paths: list[Path], seconds: float, model: blurgate.BlurModel) -> float:
+def time_scan(paths: list[Path], seconds: float, model: blurgate.BlurModel, jobs: int = CORES) -> float:
     """Scan photos for about some seconds: -> photos per second from the first verdicts on, which come together.
 
     Parameters
@@ -237,6 +236,7 @@ def time_scan(paths: list[Path], seconds: float, model: blurgate.BlurModel) -> f
     paths : list of Path
     seconds : float
     model : BlurModel
+    jobs : int
 
     Returns
     -------
@@ -245,7 +245,7 @@ def time_scan(paths: list[Path], seconds: float, model: blurgate.BlurModel) -> f
     repeats = -(-COUNT // len(paths))
     while True:
         began = time.perf_counter()
-        scanned = blurgate.scan(paths * repeats, model=model, jobs=CORES, engine="compiled")
+        scanned = blurgate.scan(paths * repeats, model=model, jobs=jobs, engine="compiled")
         moments = [time.perf_counter() for _ in scanned]
         first = sum(moment - moments[0] < 0.002 for moment in moments)
         lasted = moments[-1] - began
@@ -299,11 +299,13 @@ def run_load(options: argparse.Namespace) -> Numbers:
             load(server.address, requests, 8, WARM_S)
         before, asked = service.weigh(), 0
         weights: list[tuple[int, float]] = []
-        rates: dict[str, list[float]] = {"scan": []}
+        rates: dict[str, list[float]] = {}
         loads: dict[str, list[Numbers]] = {}
         for number in range(options.rounds):
             say("round", number + 1)
-            rates["scan"].append(time_scan(paths, options.seconds, model))
+            for jobs in {min(clients, CORES) for clients in options.clients}:
+                rate = time_scan(paths, options.seconds, model, jobs)
+                rates.setdefault(f"scan, {jobs} jobs", []).append(rate)
             for clients in options.clients:
                 for name, server in (("service", service), ("laplacian", laplacian)):
                     cell = f"{name}, {clients} clients"
@@ -385,7 +387,8 @@ def list_ratios(rates: dict[str, list[float]], clients: Sequence[int]) -> Number
     found: Numbers = {}
     for count in clients:
         service = rates[f"service, {count} clients"]
-        for other, values in (("scan", rates["scan"]), ("laplacian", rates[f"laplacian, {count} clients"])):
+        scan = rates[f"scan, {min(count, CORES)} jobs"]  # as many photos at once, as long as there are cores
+        for other, values in (("scan", scan), ("laplacian", rates[f"laplacian, {count} clients"])):
             ratio = statistics.median(one / max(1e-9, two) for one, two in zip(service, values, strict=True))
             found[f"service / {other}, {count} clients"] = {
                 "ratio": round(ratio, 3),
@@ -810,6 +813,7 @@ def main() -> None:
     parser.add_argument("--serve", default="", help="options of blurgate serve, as one word")
     parser.add_argument("--photos", type=Path, help="load, overload: a folder of photos to assemble larger ones from")
     parser.add_argument("--count", type=int, default=COUNT, help="load, overload: different photos")
+    parser.add_argument("--blurred", type=int, default=4, help="load, overload: every so manyth photo is; 0: none")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="load")
     parser.add_argument("--seconds", type=float, default=10.0, help="load, overload: of each measurement")
     parser.add_argument("--rounds", type=int, default=5, help="load, batches")
