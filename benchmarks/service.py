@@ -12,8 +12,8 @@ ends it with SIGTERM. Clients share the cores with the service: see their share 
 
 load: 1, 8 and 64 clients send photos of 1920x1080 as forms do, each the next when it has its answer; after a 503 it
 waits as long as the Retry-After says. In each round beside them, one after the other: `blurgate.scan` of the same
-photos, with as many jobs as clients or cores, timed from its first verdict on, and ten lines around OpenCV's Laplacian in FastAPI, with as many processes as
-cores: see ``benchmarks/laplacian_service.py``. Ratios are taken within a round.
+photos, with as many jobs as clients or cores, timed from its first verdict on, and ten lines around OpenCV's Laplacian
+in FastAPI, with as many processes as cores: see ``benchmarks/laplacian_service.py``. Ratios are taken within a round.
 overload: as many clients as workers, then ten times more than the service works on and lets wait. faults: what the
 clients of ``benchmarks/hostile_clients.py`` get, and what another client gets meanwhile; then workers are killed
 (SIGKILL) under load. leaks: memory, open files, threads and processes over many small requests, good, bad and broken
