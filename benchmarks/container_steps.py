@@ -73,7 +73,16 @@ def read_instructions(text: str) -> list[tuple[str, str]]:
 
 
 def read_pairs(text: str) -> dict[str, str]:
-    """Read the ``name=value`` pairs of an ENV, an ARG or a LABEL."""
+    """Read the ``name=value`` pairs of an ENV, an ARG or a LABEL.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    dict of str to str
+    """
     return {name: quoted + bare for name, quoted, bare in re.findall(r'([\w.]+)=(?:"([^"]*)"|(\S*))', text)}
 
 
@@ -96,11 +105,27 @@ class System:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def place(self, text: str) -> str:
-        """Put paths of the image below the folder."""
+        """Put paths of the image below the folder.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        str
+        """
         return OUTSIDE.sub(f"{self.folder}/", text)
 
     def perform(self, instruction: str, rest: str) -> None:
         """Perform one instruction.
+
+        Parameters
+        ----------
+        instruction : str
+            In capitals.
+        rest : str
+            What follows it.
 
         Raises
         ------
@@ -153,7 +178,18 @@ class System:
 
 
 def build(folder: Path, python: str) -> System:
-    """Perform all steps of the Containerfile below a folder, with a Python that stands for the image's."""
+    """Perform all steps of the Containerfile below a folder, with a Python that stands for the image's.
+
+    Parameters
+    ----------
+    folder : Path
+        Stands for the image's ``/``; must be empty.
+    python : str
+
+    Returns
+    -------
+    System
+    """
     folder.chmod(0o755)  # for the image's user
     for name in ("home", "tmp"):
         (folder / name).mkdir()
@@ -171,6 +207,10 @@ def build(folder: Path, python: str) -> System:
 
 def seal(image: System) -> tuple[list[str], str]:
     """Take the right to write below the folder.
+
+    Parameters
+    ----------
+    image : System
 
     Returns
     -------
@@ -193,13 +233,37 @@ def seal(image: System) -> tuple[list[str], str]:
 
 
 def list_files(folder: Path) -> dict[str, tuple[int, int]]:
-    """Sizes and times of all files below a folder but those in its ``tmp``."""
+    """List all files below a folder but those in its ``tmp``.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    dict of str to (int, int)
+        Path -> size and time of the last change.
+    """
     files = {path.relative_to(folder).as_posix(): path.lstat() for path in folder.rglob("*")}
     return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in files.items() if not path.startswith("tmp")}
 
 
 def ask(url: str, token: str = "", photo: bytes | None = None) -> tuple[int, bytes]:
-    """Ask the service: status, or 0 if it does not listen, and body."""
+    """Ask the service.
+
+    Parameters
+    ----------
+    url : str
+    token : str
+        Empty for none.
+    photo : bytes or None
+        A PNG to send; without one, the request is a GET.
+
+    Returns
+    -------
+    (int, bytes)
+        Status, or 0 if the service does not listen, and body.
+    """
     headers = {"Content-Type": "image/png"} | ({"Authorization": f"Bearer {token}"} if token else {})
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -213,7 +277,22 @@ def ask(url: str, token: str = "", photo: bytes | None = None) -> tuple[int, byt
 
 @contextmanager
 def serve(image: System, prefix: list[str], port: int, token: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start the entrypoint in the sealed folder; yield the process and the file with what it prints."""
+    """Start the entrypoint in the sealed folder, and kill it at the end if it still runs.
+
+    Parameters
+    ----------
+    image : System
+    prefix : list of str
+        See `seal`.
+    port : int
+        Of 127.0.0.1.
+    token : str
+
+    Yields
+    ------
+    (subprocess.Popen, Path)
+        The process, and the file with what it prints.
+    """
     command = [*prefix, *json.loads(image.kept["ENTRYPOINT"]), "--host", "127.0.0.1", "--port", str(port)]
     with tempfile.NamedTemporaryFile(suffix=".log") as log:
         process = subprocess.Popen(
@@ -229,10 +308,21 @@ def serve(image: System, prefix: list[str], port: int, token: str) -> Iterator[t
 def check(image: System, prefix: list[str]) -> dict[str, Any]:
     """Use the service in the sealed folder as its callers would.
 
+    Parameters
+    ----------
+    image : System
+    prefix : list of str
+        See `seal`.
+
     Returns
     -------
     dict
-        What was found; a check is an entry of `bool`.
+        What was found; ``checks`` has the name of each check, and whether it passed.
+
+    Raises
+    ------
+    SystemExit
+        If the service does not become ready.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
