@@ -21,7 +21,16 @@ SOURCE = ROOT / "src" / "blurgate"
 DEPENDENCIES = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 
-GROUND = {"cells", "errors", "files", "installation", "outputs", "threads", "version"}  # every module may import these
+GROUND = {
+    "cells",
+    "errors",
+    "files",
+    "installation",
+    "outputs",
+    "pages",
+    "threads",
+    "version",
+}  # every module may import these
 ALLOWED = {  # package -> what its modules may import beside it, lazily and for types included
     "photos": set(),
     "measuring": {"photos"},
@@ -221,8 +230,10 @@ def test_training_without_its_extra_is_one_sentence(base_install, tmp_path):
 
 def test_templates_and_models_are_in_the_package():
     for package, name in (
+        ("", "page.css"),
         ("learning.templates", "report.html.jinja"),
         ("scanning.templates", "gallery.html"),
+        ("serving.page", "index.html"),
         ("judging.shipped", "default.blurgate"),
     ):
-        assert files("blurgate").joinpath(*package.split("."), name).is_file()
+        assert files("blurgate").joinpath(*filter(None, package.split(".")), name).is_file()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         NetError,
         OutputError,
         PhotoError,
+        ServiceError,
         SmallPhotoError,
         StudyFileError,
     )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from blurgate.photos.images import read_gray
     from blurgate.scanning.gallery import write_gallery
     from blurgate.scanning.stream import scan
+    from blurgate.serving.client import AsyncClient, Client
 
 _HOMES = {  # module -> its public names
     "learning.calibration": ("calibrate",),
@@ -55,6 +57,7 @@ _HOMES = {  # module -> its public names
         "NetError",
         "OutputError",
         "PhotoError",
+        "ServiceError",
         "SmallPhotoError",
         "StudyFileError",
     ),
@@ -67,6 +70,7 @@ _HOMES = {  # module -> its public names
     "making.preview": ("draw_preview",),
     "learning.report": ("write_report",),
     "scanning.stream": ("scan",),
+    "serving.client": ("AsyncClient", "Client"),
     "learning.table": ("FeatureTable", "build_table", "read_table", "write_table"),
     "learning.training": ("load_sources", "train"),
     "measuring.transformer": ("BlurFeatures",),
@@ -95,6 +99,8 @@ __all__ = [
     "Explanation",
     "scan",
     "write_gallery",
+    "Client",
+    "AsyncClient",
     "run_demo",
     "BlurgateError",
     "PhotoError",
@@ -104,6 +110,7 @@ __all__ = [
     "NetError",
     "OutputError",
     "StudyFileError",
+    "ServiceError",
     "MachineError",
     "MissingExtraError",
     "__version__",

@@ -10,6 +10,7 @@
     │   └── NetError           a model's net cannot be run, or does not answer with finite numbers
     ├── OutputError        an output cannot be written
     ├── StudyFileError     a study file is damaged, or belongs to another search
+    ├── ServiceError       a service that judges over HTTP cannot be reached, refuses, or gives no valid answer
     ├── MachineError       the machine cannot go on, whatever the photo: too many open files, a disk that is gone
     └── MissingExtraError  an optional dependency is missing
 
@@ -57,6 +58,10 @@ class OutputError(BlurgateError):
 
 class StudyFileError(BlurgateError):
     """A study file is damaged, or belongs to another search."""
+
+
+class ServiceError(BlurgateError):
+    """A service that judges over HTTP cannot be reached, refuses the token, stays busy, or gives no valid answer."""
 
 
 class MachineError(BlurgateError):
@@ -259,6 +264,7 @@ EXTRAS = {  # extra -> modules that it installs
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
     "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
+    "client": ("httpx",),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }
 

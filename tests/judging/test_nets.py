@@ -1,5 +1,8 @@
 import copy
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -299,3 +302,17 @@ def test_the_log_odds_of_a_net_are_weighted_in_float32(net_model):
     model = replace(net_model, card=replace(net_model.card, net_slope=0.7183, intercept=-0.31))
     expected = np.full(50, -0.31) + np.float32(0.7183) * rows[:, -2]
     np.testing.assert_array_equal(model.log_odds(rows), expected)
+
+
+def test_running_a_net_leaves_nothing_behind_and_tells_nobody(net, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(net.onnx)
+    code = (
+        "import numpy, sys; from pathlib import Path; from blurgate.judging.nets import Net; "
+        "Net(Path(sys.argv[1]).read_bytes()).predict(numpy.zeros((192, 192), numpy.uint8))"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    places = {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "net.onnx")], check=True, env=environment | places)
+    assert list(home.rglob("*")) == []

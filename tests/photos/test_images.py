@@ -15,7 +15,7 @@ from PIL import Image
 from blurgate import files
 from blurgate.errors import PhotoError, SmallPhotoError
 from blurgate.photos import images
-from blurgate.photos.images import encode_jpeg, read_gray, read_plane, read_rgb, thumbnail
+from blurgate.photos.images import encode_jpeg, read_file, read_gray, read_plane, read_rgb, thumbnail
 
 
 def encode(picture, format, **options):
@@ -289,3 +289,40 @@ def test_a_picture_taller_than_a_strip_is_converted_whole(astronaut, mode):
     )
     wanted = np.asarray(picture.convert("RGB").convert("L"))
     np.testing.assert_array_equal(read_gray(picture), wanted)
+
+
+@pytest.mark.parametrize("held", ["array", "gray array", "picture", "palette", "deep", "transparent", "turned"])
+def test_the_file_of_a_picture_in_memory_has_its_luma_without_loss(held, astronaut):
+    picture = Image.fromarray(astronaut)
+    turned = Image.fromarray(astronaut)
+    turned.getexif()[274] = 6
+    photo = {
+        "array": astronaut,
+        "gray array": astronaut[..., 0],
+        "picture": picture,
+        "palette": picture.quantize(32),
+        "deep": Image.fromarray(astronaut[..., 1].astype(np.uint16) * 257),
+        "transparent": Image.fromarray(np.dstack([astronaut, astronaut[..., 2]])),
+        "turned": turned,
+    }[held]
+    sent = read_file(photo)
+    assert sent.startswith(b"\x89PNG")
+    np.testing.assert_array_equal(read_gray(sent), read_gray(photo))
+
+
+def test_the_file_of_a_photo_that_has_one_is_read_as_it_is(tmp_path):
+    path, content = tmp_path / "a.jpg", b"content of a photo"
+    path.write_bytes(content)
+    for photo in (content, bytearray(content), memoryview(content), str(path)):
+        assert read_file(photo) == content
+    with path.open("rb") as stream:
+        stream.read(3)
+        assert read_file(stream) == content
+
+
+def test_a_file_longer_than_any_photo_is_refused_before_it_is_read(tmp_path):
+    path = tmp_path / "long.jpg"
+    with path.open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(PhotoError, match=r"long.jpg cannot be read as a picture: it has 1,099,512 MB"):
+        read_file(path)

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from blurgate.errors import OutputError, PhotoError
+from blurgate.pages import hash_script
 from blurgate.scanning import explanations
 from blurgate.scanning.explanations import write_explanations
-from blurgate.scanning.gallery import hash_script
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 QUIETLY = ("headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")

@@ -66,9 +66,10 @@ def running(*options, env=None):
     environment = {name: value for name, value in os.environ.items() if name != "BLURGATE_TOKEN"} | (env or {})
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
-        line = process.stderr.readline()
-        found = _STARTED.match(line)
-        assert found, line + process.stderr.read()
+        said = ""  # it may say first that it compiles
+        while not (found := _STARTED.search(said)) and (line := process.stderr.readline()):
+            said += line
+        assert found, said
         yield Server(process, found[1])
     finally:
         if process.poll() is None:

@@ -192,6 +192,9 @@ def require_runtime() -> None:
 
 def _import_runtime() -> Any:
     require_runtime()
+    # from 1.32 on it notes each session, with what identifies the machine, in the home folder, and sends that to its
+    # maker: nobody who judges photos has asked for that
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
 

@@ -18,6 +18,7 @@ from blurgate.files import atomic_file
 from blurgate.learning.evaluation import Evaluation, Numbers
 from blurgate.learning.metrics import LaplacianScores
 from blurgate.measuring.blocks import BANDS
+from blurgate.pages import read_style
 from blurgate.photos.images import thumbnail
 from blurgate.version import __version__
 
@@ -132,8 +133,8 @@ def render_report(evaluation: Evaluation, *, title: str, model_name: str = "", d
     page = environment.get_template("report.html.jinja")
     day = day or date.today()
     about = {"title": title, "model_name": model_name, "day": f"{day.day} {day:%B %Y}", "version": __version__}
-    has_readings = evaluation.table.readings is not None
-    return page.render({**numbers, **about, "charts": charts, "mistakes": mistakes, "has_readings": has_readings})
+    looks = {"style": read_style(), "charts": charts, "mistakes": mistakes}
+    return page.render({**numbers, **about, **looks, "has_readings": evaluation.table.readings is not None})
 
 
 def draw_roc(numbers: Numbers) -> Figure:

@@ -47,6 +47,7 @@ _RAF_HEAD, _CR3_BRAND = b"FUJIFILMCCD-RAW ", b"crx "
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may begin with "BM" too
 
 _NO_PICTURE = "it is not a picture in any known format"
+_EMPTY = "it is empty"
 _WEBP_SIDE = 16_383  # pixels: the format's limit
 _SAYING, _SAID = threading.Lock(), set[str]()  # warnings for the whole process, whichever thread meets the cause
 
@@ -248,6 +249,55 @@ def read_rgb(
         As in `read_gray`.
     """
     return np.asarray(_read(photo, "RGB", min_side, _Wanted(max_pixels), max_megapixels)[0])
+
+
+def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+    """Read the file of a photo, to be judged elsewhere, without looking into it.
+
+    Parameters
+    ----------
+    photo : path, bytes, binary file, ndarray or PIL image
+        Of a picture in memory, the luma is encoded without loss, as a gray PNG: nothing else is judged.
+    max_megapixels : float
+        A file of more bytes than a JPEG of so many pixels may have is refused.
+
+    Returns
+    -------
+    bytes
+
+    Raises
+    ------
+    PhotoError
+        If the file is missing, no regular file, empty or too long, or cannot be read.
+    TypeError
+        If `photo` is of another type, or an array of another shape or dtype.
+
+    Examples
+    --------
+    >>> read_file(np.full((64, 96, 3), 128, np.uint8))[1:4]
+    b'PNG'
+    """
+    _check_type(photo)
+    if isinstance(photo, np.ndarray | Image.Image):
+        stream = io.BytesIO()
+        gray = read_gray(photo, min_side=1, max_megapixels=max_megapixels)
+        Image.fromarray(gray).save(stream, "PNG", compress_level=1)
+        return stream.getvalue()
+    if is_stream(photo):
+        photo = read_stream(photo, max_megapixels)
+    name = path_of(photo) or "the picture"
+    try:
+        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as opened:
+            check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
+            opened.seek(0)
+            content = opened.read()
+    except PhotoError:
+        raise
+    except Exception as error:  # a path with a zero byte, or a disk that is gone
+        raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
+    if not content:
+        raise PhotoError(f"{name} cannot be read as a picture: {_EMPTY}")
+    return content
 
 
 def path_of(photo: Photo) -> str:
@@ -661,7 +711,7 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
         picture = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError:
         problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
-        problem = problem if head else "it is empty"
+        problem = problem if head else _EMPTY
         raise ValueError(problem) from None
     if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
         raise ValueError("its header is damaged: no WebP is so large")

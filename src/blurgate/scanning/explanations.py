@@ -13,16 +13,16 @@ from typing import Any, Literal, TextIO
 
 from blurgate.errors import PhotoError, escape_markup, raise_machine_error
 from blurgate.files import atomic_file, hold_folder
-from blurgate.judging.explaining import TINT, Explanation, explain
+from blurgate.judging.explaining import Explanation, explain
 from blurgate.judging.maps import Focus
 from blurgate.judging.model import BlurModel, Review, load_model, model_file
 from blurgate.judging.verdicts import KINDS, Verdict
 from blurgate.outputs import check_outputs
+from blurgate.pages import hash_script, read_style
 from blurgate.photos.finding import AnyPath, require_paths, walk_photos
 from blurgate.photos.images import RGB, encode_jpeg, encode_png, read_rgb, resize
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
-from blurgate.scanning.gallery import hash_script
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -311,7 +311,7 @@ class _Page:
         head, self._tail = _TEMPLATE.read_text(encoding="utf-8").split("{{ photos }}")
         title = "1 photo explained" if count == 1 else f"{count:,} photos explained"
         self._stream, self._number = stream, 0
-        head = head.replace("{{ tint }}", f"rgb({' '.join(map(str, TINT))})")
+        head = head.replace("{{ style }}", read_style())
         stream.write(head.replace("{{ script_hash }}", hash_script(head + self._tail)).replace("{{ title }}", title))
 
     def add(self, explained: Explained, pictures: tuple[bytes, bytes] | None) -> Explained:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ from blurgate.files import atomic_file
 from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
+from blurgate.pages import hash_script, read_style
 from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
-from blurgate.scanning.overlays import MAP_BLURRED, MAP_UNDECIDED, draw_overlay
+from blurgate.scanning.overlays import draw_overlay
 from blurgate.threads import Track, no_track, run_in_order
 
 _LEVELS = 3  # folders around the photos that a page looks for beside itself
@@ -111,8 +111,7 @@ def write_gallery(
         partial.open("w", encoding="utf-8", newline="\n") as page,  # "\r\n" would change the script's hash
     ):
         head = head.replace("{{ script_hash }}", hash_script(head))
-        for name, (*code, opacity) in {"map_blurred": MAP_BLURRED, "map_undecided": MAP_UNDECIDED}.items():
-            head = head.replace(f"{{{{ {name} }}}}", f"rgb({' '.join(map(str, code))} / {opacity / 255:.2f})")
+        head = head.replace("{{ style }}", read_style())
         page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if read else 0)))
         doing = "making thumbnails and maps" if read else "making thumbnails"
         for lines in track(_make_parts(photos, read, jobs), total=len(photos), doing=doing):
@@ -255,9 +254,3 @@ def _link(folder: str, page_folder: Path) -> str:
     except ValueError:
         return ""
     return "./" if relative == "." else f"./{quote_from_bytes(os.fsencode(relative))}/"
-
-
-def hash_script(page: str) -> str:
-    """Hash a page's own script, the only one that its Content-Security-Policy allows."""
-    script = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
-    return "sha256-" + base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()

@@ -6,6 +6,7 @@ import heapq
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from PIL import Image
 
 from blurgate.errors import PhotoError
 from blurgate.judging.verdicts import Evidence
-from blurgate.photos.finding import AnyPath, Found, require_paths
+from blurgate.photos.finding import AnyPath, Found, describe_raws, require_paths
 from blurgate.photos.images import is_stream, read_stream
 from blurgate.threads import PAUSE
 
@@ -149,6 +150,36 @@ def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
     """
     first = list(islice((item for item in items if item is not PAUSE), most))
     return chain(first, items), len(first)
+
+
+def describe_nothing(photos: Any, raws: Counter[str], if_none: str, *, filtered: bool) -> str:
+    """Say why there is nothing to scan.
+
+    Parameters
+    ----------
+    photos : path, photo, iterable of these, or table
+        As given.
+    raws : Counter
+        Raw files that were left out, by their suffix.
+    if_none : str
+        What to do if the folders hold no photo: the end of a sentence.
+    filtered : bool
+        True if patterns say which photos are wanted.
+
+    Returns
+    -------
+    str
+    """
+    if raws:
+        return f"found no photos but {describe_raws(raws)}"
+    if filtered:
+        return (
+            "no photo passes include and exclude: check the patterns. One with a / is matched against the path below "
+            "the scanned folder, any other against the name"
+        )
+    if isinstance(photos, Iterator):
+        return "found no photos: the list is empty, or names only folders without photos"
+    return f"found no photos in the given folders: {if_none}"
 
 
 def poll(photos: Iterable[T]) -> Iterator[T]:

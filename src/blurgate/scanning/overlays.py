@@ -10,12 +10,12 @@ from blurgate.photos.images import encode_palette
 
 _SIDE = 64  # cells on the longer side
 _TINTS = 14  # of what is blurred; with what is in focus and what is undecided, four bits for each cell
-MAP_BLURRED, MAP_UNDECIDED = (*TINT, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
+_BLURRED, _UNDECIDED = (*TINT, 153), (128, 128, 128, 128)  # red, green, blue, opacity; as `Explanation.draw_over`
 _PALETTE = np.asarray(
     [
         (0, 0, 0, 0),
-        *((*MAP_BLURRED[:3], round(MAP_BLURRED[3] * (0.5 + 0.5 * tint / (_TINTS - 1)))) for tint in range(_TINTS)),
-        MAP_UNDECIDED,
+        *((*_BLURRED[:3], round(_BLURRED[3] * (0.5 + 0.5 * tint / (_TINTS - 1)))) for tint in range(_TINTS)),
+        _UNDECIDED,
     ],
     np.uint8,
 )

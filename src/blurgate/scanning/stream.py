@@ -20,11 +20,11 @@ from blurgate.errors import (
 from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.verdicts import Evidence, Verdict, decide
 from blurgate.measuring.engines import MANY, Engine, check_engine
-from blurgate.photos.finding import AnyPath, Found, describe_raws, walk_photos
+from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
-from blurgate.scanning.items import Item, find_none, list_items, look_ahead
+from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
 from blurgate.version import __version__
@@ -222,7 +222,7 @@ def scan_items(
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
-        raise PhotoError(_describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
+        raise PhotoError(describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
     engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
@@ -381,17 +381,3 @@ def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[
             yield cast(tuple[Item, Engine | None], PAUSE)
         else:
             yield item, None if item.evidence else engines.take()
-
-
-def _describe_nothing(photos: Any, raws: Counter[str], if_none: str, *, filtered: bool) -> str:
-    """Say why there is nothing to scan."""
-    if raws:
-        return f"found no photos but {describe_raws(raws)}"
-    if filtered:
-        return (
-            "no photo passes include and exclude: check the patterns. One with a / is matched against the path below "
-            "the scanned folder, any other against the name"
-        )
-    if isinstance(photos, Iterator):
-        return "found no photos: the list is empty, or names only folders without photos"
-    return f"found no photos in the given folders: {if_none}"

@@ -10,13 +10,14 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
 from blurgate.serving.metrics import Metrics
-from blurgate.serving.problems import encode_problem
+from blurgate.serving.problems import ProblemError, encode_problem
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+JUDGED = "/v1/verdicts"
 OPEN = ("/healthz", "/readyz")  # no token needed: whoever watches the service has none
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
@@ -41,10 +42,16 @@ class Access:
     metrics : Metrics
     paths : collection of str
         Addresses by which requests are counted; others are counted together.
+    require_room : callable
+        Raises a ProblemError if no more photos can be judged now. It is asked before anything of a body is read, and
+        here, since whoever is turned away should cost little.
     """
 
-    def __init__(self, app: App, token: str, metrics: Metrics, paths: frozenset[str]) -> None:
+    def __init__(
+        self, app: App, token: str, metrics: Metrics, paths: frozenset[str], require_room: Callable[[], None]
+    ) -> None:
         self._app, self._token, self._metrics, self._paths = app, token.encode(), metrics, paths
+        self._require_room = require_room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -59,12 +66,19 @@ class Access:
             await send(message)
 
         try:
-            if self._token and scope["path"] not in OPEN and not self._is_allowed(scope["headers"]):
-                await _send_problem(send_on, "token", "send the service's token as Authorization: Bearer TOKEN")
-            else:
-                await self._app(scope, receive, send_on)
+            self._check(scope)
+            await self._app(scope, receive, send_on)
+        except ProblemError as problem:
+            self._metrics.rejected.labels(problem.name).inc()
+            await _send_problem(send_on, problem)
         finally:
             self._metrics.latency.labels(path).observe(time.perf_counter() - started)
+
+    def _check(self, scope: Scope) -> None:
+        if self._token and scope["path"] not in OPEN and not self._is_allowed(scope["headers"]):
+            raise ProblemError("token", "send the service's token as Authorization: Bearer TOKEN")
+        if scope["path"] == JUDGED:
+            self._require_room()
 
     def _is_allowed(self, headers: list[tuple[bytes, bytes]]) -> bool:
         given = [value for name, value in headers if name == b"authorization"]
@@ -82,8 +96,8 @@ class Access:
         return hmac.compare_digest(token, self._token)
 
 
-async def _send_problem(send: Send, name: str, detail: str) -> None:
-    status, body, headers = encode_problem(name, detail)
+async def _send_problem(send: Send, problem: ProblemError) -> None:
+    status, body, headers = encode_problem(problem.name, problem.detail)
     encoded = [(key.encode(), value.encode()) for key, value in headers.items()]
     encoded.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": encoded})

@@ -22,8 +22,9 @@ from blurgate.judging.description import describe_model
 from blurgate.judging.model import BlurModel, find_bounds
 from blurgate.judging.sentences import describe
 from blurgate.judging.verdicts import Verdict
+from blurgate.pages import read_style
 from blurgate.serving import metrics as counting
-from blurgate.serving.access import Access, App
+from blurgate.serving.access import JUDGED, Access, App
 from blurgate.serving.metrics import Metrics
 from blurgate.serving.problems import ProblemError, describe_problem, encode_problem, name_status
 from blurgate.serving.schema import (
@@ -43,6 +44,8 @@ from blurgate.version import __version__
 PAGE = Path(__file__).parent / "page"
 _PAGES = {"/": "index.html", "/form": "form.html", "/blurgate-input.js": "blurgate-input.js"}
 _MODEL_HEADER = "blurgate-model"
+# nothing that a client sends leaves this process, whatever the environment says; older FastAPIs have none
+_NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
 
 class Service:
@@ -85,7 +88,6 @@ class Service:
         ProblemError
             If it has no photos, too much of anything, or a single photo that cannot be judged.
         """
-        self._require_room()
         length = request.headers.get("content-length")
         content_type = request.headers.get("content-type", "")
         limits = self._settings.limits
@@ -98,11 +100,13 @@ class Service:
 
     async def _judge_all(self, uploads: list[Upload], map: str) -> list[dict[str, Any]]:  # noqa: A002
         """Judge photos, some at a time: the workers take those of other requests in between."""
+        if len(uploads) == 1:
+            return [await self._judge_one(uploads[0], map, alone=True)]
         room = asyncio.Semaphore(self._settings.count_workers())
 
         async def judge(upload: Upload) -> dict[str, Any]:
             async with room:
-                return await self._judge_one(upload, map, alone=len(uploads) == 1)
+                return await self._judge_one(upload, map, alone=False)
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(judge(upload)) for upload in uploads]
@@ -132,7 +136,14 @@ class Service:
         verdict: dict[str, Any] = found["verdict"]
         return verdict
 
-    def _require_room(self) -> None:
+    def require_room(self) -> None:
+        """Check that a request can be admitted.
+
+        Raises
+        ------
+        ProblemError
+            If no worker is ready, or as many requests as may wait are waiting.
+        """
         if not self.pool.ready:
             raise ProblemError("starting", "no process is ready to judge: send it again in a second")
         if self._admitted >= self._settings.count_workers() + self._settings.count_waiting():
@@ -141,7 +152,7 @@ class Service:
     @contextmanager
     def _admit(self) -> Iterator[None]:
         """Count a request in as long as the block lasts."""
-        self._require_room()
+        self.require_room()
         self._admitted += 1
         self.metrics.queue.set(self._admitted)
         try:
@@ -164,14 +175,19 @@ def make_app(service: Service, settings: Settings) -> App:
     ASGI app
     """
     app = FastAPI(
-        title=TITLE, version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None, openapi_tags=[]
+        title=TITLE,
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,  # they load scripts from another host
+        redoc_url=None,
+        telemetry=_NO_TELEMETRY,
     )
     _add_interface(app, service, settings)
     _add_pages(app)
     _add_handlers(app, service)
     _complete_schema(app, with_token=bool(settings.token))
-    paths = frozenset({"/v1/verdicts", "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", *_PAGES})
-    outer: App = Access(app, settings.token, service.metrics, paths)
+    paths = frozenset({JUDGED, "/v1/model", "/healthz", "/readyz", "/metrics", "/openapi.json", *_PAGES})
+    outer: App = Access(app, settings.token, service.metrics, paths, service.require_room)
     if settings.origins:  # outside of access: a browser asks whether it may send a token without sending one
         everywhere = "*" in settings.origins
         outer = CORSMiddleware(
@@ -189,7 +205,7 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
     always = ("token",) if settings.token else ()
 
     @app.post(
-        "/v1/verdicts",
+        JUDGED,
         operation_id="judge",
         summary="Judge photos",
         response_model=Answer,
@@ -260,6 +276,11 @@ def _add_pages(app: FastAPI) -> None:
 
     for path, name in _PAGES.items():
         add(path, name)
+
+    @app.get("/page/style.css", include_in_schema=False)
+    async def style() -> Response:
+        return Response(read_style(), media_type="text/css", headers={"cache-control": "no-cache"})
+
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 
@@ -328,13 +349,6 @@ async def _unless_disconnected(request: Request, work: Any) -> Any:
         if not working.done():
             raise ClientDisconnect
         return working.result()
-    except* ProblemError as group:  # of a task group
-        raise _first(group) from None
     finally:
         for task in (working, watching):
             task.cancel()
-
-
-def _first(group: BaseExceptionGroup[ProblemError]) -> ProblemError:
-    first = group.exceptions[0]
-    return first if isinstance(first, ProblemError) else _first(first)

@@ -15,7 +15,9 @@ from blurgate.serving.problems import encode_problem, phrase
 
 MOST = 500  # connections at a time: each is an open file
 _HEAD_TIME = 10.0  # seconds from the first byte of a request, or the start of the connection, to the end of its headers
-_HEAD_SIZE = 2**18 + 2**16  # bytes, with the beginning of a body that comes with them
+_HEAD_SIZE = 2**16  # bytes of the address and all headers
+_CHUNK = 2**18  # bytes that may come at once, with the end of the headers and the beginning of a body in them
+_SEND_TIME = 30.0  # seconds in which a client must have taken an answer
 _LINGER = 5.0  # seconds in which the rest of a body is thrown away after its request has been answered
 
 
@@ -24,6 +26,7 @@ class Connection(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
+    _send_timer: asyncio.TimerHandle | None = None
     _head_size = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -37,6 +40,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._stop_timers()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -45,8 +50,8 @@ class Connection(HttpToolsProtocol):
             return
         if self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
             self._head_size += len(data)
-            if self._head_size > _HEAD_SIZE:
-                self._refuse("large-head", "the headers may have at most 64 kB: send fewer, or shorter ones")
+            if self._head_size > _HEAD_SIZE + _CHUNK:
+                self._refuse_head()
                 return
             if self._head_timer is None:
                 self._await_head()
@@ -56,16 +61,28 @@ class Connection(HttpToolsProtocol):
         """Stop waiting for headers."""
         self._stop_timers()
         self._head_size = 0
-        super().on_headers_complete()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_SIZE:
+            self._refuse_head()
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body, unless its request has been refused."""
+        if not self.transport.is_closing():
+            super().on_body(body)
 
     def on_response_complete(self) -> None:
         """Give a client that is still sending a moment to read the answer."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self._linger_timer = self.loop.call_later(_LINGER, self.transport.close)
+        if self.transport.get_write_buffer_size() and self._send_timer is None:
+            self._send_timer = self.loop.call_later(_SEND_TIME, self._drop_unread, self.cycle)
 
     def on_message_complete(self) -> None:
         """Note that the body is complete, which uvicorn does not once its request has been answered."""
+        if self.transport.is_closing():
+            return
         super().on_message_complete()
         self.cycle.more_body = False
         if self._linger_timer is not None:
@@ -79,9 +96,18 @@ class Connection(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(_HEAD_TIME, self._give_up)
 
+    def _refuse_head(self) -> None:
+        self._refuse("large-head", "address and headers may have at most 64 kB: send fewer headers, or shorter ones")
+
     def _give_up(self) -> None:
         if not self.transport.is_closing():
             self._refuse("slow-body", f"the headers must arrive within {_HEAD_TIME:g} s")
+
+    def _drop_unread(self, answered: object) -> None:
+        """Drop a client that has not taken its answer: closing would wait for it."""
+        self._send_timer = None
+        if self.transport.get_write_buffer_size() and self.cycle is answered:
+            self.transport.abort()
 
     def _refuse(self, name: str, detail: str) -> None:
         """Answer without the app, and close the connection."""

@@ -115,7 +115,8 @@ PROBLEMS = {
     "token": Problem(
         401,
         "A token is needed",
-        {"www-authenticate": 'Bearer realm="blurgate", Basic realm="blurgate: any name, the token as password"'},
+        # Chromium reads the first scheme alone, and asks for a password only if that is Basic
+        {"www-authenticate": 'Basic realm="blurgate: any name, the token as password", Bearer realm="blurgate"'},
     ),
     "not-found": Problem(404, "There is nothing at this address"),
     "method": Problem(405, "This address does not take this method"),

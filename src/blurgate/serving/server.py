@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable
@@ -62,6 +63,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
     from blurgate.serving.metrics import Metrics
     from blurgate.serving.workers import Pool
 
+    logging.getLogger("python_multipart").disabled = True  # it logs what clients send
     model = load_model(settings.model)
     fingerprint = model.with_threshold(find_bounds(model, settings.threshold, settings.review)[0]).fingerprint
     metrics = Metrics(fingerprint)
@@ -78,6 +80,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
             log_level="error",
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=_GRACE,
         )
     )

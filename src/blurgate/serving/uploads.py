@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from blurgate.serving.settings import Limits
 
 FIELD = "photos"  # name of the parts that hold photos
 _LONGEST_NAME = 1000  # characters of a file name that are kept
+_HEADER = 2**14  # bytes of a header of a part, such as one with a file name
 _IDLE, _LONGEST = 20.0, 300.0  # seconds without a byte, and for the whole body: three megabytes over a poor network
-_HELD = 8  # bodies of the largest size that are held at a time, of all requests together
+_SLOWEST = 4000  # bytes a second, on average, once a body has had time to begin
+_HELD = 4  # bodies of the largest size that are held at a time, of all requests together
 _OTHERS = 1000  # parts that hold no photo
 _RAW = re.compile(r"image/[\w.+-]+|application/octet-stream")
 
@@ -130,22 +133,23 @@ async def read_uploads(
     most = limits.max_body * 1e6
     if length is not None and length > most:
         raise _too_large(limits)
-    size = 0
+    size, started = 0, time.monotonic()
     try:
         async with asyncio.timeout(_LONGEST):
             while chunk := await _take_next(chunks):
                 size += len(chunk)
+                if size < _SLOWEST * (time.monotonic() - started - _IDLE):
+                    raise _too_slow()
                 if size > most:
                     raise _too_large(limits)
                 hold(len(chunk))
                 reader.write(chunk)
     except TimeoutError as error:
-        raise ProblemError(
-            "slow-body", f"the body must arrive without a pause of {_IDLE:g} s: send it again"
-        ) from error
+        raise _too_slow() from error
     except FormParserError as error:
         raise ProblemError(
-            "bad-request", "the body is not well-formed multipart/form-data: send it as a form does"
+            "bad-request",
+            "the body is not well-formed multipart/form-data, or a name in it is too long: send it as a form does",
         ) from error
     return reader.finish()
 
@@ -157,6 +161,14 @@ async def _take_next(chunks: AsyncIterator[bytes]) -> bytes:
             if chunk:
                 return chunk
     return b""
+
+
+def _too_slow() -> ProblemError:
+    return ProblemError(
+        "slow-body",
+        f"the body must come without a pause of {_IDLE:g} s, at {_SLOWEST:,} bytes a second or more, and within "
+        f"{_LONGEST:g} s: send it again",
+    )
 
 
 def _too_large(limits: Limits) -> ProblemError:
@@ -203,6 +215,7 @@ class _Form:
                 "on_part_data": self._add_content,
                 "on_end": self._end,
             },
+            max_header_size=_HEADER,
         )
 
     def write(self, chunk: bytes) -> None:

@@ -10,8 +10,11 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from blurgate.errors import BlurgateError, MissingExtraError, NetError, PhotoError, find_machine_error
 from blurgate.judging.explaining import explain_plane
@@ -105,16 +108,21 @@ def _classify(error: BlurgateError, photo: bytes) -> str:
 
 def main() -> None:
     """Judge photos that come on stdin until it ends; answers go to stdout."""
+    with suppress(ImportError):  # on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash would write the photo to the disk
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the server, which then ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers
+    shared = wire.SharedFile(int(sys.argv[1])) if len(sys.argv) > 1 else None
     try:
-        _work(sys.stdin.buffer, answers)
+        _work(sys.stdin.buffer, answers, shared)
     except BrokenPipeError:
         os._exit(0)  # the server is gone
 
 
-def _work(questions: BinaryIO, answers: BinaryIO) -> None:
+def _work(questions: BinaryIO, answers: BinaryIO, shared: wire.SharedFile | None) -> None:
     asked = wire.read(questions)
     if asked is None:
         return
@@ -128,7 +136,10 @@ def _work(questions: BinaryIO, answers: BinaryIO) -> None:
         os.dup2(nowhere.fileno(), 2)
         os.dup2(nowhere.fileno(), 1)
     while asked := wire.read(questions):
-        _send(answers, judge.answer(asked[1], asked[0]["map"]))
+        head, content = asked
+        photo = shared.read(head["shared"]) if shared else content
+        _send(answers, judge.answer(photo, head["map"]))
+        del asked, content, photo  # it may be large, and the next may be long in coming
 
 
 def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: float) -> Judge:
@@ -138,7 +149,10 @@ def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: f
     loaded = loaded.with_threshold(bounds[0])
     engine = Engine("auto", "cpu", count=MANY, feature_set=loaded.inputs.feature_set)
     engine.prepare()
-    return Judge(loaded, engine, bounds, max_megapixels)
+    judge = Judge(loaded, engine, bounds, max_megapixels)
+    first = (np.indices((256, 256)).sum(axis=0) % 11 * 20).astype(np.uint8)
+    judge.answer(encode_png(first, holds="warm-up"), "overlay")  # all that is loaded or compiled at its first use
+    return judge
 
 
 def _send(answers: BinaryIO, head: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
@@ -13,10 +14,11 @@ from blurgate.errors import BlurgateError, ModelFileError
 from blurgate.serving import wire
 from blurgate.serving.metrics import Metrics
 from blurgate.serving.problems import ProblemError
-from blurgate.serving.settings import Settings
+from blurgate.serving.settings import TOKEN_VARIABLE, Settings
 
 _COMMAND = (sys.executable, "-m", "blurgate.serving.worker")
 _LONGEST_PAUSE = 30.0  # seconds between attempts to replace a worker that cannot start
+_KEPT = 2**20  # bytes of a photo whose memory is kept for the next one
 _PATIENCE = 120.0  # seconds until a worker must be ready: the first one may compile
 
 
@@ -26,13 +28,15 @@ class Worker:
     Parameters
     ----------
     process : asyncio.subprocess.Process
+    shared : SharedFile or None
+        By which it gets photos; None for its pipe.
     """
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Process, shared: wire.SharedFile | None) -> None:
         assert process.stdin  # noqa: S101 for type checkers: it is started with pipes
         assert process.stdout  # noqa: S101
         self._process, self._to, self._from = process, process.stdin, process.stdout
-        self._killed = False
+        self._shared, self._killed = shared, False
 
     @classmethod
     async def start(cls, settings: Settings, fingerprint: str) -> Worker:
@@ -55,7 +59,23 @@ class Worker:
         ModelFileError
             If its model is another one: the file has changed.
         """
-        worker = cls(await asyncio.create_subprocess_exec(*_COMMAND, stdin=PIPE, stdout=PIPE, limit=2**20))
+        shared = wire.SharedFile() if wire.SharedFile.exists() else None
+        passed = (shared.number,) if shared else ()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *_COMMAND,
+                *map(str, passed),
+                stdin=PIPE,
+                stdout=PIPE,
+                limit=2**20,
+                pass_fds=passed,
+                env={name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE},
+            )
+        except BaseException:
+            if shared:
+                shared.close()
+            raise
+        worker = cls(process, shared)
         try:
             async with asyncio.timeout(_PATIENCE):
                 found, _ = await worker._ask(
@@ -92,7 +112,14 @@ class Worker:
         OSError, EOFError
             If the process ends before it has answered.
         """
-        return (await self._ask({"map": map}, photo))[0]
+        if self._shared is None:
+            return (await self._ask({"map": map}, photo))[0]
+        self._shared.write(photo)
+        try:
+            return (await self._ask({"map": map, "shared": len(photo)}))[0]
+        finally:
+            if len(photo) > _KEPT:
+                self._shared.clear()
 
     async def wait(self) -> None:
         """Wait until the process has ended."""
@@ -109,6 +136,9 @@ class Worker:
         self.kill()
         self._to.close()
         await self._process.wait()
+        if self._shared:
+            self._shared.close()
+            self._shared = None
 
     async def _ask(self, head: dict[str, Any], content: bytes | bytearray = b"") -> tuple[dict[str, Any], bytes]:
         self._to.writelines(wire.pack(head, content))
@@ -138,7 +168,7 @@ class Pool:
     @property
     def ready(self) -> bool:
         """True if there is a worker."""
-        return bool(self._workers)
+        return any(worker.alive for worker in self._workers)
 
     async def start(self) -> None:
         """Start all workers.
@@ -220,6 +250,7 @@ class Pool:
     async def _replace(self, worker: Worker) -> None:
         while True:
             await worker.wait()
+            await worker.end()
             self._workers.discard(worker)
             self._metrics.workers.set(len(self._workers))
             self._metrics.restarts.inc()

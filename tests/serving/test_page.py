@@ -1,0 +1,493 @@
+"""The page of the service, in Chromium, against a real server."""
+
+import base64
+import csv
+import io
+import json
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from blurgate.judging.verdicts import Verdict
+from blurgate.photos.finding import RAW_SUFFIXES, SUFFIXES
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+expect = sync_api.expect
+expect.set_options(timeout=20_000)  # of a machine that does other things too
+
+CHROMIUM = Path("/usr/bin/chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not installed")
+QUIETLY = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+QUIETLY += ["disable-component-update", "disable-sync", "disable-dev-shm-usage"]
+FAKE_CAMERA = ["use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"]
+MARKUP, FORMULA = "<img src=x onerror=alert(1)>.jpg", "=1+1.jpg"
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+
+
+def encode(rgb, radius=0.0, side=512):
+    picture = Image.fromarray(rgb[:side, :side])
+    stream = io.BytesIO()
+    (picture.filter(ImageFilter.GaussianBlur(radius)) if radius else picture).save(stream, "JPEG", quality=92)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def files(photographs):
+    """Name -> content: two sharp photos, two blurred ones, and a text that says it is a photo."""
+    return {
+        "sharp coffee.jpg": encode(photographs["coffee"]),
+        MARKUP: encode(photographs["coffee"], 6),
+        FORMULA: encode(photographs["chelsea"], 3),
+        "chelsea.jpg": encode(photographs["chelsea"]),
+        "notes.jpg": b"a text",
+    }
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Start browsers, each with a camera that sees one photo."""
+    with sync_api.sync_playwright() as playwright:
+        started = []
+
+        def launch(seen):
+            film = tmp_path_factory.mktemp("film") / "seen.mjpeg"
+            film.write_bytes(seen)
+            flags = [*QUIETLY, *FAKE_CAMERA, f"use-file-for-fake-video-capture={film}"]
+            started.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags]))
+            return started[-1]
+
+        yield launch
+        for browser in started:
+            browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(start, files):
+    """A browser whose camera sees a sharp photo."""
+    return start(files["sharp coffee.jpg"])
+
+
+@pytest.fixture
+def visit(service):
+    """Open the page in a browser; at the end, nothing may have gone wrong in it."""
+    contexts, wrong = [], []
+
+    def visit(browser, **options):
+        context = browser.new_context(viewport=options.pop("viewport", WIDE), **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda said: wrong.append(said.text) if is_wrong(said) else None)
+        page.on("request", lambda request: wrong.append(request.url) if not is_ours(request.url) else None)
+        page.on("dialog", lambda dialog: dialog.accept() if dialog.type == "confirm" else wrong.append(dialog.message))
+        page.goto(service.url)
+        return page
+
+    def is_wrong(said):  # a photo that cannot be read has an answer with such a status, which browsers report
+        return said.type in ("error", "warning") and "Failed to load resource" not in said.text
+
+    def is_ours(url):
+        return url.startswith((service.url, "blob:", "data:"))
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def page(visit, browser):
+    return visit(browser)
+
+
+def choose(page, files):
+    payload = [{"name": name, "mimeType": "image/jpeg", "buffer": content} for name, content in files.items()]
+    page.set_input_files("#files", payload)
+
+
+def fire(page, event, files, *, of="drop"):
+    """Fire an event that carries files."""
+    carried = [[name, base64.b64encode(content).decode()] for name, content in files.items()]
+    page.evaluate(
+        """([event, files, kind]) => {
+            const carried = new DataTransfer();
+            for (const [name, text] of files) {
+                const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+                carried.items.add(new File([bytes], name, { type: "image/jpeg" }));
+            }
+            const options = { bubbles: true, cancelable: true, dataTransfer: carried, clipboardData: carried };
+            const Event = kind === "drop" ? DragEvent : ClipboardEvent;
+            document.body.dispatchEvent(new Event(event, options));
+        }""",
+        [event, carried, of],
+    )
+
+
+def wait_for(page, count):
+    expect(page.locator("#state")).to_contain_text(f"{count} photo{'s' if count > 1 else ''} judged")
+
+
+@pytest.fixture
+def judged(page, files):
+    """The page when all files are judged."""
+    choose(page, files)
+    wait_for(page, len(files))
+    return page
+
+
+def read_tiles(page):
+    """Name -> decision and probability of the photos that are shown, in order."""
+    read = "(tile, part) => tile.querySelector(part).textContent"
+    parts = [".name", ".decision b", ".decision span"]
+    found = page.locator(".tile:visible").evaluate_all(
+        f"(tiles, parts) => tiles.map((tile) => parts.map((part) => ({read})(tile, part)))", parts
+    )
+    return {name: (decision, probability) for name, decision, probability in found}
+
+
+def read_counts(page):
+    return {name: int(page.locator(f"#count-{name}").inner_text()) for name in ("sharp", "blurred")}
+
+
+def download(page):
+    with page.expect_download() as caught:
+        page.click("#download")
+    text = Path(caught.value.path()).read_text(encoding="utf-8")
+    return text, list(csv.DictReader(io.StringIO(text)))
+
+
+def find_violations(page):
+    found = axe.Axe().run(page).response["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
+
+# ---- adding photos
+
+
+def test_an_empty_page_says_what_it_does_and_where_photos_go(page):
+    about = page.locator(".about").inner_text()
+    assert len(re.findall(r"[.!?]( |$)", about)) == 2
+    assert "this service alone" in about
+    assert "not store" in about
+    assert page.locator("#results").is_hidden()
+
+
+def test_dropped_photos_get_their_verdicts_and_names_stay_text(page, files):
+    fire(page, "dragenter", files)
+    expect(page.locator(".target")).to_be_visible()
+    fire(page, "drop", files)
+    wait_for(page, len(files))
+    expect(page.locator(".target")).to_be_hidden()
+    tiles = read_tiles(page)
+    assert list(tiles) == list(files)
+    assert {name: decision for name, (decision, _) in tiles.items()} == {
+        "sharp coffee.jpg": "sharp",
+        MARKUP: "blurred",
+        FORMULA: "blurred",
+        "chelsea.jpg": "sharp",
+        "notes.jpg": "could not be read",
+    }
+    assert read_counts(page) == {"sharp": 2, "blurred": 2}
+    assert page.locator("#grid img[src=x]").count() == 0
+    sentences = page.locator(".tile .sentence").all_inner_texts()
+    assert all(sentences)
+    assert "not a picture" in sentences[-1]
+    expect(page.locator(".photo img:visible")).to_have_count(4)
+    expect(page.locator("#spoken")).to_contain_text("2 blurred, 2 sharp, 1 could not be read")
+
+
+def test_pasted_photos_get_names_of_their_own(page, files):
+    content = files["chelsea.jpg"]
+    fire(page, "paste", {"image.png": content}, of="paste")
+    fire(page, "paste", {"image.png": content}, of="paste")
+    wait_for(page, 2)
+    assert list(read_tiles(page)) == ["pasted 1.png", "pasted 2.png"]
+
+
+def test_a_folder_is_searched_for_photos(page, files, tmp_path):
+    for name in ("deep/a.jpg", "b.JPG", "notes.txt", ".hidden/c.jpg"):
+        (tmp_path / "trip" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "trip" / name).write_bytes(files["chelsea.jpg"])
+    page.set_input_files("#folder", tmp_path / "trip")
+    wait_for(page, 2)
+    assert set(read_tiles(page)) == {"a.jpg", "b.JPG"}
+    assert "2 files left out" in page.locator("#state").inner_text()
+    _, rows = download(page)
+    assert {row["path"] for row in rows} == {"trip/deep/a.jpg", "trip/b.JPG"}
+
+
+def test_the_page_takes_what_a_scan_takes(page):
+    assert set(page.get_attribute("#files", "accept").split(",")) == {"image/*"} | SUFFIXES | RAW_SUFFIXES
+
+
+def test_all_photos_can_be_removed(judged):
+    judged.click("#remove")
+    expect(judged.locator("#results")).to_be_hidden()
+    assert judged.locator(".tile").count() == 0
+
+
+# ---- looking at verdicts
+
+
+def test_the_threshold_decides_again_without_asking(judged):
+    asked = []
+    judged.on("request", lambda request: asked.append(request.url))
+    chances = {row["path"].removeprefix("./"): row["probability"] for row in download(judged)[1]}
+    chances = {name: float(chance) for name, chance in chances.items() if chance}
+    for threshold in (0.0, min(chances.values()) + 0.002, 1.0):
+        judged.fill("#number", str(threshold))
+        wanted = {name: "blurred" if chance >= threshold else "sharp" for name, chance in chances.items()}
+        expect(judged.locator("#count-blurred")).to_have_text(str([*wanted.values()].count("blurred")))
+        assert {name: each[0] for name, each in read_tiles(judged).items() if each[1]} == wanted
+        assert read_counts(judged)["sharp"] == [*wanted.values()].count("sharp")
+    assert "blurgate serve --threshold 1" in judged.locator("#hint").inner_text()
+    judged.click("#reset")
+    judged.focus("#slider")
+    before = float(judged.input_value("#slider"))
+    judged.keyboard.press("ArrowRight")
+    expect(judged.locator("#number")).to_have_value(f"{before + 0.01:.3g}")
+    box = judged.locator("#slider").bounding_box()
+    judged.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 50)
+    expect(judged.locator("#number")).to_have_value(re.compile(r"0\.(9|89)"))
+    assert asked == []
+
+
+def test_decisions_of_a_review_stay_until_the_threshold_is_moved(page, files):
+    def review(route):
+        answer = route.fetch()
+        content = answer.json()
+        content["model"].update(threshold=0.9999, review=[0, 0.9999])
+        content["verdicts"][0].update(decision="undecided", kind="", reason="in doubt: dark")
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/v1/verdicts", review)
+    choose(page, {name: files[name] for name in ("chelsea.jpg", MARKUP)})
+    wait_for(page, 2)
+    assert [decision for decision, _ in read_tiles(page).values()] == ["undecided", "undecided"]
+    assert "left 2 photos undecided for review" in page.locator("#hint").inner_text()
+    page.fill("#number", "0.5")
+    expect(page.locator("#count-blurred")).to_have_text("1")
+    assert [decision for decision, _ in read_tiles(page).values()] == ["sharp", "blurred"]
+    assert page.locator(".tile .sentence").first.inner_text().startswith("At the threshold of the service: ")
+    assert [row["reason"] for row in download(page)[1]] == ["", ""]
+
+
+def test_filters_show_what_they_say(judged):
+    for name, wanted in {"blurred": [MARKUP, FORMULA], "sharp": ["sharp coffee.jpg", "chelsea.jpg"]}.items():
+        judged.click(f"#filters button[value={name}]")
+        assert list(read_tiles(judged)) == wanted
+    judged.click("#filters button[value=unread]")
+    assert list(read_tiles(judged)) == ["notes.jpg"]
+    judged.click("#filters button[value=undecided]")
+    assert list(read_tiles(judged)) == []
+    judged.click("#everything")
+    assert len(read_tiles(judged)) == 5
+    assert judged.locator("#filters i").all_inner_texts() == ["5", "2", "0", "2", "1"]
+
+
+def test_photos_are_sorted_with_those_without_probability_last(judged):
+    chances = {name: float(chance or -1) for name, (_, chance) in read_tiles(judged).items()}
+    rated = [name for name in chances if name != "notes.jpg"]
+    threshold = float(judged.input_value("#number"))
+    wanted = {
+        "worst": sorted(rated, key=lambda name: -chances[name]),
+        "best": sorted(rated, key=lambda name: chances[name]),
+        "nearest": sorted(rated, key=lambda name: abs(chances[name] - threshold)),
+    }
+    for order, names in wanted.items():
+        judged.select_option("#order", order)
+        assert list(read_tiles(judged)) == [*names, "notes.jpg"]
+    judged.select_option("#order", "name")
+    assert set(list(read_tiles(judged))[:2]) == {MARKUP, FORMULA}
+    judged.select_option("#order", "added")
+    assert list(read_tiles(judged))[-1] == "notes.jpg"
+
+
+def test_the_table_has_the_columns_of_a_scan_and_no_formulas(judged):
+    text, rows = download(judged)
+    assert text.splitlines()[0].split(",") == [field.name for field in fields(Verdict)] + ["sentence"]
+    by_path = {row["path"]: row for row in rows}
+    assert set(by_path) == {"sharp coffee.jpg", MARKUP, "./=1+1.jpg", "chelsea.jpg", "notes.jpg"}
+    assert not re.search(r"(?m)(^|,)\"?[=+\-@]", text)
+    blurred, sharp, unread = by_path[MARKUP], by_path["chelsea.jpg"], by_path["notes.jpg"]
+    assert blurred["decision"] == "blurred"
+    assert blurred["kind"]
+    assert float(blurred["p_defocus"]) + float(blurred["p_motion"]) + float(blurred["p_gaussian"]) == pytest.approx(1)
+    assert (sharp["decision"], sharp["kind"], sharp["width"]) == ("sharp", "", "451")
+    assert unread["decision"] == "error"
+    assert "not a picture" in unread["error"]
+    judged.fill("#number", "1")
+    expect(judged.locator("#count-blurred")).to_have_text("0")
+    moved = {row["path"]: row for row in download(judged)[1]}[MARKUP]
+    assert (moved["decision"], moved["kind"], moved["p_defocus"]) == ("sharp", "", "")
+    assert moved["probability"] == blurred["probability"]
+
+
+def test_a_map_is_asked_for_once_and_lies_over_the_part_that_was_judged(page, photographs):
+    framed = np.zeros((480, 640, 3), np.uint8)
+    framed[60:420, 80:560] = photographs["coffee"][:360, :480]
+    framed[60:420, 320:560] = Image.fromarray(framed[60:420, 320:560]).filter(ImageFilter.GaussianBlur(8))
+    choose(page, {"framed.jpg": encode(framed, side=640)})
+    wait_for(page, 1)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url) if "map=overlay" in request.url else None)
+    photo = page.locator(".photo")
+    expect(photo.locator("img")).to_be_visible()
+    photo.hover()
+    expect(photo.locator(".over")).to_have_css("opacity", "1")
+    image = photo.locator("image").last
+    assert image.get_attribute("href").startswith("data:image/png;base64,")
+    place = [float(image.get_attribute(name)) for name in ("x", "y", "width", "height")]
+    left, top, right, bottom = map(int, download(page)[1][0]["part"].split(","))
+    assert place == [left, top, right - left, bottom - top]
+    assert place == pytest.approx([80, 60, 480, 360], abs=24)
+    page.mouse.move(5, 5)
+    expect(photo.locator(".over")).to_have_css("opacity", "0")
+    photo.click()
+    page.mouse.move(5, 5)
+    expect(photo.locator(".over")).to_have_css("opacity", "1")
+    photo.focus()
+    page.keyboard.press("Enter")
+    assert photo.get_attribute("aria-pressed") == "false"
+    assert len(asked) == 1
+
+
+def test_a_photo_without_a_map_says_so(page, files):
+    def draw_nothing(route):
+        answer = route.fetch()
+        content = answer.json()
+        content["verdicts"][0]["map"] = ""
+        route.fulfill(response=answer, json=content)
+
+    page.route("**/v1/verdicts?map=overlay", draw_nothing)
+    choose(page, {"chelsea.jpg": files["chelsea.jpg"]})
+    wait_for(page, 1)
+    expect(page.locator(".photo img")).to_be_visible()
+    page.hover(".photo")
+    expect(page.locator(".says")).to_contain_text("no map")
+    expect(page.locator(".says")).to_have_css("opacity", "1")
+    assert page.locator(".over").count() == 0
+
+
+def test_keys_move_among_photos_and_focus_shows_the_map(judged):
+    judged.focus("#download")
+    judged.keyboard.press("Tab")
+    for key, name in {"ArrowRight": MARKUP, "End": "notes.jpg", "Home": "sharp coffee.jpg"}.items():
+        judged.keyboard.press(key)
+        assert judged.evaluate("document.activeElement.getAttribute('aria-label')") == f"Map of {name}"
+    expect(judged.locator(".tile").first.locator(".over")).to_have_css("opacity", "1")
+    judged.keyboard.press("Tab")
+    assert not judged.evaluate("document.querySelector('#grid').contains(document.activeElement)")
+
+
+# ---- the camera
+
+
+def test_a_sharp_shot_can_be_kept(page, files):
+    page.click("#take")
+    page.click("#shoot")
+    expect(page.locator("#said")).to_have_text("Sharp")
+    assert page.locator("#why").inner_text()
+    assert page.locator(".tile").count() == 0
+    page.click("#keep")
+    expect(page.locator("#said")).to_have_text("Kept")
+    page.click("#close")
+    assert [decision for decision, _ in read_tiles(page).values()] == ["sharp"]
+    assert page.evaluate("document.querySelector('#video').srcObject") is None
+
+
+def test_a_blurred_shot_is_to_be_tried_again(start, visit, files):
+    page = visit(start(files[MARKUP]))
+    page.click("#take")
+    page.click("#shoot")
+    expect(page.locator("#said")).to_have_text("Hold still: this one is blurred. Try again")
+    assert page.locator("#why").inner_text()
+    assert find_violations(page) == []
+    page.click("#retry")
+    expect(page.locator("#shoot")).to_be_enabled()
+    page.keyboard.press("Escape")
+    assert page.locator(".tile").count() == 0
+
+
+def test_without_a_secure_context_the_camera_of_the_system_is_used(visit, browser, files, service):
+    page = visit(browser)
+    page.add_init_script("delete MediaDevices.prototype.getUserMedia")
+    page.goto(service.url)
+    for name, said in {MARKUP: "Hold still: this one is blurred. Try again", "chelsea.jpg": "Sharp"}.items():
+        with page.expect_file_chooser() as caught:
+            page.click("#retry" if page.locator("#camera").is_visible() else "#take")
+        caught.value.set_files({"name": name, "mimeType": "image/jpeg", "buffer": files[name]})
+        expect(page.locator("#said")).to_have_text(said)
+    page.click("#keep")
+    assert list(read_tiles(page)) == ["chelsea.jpg"]
+
+
+# ---- a service in trouble
+
+
+def answer_once(page, status, **options):
+    """Answer the first request with a problem."""
+    answered = []
+
+    def answer(route):
+        if answered:
+            route.continue_()
+            return
+        answered.append(status)
+        route.fulfill(status=status, content_type="application/problem+json", **options)
+
+    page.route("**/v1/verdicts*", answer)
+
+
+def test_a_busy_service_is_asked_again(page, files):
+    answer_once(page, 503, headers={"Retry-After": "1"}, body=json.dumps({"detail": "try again"}))
+    choose(page, {"chelsea.jpg": files["chelsea.jpg"]})
+    wait_for(page, 1)
+    assert read_tiles(page)["chelsea.jpg"][0] == "sharp"
+
+
+def test_a_missing_token_says_what_to_do_and_photos_can_be_asked_for_again(page, files):
+    answer_once(page, 401, body="{}")
+    choose(page, {"chelsea.jpg": files["chelsea.jpg"]})
+    expect(page.locator("#state")).to_contain_text("enter the token as password")
+    page.click("#again")
+    expect(page.locator("#count-sharp")).to_have_text("1")
+    expect(page.locator("#again")).to_be_hidden()
+
+
+def test_what_the_service_says_of_a_photo_is_its_error(page, files):
+    answer_once(page, 413, body=json.dumps({"detail": "<b>too</b> large"}))
+    choose(page, {"chelsea.jpg": files["chelsea.jpg"]})
+    expect(page.locator(".tile .sentence")).to_have_text("<b>too</b> large.")
+
+
+# ---- for everybody
+
+
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(visit, browser, files, scheme, viewport):
+    page = visit(browser, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    assert find_violations(page) == []
+    choose(page, files)
+    wait_for(page, len(files))
+    page.locator(".photo").first.click()
+    expect(page.locator(".over")).to_have_count(1)
+    assert find_violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_five_hundred_photos_end_with_the_right_counts(page, files, photographs):
+    sharp, blurred = (encode(photographs["coffee"], radius, side=128) for radius in (0, 4))
+    choose(page, {f"{n}.jpg": sharp if n % 5 else blurred for n in range(500)})
+    page.select_option("#order", "worst")
+    expect(page.locator("#state")).to_have_text("500 photos judged", timeout=60_000)
+    assert read_counts(page) == {"sharp": 400, "blurred": 100}
+    assert [decision for decision, _ in read_tiles(page).values()] == ["blurred"] * 100 + ["sharp"] * 400
+    assert len(download(page)[1]) == 500
