@@ -11,6 +11,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from blurgate import cli
+from blurgate import cli, make_dataset
 from blurgate.judging.model import VARIANTS
 from blurgate.learning.calibration import CONCLUSIONS
 from blurgate.learning.table import write_table
@@ -43,6 +44,17 @@ def run(capsys, monkeypatch, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def few_made(sharp_folder, tmp_path_factory):
+    """A dataset of a third of the sharp photos: for commands that ask the net about every picture."""
+    folder = tmp_path_factory.mktemp("few")
+    (folder / "sharp").mkdir()
+    for path in sorted(sharp_folder.iterdir())[::3]:
+        shutil.copy(path, folder / "sharp")
+    make_dataset(folder / "sharp", folder / "made", seed=4)
+    return folder / "made"
+
+
 def test_every_command_in_a_row(run, sharp_folder, tmp_path):
     assert run("preview", min(sharp_folder.iterdir()))[0] == 0
     assert Path("preview.png").read_bytes().startswith(b"\x89PNG")
@@ -65,17 +77,17 @@ def test_every_command_in_a_row(run, sharp_folder, tmp_path):
     assert len(list(csv.DictReader(out.splitlines()))) == 48
 
 
-def test_the_shipped_model_is_the_default(run, sharp_folder, made_folder):
+def test_the_shipped_model_is_the_default(run, sharp_folder, few_made):
     code, out, err = run("scan", sharp_folder, "--format", "csv")
     assert code == 0
     assert {row["decision"] for row in csv.DictReader(out.splitlines())} <= {"sharp", "blurred", "undecided"}
     assert "48 photos:" in err
-    code, out, _ = run("evaluate", made_folder, "--report", "r.html")
+    code, out, _ = run("evaluate", few_made, "--report", "r.html")
     assert code == 0
-    assert "The shipped model on dataset" in Path("r.html").read_text()
+    assert "The shipped model on made" in Path("r.html").read_text()
 
 
-def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path):
+def test_calibrate_makes_a_model_for_the_user(run, few_made, table, tmp_path):
     write_table(table, tmp_path / "mine.csv")
     code, _, err = run("calibrate", "mine.csv")
     assert (code, "or a table that `features --model` made for this model" in err) == (1, True)
@@ -86,11 +98,11 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
     assert "accuracy     0." in out
     code, _, err = run("calibrate", "mine.csv", "--max-false-alarms", 0.1, "--min-recall", 0.9)
     assert (code, "use --max-false-alarms or --min-recall, not both" in err) == (2, True)
-    code, out, _ = run("calibrate", made_folder, "--json", "--output", "folder.blurgate")
+    code, out, _ = run("calibrate", few_made, "--json", "--output", "folder.blurgate")
     numbers = json.loads(out)
-    assert numbers["n"] == len(table)
+    assert numbers["n"] == 3 * 16
     assert numbers["after"]["accuracy"] > 0.7
-    assert run("scan", made_folder / "sharp", "--model", "mine.blurgate")[0] == 0
+    assert run("scan", few_made / "sharp", "--model", "mine.blurgate")[0] == 0
     few = table.take(np.flatnonzero(table.labels == 1)[:6])
     write_table(replace(few, photos=tuple(replace(p, chosen_by="person") for p in few.photos)), tmp_path / "few.csv")
     out = run("calibrate", "few.csv", *trees)[1]
@@ -99,9 +111,7 @@ def test_calibrate_makes_a_model_for_the_user(run, made_folder, table, tmp_path)
     code, out, _ = run("calibrate", "mine.csv", *trees, "--holdout", 0.3, "--output", "held.blurgate")
     assert "photos held out:" in out
     assert sum(line.startswith(tuple(CONCLUSIONS.values())) for line in out.splitlines()) == 1
-    code, _, err = run("calibrate", "mine.csv", *trees, "--output", "net")
-    assert (code, "for this file, use --model ./net" in err) == (0, True)
-    code, _, err = run("evaluate", made_folder, "--model", "folder.blurgate")
+    code, _, err = run("evaluate", few_made, "--model", "folder.blurgate")
     assert code == 1
     assert "remove them, or calibrate with --holdout" in err
 
@@ -125,15 +135,17 @@ def test_photos_of_one_class_can_be_evaluated(run, table, tmp_path):
 
 
 def test_train_takes_sharp_photos_as_they_are(run, sharp_folder, tmp_path):
-    shutil.copytree(sharp_folder, tmp_path / "photos")
+    (tmp_path / "photos").mkdir()
+    for path in sorted(sharp_folder.iterdir())[::2]:
+        shutil.copy(path, tmp_path / "photos")
     shutil.copy(min(sharp_folder.iterdir()), tmp_path / "photos" / "copy.png")
     code, out, err = run("train", "photos", "--trials", 1, "--folds", 2, "--report", "r.html")
     assert code == 0
     assert "1 scene left out of the count: copies of a photo count as one scene" in err
     assert "ROC AUC" in out
     steps = (
-        "making pictures (49)",
-        "measuring photos (147)",
+        "making pictures (25)",
+        "measuring photos (75)",
         "searching parameters\n",
         "fitting and testing the model\n",
     )
@@ -165,7 +177,9 @@ def test_a_photo_named_twice_is_judged_twice(run, sharp_folder, model_file):
 
 
 def test_skipped_photos_are_counted_and_named(run, sharp_folder, tmp_path):
-    shutil.copytree(sharp_folder, tmp_path / "sharp")
+    (tmp_path / "sharp").mkdir()
+    for path in sorted(sharp_folder.iterdir())[::4]:
+        shutil.copy(path, tmp_path / "sharp")
     (tmp_path / "sharp" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     code, _, err = run("dataset", "sharp", "made")
     assert code == 0
@@ -447,12 +461,12 @@ def test_info_tells_what_a_model_is(run, model_file, tmp_path):
     assert (code, "no.blurgate. Check the path, or name a shipped model: default" in err) == (1, True)
 
 
-def test_a_model_that_explains_is_evaluated_by_photos_or_a_table(run, explaining_model, made_folder, tmp_path):
+def test_a_model_that_explains_is_evaluated_by_photos_or_a_table(run, explaining_model, few_made, tmp_path):
     explaining_model.save(tmp_path / "x.blurgate")
     assert f"name: {explaining_model.explainer.name}" in run("info", "x.blurgate")[1]
-    assert run("features", made_folder, "--model", "x.blurgate", "--output", "t.csv")[0] == 0
+    assert run("features", few_made, "--model", "x.blurgate", "--output", "t.csv")[0] == 0
     numbers = [
-        json.loads(run("evaluate", source, "--model", "x.blurgate", "--json")[1]) for source in (made_folder, "t.csv")
+        json.loads(run("evaluate", source, "--model", "x.blurgate", "--json")[1]) for source in (few_made, "t.csv")
     ]
     assert numbers[0]["kind"] == numbers[1]["kind"]
     assert numbers[0]["kind"]["n"] > 0
@@ -608,9 +622,12 @@ def begin(*words, cwd, before="", **options):
 
 
 def finish(*words, cwd):
-    process = begin(*words, cwd=cwd)
-    process.communicate()
-    return process.returncode
+    """Run the command line to its end, in this process, which has loaded the libraries: its exit code."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["blurgate", *map(str, words)])
+        cli.main()
+    return ended.value.code or 0
 
 
 def wait_for(condition, process):
@@ -642,22 +659,50 @@ def test_an_interrupted_dataset_leaves_nothing_under_its_name(sharp_folder, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_search_resumes_from_its_study(table, tmp_path, how):
-    from blurgate.learning.table import write_table
+SEARCH = ("train", "t.csv", "--trials", 5, "--folds", 3, "--report", "r.html")
 
+
+@pytest.fixture(scope="module")
+def searched(table, tmp_path_factory):
+    """What a search that nothing interrupted makes."""
+    folder = tmp_path_factory.mktemp("searched")
+    write_table(table, folder / "t.csv")
+    assert finish(*SEARCH, cwd=folder) == 0
+    return (folder / "r.json").read_text(), (folder / "model.blurgate").read_bytes()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_search_resumes_from_its_study(table, searched, tmp_path, how):
     write_table(table, tmp_path / "t.csv")
-    words = ("train", "t.csv", "--trials", 7, "--folds", 3, "--report", "r.html")
-    process = begin(*words, "--study", "s.db", cwd=tmp_path)
-    wait_for(lambda: count_rows(tmp_path / "s.db", "trials WHERE state = 'COMPLETE'") > 2, process)
+    process = begin(*SEARCH, "--study", "s.db", cwd=tmp_path)
+    wait_for(lambda: count_rows(tmp_path / "s.db", "trials WHERE state = 'COMPLETE'") > 1, process)
     process.send_signal(how)
     _, err = process.communicate()
     assert ("the search so far is saved: run the same command" in err) == (how == signal.SIGINT)
     assert not (tmp_path / "model.blurgate").exists()
-    assert finish(*words, "--study", "s.db", cwd=tmp_path) == 0
-    resumed = (tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()
-    assert finish(*words, cwd=tmp_path) == 0
-    assert ((tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()) == resumed
+    assert finish(*SEARCH, "--study", "s.db", cwd=tmp_path) == 0
+    assert ((tmp_path / "r.json").read_text(), (tmp_path / "model.blurgate").read_bytes()) == searched
+
+
+@pytest.fixture(scope="module")
+def many_photos(sharp_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    for number in range(6):
+        shutil.copytree(sharp_folder, folder / str(number))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scanned(many_photos, tmp_path_factory):
+    """Suffix -> what a scan that nothing interrupted writes."""
+    folder = tmp_path_factory.mktemp("scanned")
+
+    @cache
+    def scan(suffix):
+        assert finish("scan", many_photos, "--engine", "numpy", "--output", f"v.{suffix}", cwd=folder) == 0
+        return (folder / f"v.{suffix}").read_bytes()
+
+    return scan
 
 
 @pytest.mark.parametrize(
@@ -668,11 +713,9 @@ def test_an_interrupted_search_resumes_from_its_study(table, tmp_path, how):
         *((kind, signal.SIGKILL) for kind in ("csv", "parquet")),
     ],
 )
-def test_an_interrupted_scan_resumes_to_the_same_output(sharp_folder, tmp_path, suffix, how):
-    for number in range(6):
-        shutil.copytree(sharp_folder, tmp_path.with_name(f"{tmp_path.name}-photos") / str(number))
-    words = ("scan", tmp_path.with_name(f"{tmp_path.name}-photos"), "--engine", "numpy", "--resume")
-    process = begin(*words, "--output", f"v.{suffix}", cwd=tmp_path)
+def test_an_interrupted_scan_resumes_to_the_same_output(many_photos, scanned, tmp_path, suffix, how):
+    words = ("scan", many_photos, "--engine", "numpy", "--resume", "--output", f"v.{suffix}")
+    process = begin(*words, cwd=tmp_path)
     wait_for(lambda: count_rows(tmp_path / f"v.{suffix}.resume", "verdicts") > 0, process)
     process.send_signal(how)
     _, err = process.communicate()
@@ -680,12 +723,9 @@ def test_an_interrupted_scan_resumes_to_the_same_output(sharp_folder, tmp_path, 
     assert ("run the same command to continue" in err) == (how != signal.SIGKILL)
     assert "Traceback" not in err
     assert not (tmp_path / f"v.{suffix}").exists()
-    assert finish(*words, "--output", f"v.{suffix}", cwd=tmp_path) == 0
-    assert finish(*words, "--output", f"whole.{suffix}", cwd=tmp_path) == 0
-    assert (tmp_path / f"v.{suffix}").read_bytes() == (tmp_path / f"whole.{suffix}").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{name}.{suffix}{end}" for name in ("v", "whole") for end in ("", ".resume")
-    ]
+    assert finish(*words, cwd=tmp_path) == 0
+    assert (tmp_path / f"v.{suffix}").read_bytes() == scanned(suffix)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"v.{suffix}", f"v.{suffix}.resume"]
 
 
 INSIDE = """
@@ -769,24 +809,24 @@ def test_a_signal_ends_a_scan_while_a_photo_is_decoded(sharp_folder, tmp_path, h
     assert len((tmp_path / "v.csv").read_text().splitlines()) == 1 + 49
 
 
-def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, made_folder):
-    assert run("features", made_folder, "--model", "default", "--output", "t.csv")[0] == 0
+def test_a_table_made_for_a_cascade_can_be_evaluated_and_calibrated(run, few_made):
+    assert run("features", few_made, "--model", "default", "--output", "t.csv")[0] == 0
     code, out, _ = run("evaluate", "t.csv", "--json")
     assert code == 0
-    code, again, _ = run("evaluate", made_folder, "--json")
+    code, again, _ = run("evaluate", few_made, "--json")
     measured, photographed = json.loads(out), json.loads(again)
     assert (measured["n"], measured["roc_auc"]) == (photographed["n"], photographed["roc_auc"])
     assert run("calibrate", "t.csv", "--output", "mine.blurgate")[0] == 0
-    code, _, err = run("features", made_folder, "--model", "default", "--feature-set", "dct18", "--output", "d.csv")
+    code, _, err = run("features", few_made, "--model", "default", "--feature-set", "dct18", "--output", "d.csv")
     assert (code, "use --model or --feature-set, not both" in err) == (2, True)
-    code, _, err = run("features", made_folder, "--output", "plain.csv")
+    code, _, err = run("features", few_made, "--output", "plain.csv")
     code, _, err = run("evaluate", "plain.csv")
     assert (code, "or a table that `features --model` made for this model" in err) == (1, True)
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS))
-def test_a_model_file_named_as_a_shipped_model_is_pointed_out(run, made_folder, name):
-    assert run("features", made_folder, "--output", "t.csv")[0] == 0
+def test_a_model_file_named_as_a_shipped_model_is_pointed_out(run, table, name):
+    write_table(table.take(np.arange(30)), "t.csv")
     code, _, err = run("calibrate", "t.csv", "--model", "trees", "--output", name)
     assert code == 0
     assert f"--model {name} names a shipped model: for this file, use --model ./{name}" in err

@@ -40,16 +40,18 @@ def test_readme_options_exist():
 
 
 def test_readme_python_runs(sharp_folder, tmp_path):
-    shutil.copytree(sharp_folder, tmp_path / "photos")
+    (tmp_path / "photos").mkdir()
+    for path in sorted(sharp_folder.iterdir())[::2]:
+        shutil.copy(path, tmp_path / "photos")
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, flags=re.S))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert len(lines) == 48 + 1 + 1 + 1 + 3 + 1
-    assert re.fullmatch(r"ROC AUC on unseen scenes: [01]\.\d\d", lines[48])
-    assert lines[49] == "undecided None too little texture: nothing in it shows whether it is sharp"
-    assert re.fullmatch(r"[A-Z].*\. \w* ([0-9.]+|None) [01]\.\d+", lines[50])
-    assert all(re.fullmatch(r"(sharp|blurred|undecided) [01]\.\d+", line) for line in lines[51:54])
-    assert re.fullmatch(r"\d+% of 48 uploads are blurred", lines[54])
+    assert len(lines) == 24 + 1 + 1 + 1 + 3 + 1
+    assert re.fullmatch(r"ROC AUC on unseen scenes: [01]\.\d\d", lines[24])
+    assert lines[25] == "undecided None too little texture: nothing in it shows whether it is sharp"
+    assert re.fullmatch(r"[A-Z].*\. \w* ([0-9.]+|None) [01]\.\d+", lines[26])
+    assert all(re.fullmatch(r"(sharp|blurred|undecided) [01]\.\d+", line) for line in lines[27:30])
+    assert re.fullmatch(r"\d+% of 24 uploads are blurred", lines[30])
     assert (tmp_path / "gallery.html").exists()
     assert (tmp_path / "own.html").exists()
     assert (tmp_path / "mine.blurgate").exists()

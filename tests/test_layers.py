@@ -208,6 +208,7 @@ def test_scanning_needs_the_base_install_alone(base_install, photographs, tmp_pa
         assert run_in(base_install, f"import {library}").returncode == 1
     light = {name for name in MODULES if name.split(".")[0] in {"photos", "judging", "scanning", "cli"}}
     light |= {name for name in MODULES if name.split(".")[0] == "measuring"} - {
+        "measuring.filled_cache",
         "measuring.kernel",
         "measuring.transformer",
     }

@@ -32,6 +32,19 @@ def measure(model, source, **rest):
     return build_table(source, feature_set=model.card.feature_set, net=model.net, **rest)
 
 
+@pytest.fixture(scope="module")
+def measured(made_folder):
+    """Model -> the table of the made pictures, measured once for each."""
+    tables = {}
+
+    def measure_once(model):
+        if model.fingerprint not in tables:
+            tables[model.fingerprint] = measure(model, made_folder)
+        return tables[model.fingerprint]
+
+    return measure_once
+
+
 @pytest.mark.parametrize("shape", [(192, 192), (193, 207), (64, 64), (64, 700), (1000, 8)])
 def test_a_photo_of_any_size_is_analysed(net, astronaut, shape):
     gray = np.resize(read_gray(astronaut), shape)
@@ -102,8 +115,8 @@ def test_a_saved_model_predicts_the_same(judge, tmp_path, sharp_folder):
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_a_scan_a_table_and_a_prediction_agree(judge, made_folder):
-    table = measure(judge, made_folder)
+def test_a_scan_a_table_and_a_prediction_agree(judge, measured):
+    table = measured(judge)
     assert table.columns == judge.card.columns
     predictions = judge.predict_features(table.features)
     photos = [table.picture(row) for row in range(len(table))]
@@ -114,8 +127,8 @@ def test_a_scan_a_table_and_a_prediction_agree(judge, made_folder):
     assert evaluate(judge, table).numbers["roc_auc"] > 0.7
 
 
-def test_trees_and_net_add_up(joint_model, model, net_model, made_folder):
-    table = measure(joint_model, made_folder)
+def test_trees_and_net_add_up(joint_model, model, net_model, measured):
+    table = measured(joint_model)
     trees = model.log_odds(table.features[:, : len(model.card.columns)])
     net = table.features[:, -2].astype(np.float64)
     np.testing.assert_allclose(joint_model.log_odds(table.features), trees + 0.5 * net, rtol=1e-12)
@@ -123,21 +136,21 @@ def test_trees_and_net_add_up(joint_model, model, net_model, made_folder):
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_a_table_on_disk_knows_its_net(judge, made_folder, tmp_path, suffix, model):
+def test_a_table_on_disk_knows_its_net(judge, measured, table, tmp_path, suffix, model):
     if suffix == ".parquet":
         pytest.importorskip("pyarrow", reason="needs the extra parquet")
-    table = measure(judge, made_folder)
-    write_table(table, tmp_path / f"t{suffix}")
+    rows = measured(judge)
+    write_table(rows, tmp_path / f"t{suffix}")
     again = read_table(tmp_path / f"t{suffix}")
     assert again.feature_set == judge.card.feature_set
-    np.testing.assert_array_equal(again.features, table.features)
+    np.testing.assert_array_equal(again.features, rows.features)
     with pytest.raises(DatasetError, match=f"is one of {model.card.feature_set}: give the photos themselves"):
-        evaluate(judge, build_table(made_folder))
+        evaluate(judge, table)
 
 
 @pytest.mark.parametrize("judge", MODELS, indirect=True)
-def test_a_model_with_a_net_is_calibrated_like_any_other(judge, made_folder):
-    table = measure(judge, made_folder)
+def test_a_model_with_a_net_is_calibrated_like_any_other(judge, measured):
+    table = measured(judge)
     calibration = calibrate(judge, table)
     after, before = calibration.numbers["after"], calibration.numbers["before"]
     assert after["log_loss"] <= before["log_loss"] + 0.01
@@ -232,10 +245,10 @@ def test_a_table_needs_the_net_that_it_names(net, made_folder):
         build_table(made_folder, net=net)
 
 
-def test_trees_are_not_trained_on_the_outputs_of_a_net(joint_model, net_model, made_folder):
+def test_trees_are_not_trained_on_the_outputs_of_a_net(joint_model, net_model, measured, made_folder):
     for chosen in (joint_model, net_model):
         with pytest.raises(ValueError, match="trees learn from measured features, but the feature set of the table is"):
-            train(measure(chosen, made_folder), trials=1)
+            train(measured(chosen), trials=1)
     with pytest.raises(ValueError, match="the feature set of the table is texture1"):
         train(build_table(made_folder, feature_set="texture1"), trials=1)
 

@@ -18,7 +18,7 @@ def search(table, path, trials, **options):
 
 
 def test_an_interrupted_search_resumes_and_finds_the_same(table, tmp_path, monkeypatch):
-    whole = search(table, None, 14)
+    whole = search(table, None, 8)
     path, fit, calls = tmp_path / "study.db", boosters.xgboost.train, []
 
     def interrupted(*arguments):
@@ -29,12 +29,12 @@ def test_an_interrupted_search_resumes_and_finds_the_same(table, tmp_path, monke
 
     monkeypatch.setattr(boosters.xgboost, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        search(table, path, 14, jobs=1)
+        search(table, path, 8, jobs=1)
     monkeypatch.undo()
     with closing(sqlite3.connect(path)) as study:
         assert study.execute("select count(*) from trials").fetchone()[0] > 1
-    assert search(table, path, 14) == whole
-    assert search(table, path, 14) == whole  # nothing left to do
+    assert search(table, path, 8) == whole
+    assert search(table, path, 8) == whole  # nothing left to do
 
 
 def test_more_trials_extend_a_finished_search(table, tmp_path):

@@ -123,6 +123,13 @@ def test_no_writable_cache_for_compiled_code(monkeypatch):
     assert calls == [True, None]
 
 
+def test_code_is_prepared_for_decoded_photos_which_cannot_be_written_and_for_parts_of_them(monkeypatch):
+    prepared = []
+    monkeypatch.setattr(kernel, "extract_features", lambda gray, _: prepared.append(gray.flags.writeable))
+    kernel.prepare()
+    assert set(prepared) == {True, False}
+
+
 def test_compiling_is_announced_once_and_cached_code_is_not(monkeypatch, caplog):
     kernel.prepare()
     caplog.clear()

@@ -138,7 +138,10 @@ def prepare(feature_set: str = DEFAULT_FEATURE_SET) -> None:
     Logs one warning before compiling because that takes some seconds.
     """
     with event.install_listener("numba:compile", _CompileListener()):
-        extract_features(np.zeros((64, 64), np.uint8), feature_set)
+        gray = np.zeros((64, 64), np.uint8)
+        extract_features(gray, feature_set)
+        gray.flags.writeable = False  # as decoded photos are: numba compiles for them apart
+        extract_features(gray, feature_set)
 
 
 class _CompileListener(event.Listener):  # type: ignore[misc]
