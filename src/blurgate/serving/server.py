@@ -63,7 +63,8 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
     from blurgate.serving.metrics import Metrics
     from blurgate.serving.workers import Pool
 
-    logging.getLogger("python_multipart").disabled = True  # it logs what clients send
+    logging.getLogger("python_multipart").propagate = False  # it logs what clients send
+    logging.getLogger("python_multipart").addHandler(logging.NullHandler())
     model = load_model(settings.model)
     fingerprint = model.with_threshold(find_bounds(model, settings.threshold, settings.review)[0]).fingerprint
     metrics = Metrics(fingerprint)
