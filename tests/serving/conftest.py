@@ -59,12 +59,14 @@ def encode_form(photos, field="photos", boundary="x-boundary-x"):
 
 
 @contextmanager
-def running(*options, env=None):
+def running(*options, env=None, cwd=None, new_session=False, command=("-m", "blurgate")):
     """Start a server and end it."""
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
-    command = [sys.executable, "-m", "blurgate", "serve", "--port", "0", *options]
+    words = [sys.executable, *command, "serve", "--port", "0", *options]
     environment = {name: value for name, value in os.environ.items() if name != "BLURGATE_TOKEN"} | (env or {})
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env=environment, cwd=cwd, start_new_session=new_session
+    )
     try:
         said = ""  # it may say first that it compiles
         while not (found := _STARTED.search(said)) and (line := process.stderr.readline()):

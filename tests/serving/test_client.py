@@ -109,10 +109,10 @@ def pauses(monkeypatch):
     """What the client would have slept, in place of sleeping."""
     slept = []
 
-    async def wait(_, seconds):
+    async def wait(_, reached, seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr(Client, "_wait", lambda _, seconds: slept.append(seconds))
+    monkeypatch.setattr(Client, "_wait", lambda _, reached, seconds: slept.append(seconds))
     monkeypatch.setattr(AsyncClient, "_wait", wait)
     return slept
 
@@ -412,12 +412,15 @@ def test_a_photo_whose_judge_dies_twice_is_to_blame(ask):
 
 
 def test_no_try_is_lost_while_the_service_answers_about_other_photos_of_the_client():
-    service = answers.Service(URL, retries=1)
+    service = answers.Peer(URL, retries=1)
     exchange = service.begin("")
     for _ in range(10):
+        service.note(httpx.Response(200))
+        assert exchange.has_room
         assert exchange.find_pause(httpx.Response(503)) == 0
-        assert service.begin("").find_pause(httpx.Response(200)) is None
-    assert exchange.find_pause(httpx.Response(503)) == 0
+        exchange.send_again()
+    service.note(httpx.Response(503))
+    assert not exchange.has_room
     assert exchange.find_pause(httpx.Response(503)) is None
 
 
@@ -541,6 +544,21 @@ def test_a_scan_ends_with_the_service(scan):
     with pytest.raises(ServiceError, match="accepts no request without its token"):
         scan(network, [b"1"] * 50, jobs=2)
     assert len(network.requests) < 15
+
+
+def test_photos_that_wait_do_not_hold_up_the_end_of_a_scan():
+    refused, started = threading.Event(), time.monotonic()
+
+    def serve(request):
+        if request.content == b"1":
+            refused.set()
+            return httpx.Response(503, headers={"retry-after": "50"})
+        refused.wait(30)
+        return problem(401, "a token is needed.")
+
+    with pytest.raises(ServiceError, match="accepts no request without its token"):
+        scan_sync(Network(serve), [b"1", b"2"], jobs=2)
+    assert time.monotonic() - started < 40
 
 
 def test_several_requests_are_under_way_at_once():
@@ -744,7 +762,6 @@ def test_a_pause_ends_as_soon_as_the_service_has_answered_another_photo():
     def wait_and_serve(request):
         if request.content != b"2":
             refused.wait(30)
-            time.sleep(0.02)  # until the other one waits; there are three chances
         return serve(request)
 
     assert [verdict.width for verdict in scan_sync(Network(wait_and_serve), [b"2", b"1", b"3", b"4"], jobs=2)] == [

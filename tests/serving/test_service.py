@@ -5,18 +5,24 @@ import io
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from serving.conftest import running
+from serving.conftest import encode_jpeg, running
 
 from blurgate import Verdict, load_model
 from blurgate.serving.problems import PROBLEMS
 
 JPEG = {"content_type": "image/jpeg"}
+on_linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 
 
 def test_verdicts_are_those_of_the_model_in_the_order_of_the_parts(service, sharp_jpeg, blurred_jpeg):
@@ -114,6 +120,8 @@ def test_a_bad_request_is_one_sentence(service, sharp_jpeg):
     require_problem(service.ask(body=b"--b\r\n\r\nhalf", content_type=form), bad, "within a part")
     require_problem(service.ask(body=b"x", content_type="multipart/form-data"), bad, "boundary")
     require_problem(service.ask("/v1/verdicts?map=gif", sharp_jpeg, **JPEG), bad, "map")
+    long = f"multipart/form-data; boundary={'b' * 300}"
+    require_problem(service.ask(body=b"x", content_type=long), bad, "70 characters")
     require_problem(service.ask("/v2"), "not-found")
     require_problem(service.ask("/page/../../../../etc/passwd"), "not-found")
     require_problem(service.ask("/v1/verdicts"), "method")
@@ -159,7 +167,7 @@ def test_the_model_and_metrics_are_described(service, sharp_jpeg):
     assert set(fields) == {*asdict(Verdict()), "sentence", "map", "problem"}
     assert all("description" in each for each in fields.values())
     assert {int(status) for status in schema["paths"]["/v1/verdicts"]["post"]["responses"]} == {
-        *(200, 400, 408, 413, 415, 422, 503, 504)
+        *(200, 400, 408, 413, 415, 422, 431, 500, 503, 504)
     }
 
 
@@ -171,53 +179,117 @@ def test_pages_load_nothing_from_elsewhere(service):
         assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_worker_that_dies_costs_its_own_request_and_is_replaced(sharp_jpeg):
+class Stopped:
+    """A server whose only worker is stopped while a photo is with it."""
+
+    def __init__(self, server, photo, **headers):
+        (self.worker,) = server.workers
+        os.kill(self.worker, signal.SIGSTOP)
+        self._found = []
+        self._asking = threading.Thread(target=lambda: self._found.append(server.ask(body=photo, **JPEG, **headers)))
+        self._asking.start()
+        until(lambda: b"blurgate_queue 1.0" in server.ask("/metrics", **headers)[2])
+
+    def answer(self):
+        self._asking.join()
+        return self._found[0]
+
+
+def until(reached, patience=60.0):
+    given_up = time.monotonic() + patience
+    while not reached():
+        assert time.monotonic() < given_up
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def large_jpeg(photographs):
+    """More than a megabyte: the memory of larger photos is given back, also where the worker is gone."""
+    noise = np.random.default_rng(0).integers(0, 256, (1200, 1600, 3), np.uint8)
+    return encode_jpeg(noise)
+
+
+@on_linux
+def test_a_worker_that_dies_costs_its_own_request_and_is_replaced(sharp_jpeg, large_jpeg):
+    assert len(large_jpeg) > 2**20
     with running("--workers", "1") as server:
-        (worker,) = server.workers
-        os.kill(worker, signal.SIGSTOP)
-        found = []
-        asking = threading.Thread(target=lambda: found.append(server.ask(body=sharp_jpeg, **JPEG)))
-        asking.start()
-        while b"blurgate_queue 1.0" not in server.ask("/metrics")[2]:
-            pass
-        os.kill(worker, signal.SIGKILL)
-        asking.join()
-        require_problem(found[0], "died")
-        while server.ask("/readyz")[0] != 200:
-            pass
-        assert server.ask(body=sharp_jpeg, **JPEG)[0] == 200
-        assert worker not in server.workers
+        for photo in (sharp_jpeg, large_jpeg):
+            stopped = Stopped(server, photo)
+            os.kill(stopped.worker, signal.SIGKILL)
+            require_problem(stopped.answer(), "died")
+            until(lambda: server.ask("/readyz")[0] == 200)
+            assert server.ask(body=sharp_jpeg, **JPEG)[0] == 200
+            assert stopped.worker not in server.workers
 
 
+@on_linux
 def test_a_photo_that_takes_too_long_gets_504_and_the_queue_503(strict_service, sharp_jpeg):
-    (worker,) = strict_service.workers
-    os.kill(worker, signal.SIGSTOP)
-    found = []
-    ask = lambda: found.append(strict_service.ask(body=sharp_jpeg, **JPEG, **BEARER))  # noqa: E731
-    asking = threading.Thread(target=ask)
-    asking.start()
-    while b"blurgate_queue 1.0" not in strict_service.ask("/metrics", **BEARER)[2]:
-        pass
+    stopped = Stopped(strict_service, sharp_jpeg, **BEARER)
     require_problem(strict_service.ask(body=sharp_jpeg, **JPEG, **BEARER), "busy")
-    asking.join()
-    require_problem(found[0], "slow-photo", "within 1 s")
-    while strict_service.ask("/readyz")[0] != 200:
-        pass
+    require_problem(stopped.answer(), "slow-photo", "within 1 s")
+    until(lambda: strict_service.ask("/readyz")[0] == 200)
     assert strict_service.ask(body=sharp_jpeg, **JPEG, **BEARER)[0] == 200
 
 
-def test_sigterm_finishes_what_is_in_flight(sharp_jpeg):
-    with running("--workers", "1") as server:
-        (worker,) = server.workers
-        os.kill(worker, signal.SIGSTOP)
-        found = []
-        asking = threading.Thread(target=lambda: found.append(server.ask(body=sharp_jpeg, **JPEG)))
-        asking.start()
-        while b"blurgate_queue 1.0" not in server.ask("/metrics")[2]:
-            pass
-        server.process.send_signal(signal.SIGTERM)
-        os.kill(worker, signal.SIGCONT)
-        asking.join()
-        assert found[0][0] == 200
+@on_linux
+@pytest.mark.parametrize("whole_group", [False, True])
+def test_sigterm_finishes_what_is_in_flight(sharp_jpeg, whole_group):
+    with running("--workers", "1", new_session=True) as server:
+        stopped = Stopped(server, sharp_jpeg)
+        numbers = [server.process.pid, *(server.workers if whole_group else ())]  # as systemd ends a service
+        for number in numbers:
+            os.kill(number, signal.SIGTERM)
+        os.kill(stopped.worker, signal.SIGCONT)
+        assert stopped.answer()[0] == 200
         assert server.process.wait(timeout=30) == 143
         assert server.process.stderr.read() == ""
+
+
+@on_linux
+def test_ctrl_c_while_workers_start_is_an_interrupt():
+    command = [sys.executable, "-m", "blurgate", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until(children.read_text)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read() == "blurgate: interrupted\n"
+    process.stderr.close()
+
+
+def test_workers_import_nothing_from_the_current_folder(tmp_path, sharp_jpeg):
+    (tmp_path / "json.py").write_text("raise SystemExit('a stranger has put this here')")
+    with running("--workers", "1", cwd=tmp_path, command=("-P", "-m", "blurgate")) as server:
+        assert server.ask(body=sharp_jpeg, **JPEG)[0] == 200
+
+
+def talk(server, *pieces, patience=10.0):
+    """Send pieces on one connection: -> all that comes until the other side closes it, or is silent for a while."""
+    found = b""
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.settimeout(patience)
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            while part := connection.recv(2**16):
+                found += part
+        except OSError:
+            pass
+    return found
+
+
+def test_line_breaks_between_requests_mean_nothing(service):
+    ask = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+    found = talk(service, ask + b"\r\n", b"\r\n\r\n", ask + b"Connection: close\r\n\r\n")
+    assert found.count(b"HTTP/1.1 200 OK") == 2
+    assert b"408" not in found
+
+
+@on_linux
+def test_the_head_of_a_pipelined_request_has_a_limit(sharp_jpeg):
+    with running("--workers", "1") as server:
+        stopped = Stopped(server, sharp_jpeg)
+        head = b"POST /v1/verdicts HTTP/1.1\r\nContent-Type: image/png\r\nContent-Length: 1\r\n\r\nxGET / HTTP/1.1\r\n"
+        assert talk(server, head, *([b"x: " + b"y" * 2**16 + b"\r\n"] * 200)) == b""  # the connection is reset
+        os.kill(stopped.worker, signal.SIGCONT)
+        assert stopped.answer()[0] == 200

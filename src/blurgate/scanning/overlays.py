@@ -34,7 +34,7 @@ def draw_overlay(drawn: NDArray[np.float32]) -> bytes:
     Returns
     -------
     bytes
-        Less than 1 kB, at most 64 cells on a side; empty if nothing in the map is decided.
+        At most 64 cells on a side, in about 2 kB or less; empty if nothing in the map is decided.
     """
     decided = ~np.isnan(drawn)
     if not decided.any():

@@ -53,7 +53,7 @@ class Answer:
     fingerprint: str
 
 
-class Service:
+class Peer:
     """A service as a client knows it.
 
     Parameters
@@ -72,7 +72,17 @@ class Service:
         if retries < 0:
             raise ValueError(f"retries must be at least 0, got {retries}")
         self.url, self.retries = url, retries
-        self.answered = 0  # requests, of all photos
+        self.answered = 0  # requests, of all photos, by anything but 503
+
+    def note(self, outcome: Outcome) -> None:
+        """Note that there is an outcome that stands; not from several threads at once.
+
+        Parameters
+        ----------
+        outcome : httpx.Response or httpx.RequestError
+        """
+        if not isinstance(outcome, Exception) and outcome.status_code != _BUSY:
+            self.answered += 1
 
     def begin(self, path: str) -> Exchange:
         """Begin with a photo.
@@ -94,14 +104,23 @@ class Exchange:
 
     Parameters
     ----------
-    service : Service
+    service : Peer
     path : str
         Of the photo; empty for one in memory.
     """
 
-    def __init__(self, service: Service, path: str) -> None:
+    def __init__(self, service: Peer, path: str) -> None:
         self._service, self._path, self._url = service, path, service.url
-        self._tries, self._answered = 0, service.answered
+        self._tries, self._seen = 0, service.answered
+
+    @property
+    def has_room(self) -> bool:
+        """True if the service has answered about another photo since this one was sent."""
+        return self._service.answered > self._seen
+
+    def send_again(self) -> None:
+        """Note that the photo is sent again."""
+        self._seen = self._service.answered
 
     def find_pause(self, outcome: Outcome) -> float | None:
         """Find how long to wait before the next try.
@@ -114,7 +133,7 @@ class Exchange:
         Returns
         -------
         float or None
-            Seconds; None if the outcome stands.
+            Seconds, or until there `has_room`; None if the outcome stands.
         """
         import httpx
 
@@ -123,12 +142,10 @@ class Exchange:
             again = isinstance(outcome, httpx.ConnectTimeout | httpx.NetworkError | httpx.RemoteProtocolError)
         elif outcome.status_code == _BUSY:
             again, asked = True, _read_seconds(outcome.headers.get("retry-after", ""))
-            if self._service.answered > self._answered:  # it is busy with other photos of this client: no try is lost
-                self._tries, self._answered = 0, self._service.answered
+            if self.has_room:  # it is busy with other photos of this client: no try is lost
+                self._tries = 0
             if _read_problem(outcome.content)[0] == _DIED:
                 most = min(most, 1)
-        else:
-            self._service.answered += 1
         self._tries += 1
         own = min(_FIRST_PAUSE * 2 ** (self._tries - 1), _LONGEST_PAUSE) * random.uniform(0.5, 1)  # noqa: S311 no secret
         return asked + own if again and self._tries <= most and asked <= _MOST_ASKED else None
@@ -203,7 +220,7 @@ def _read_seconds(retry_after: str) -> float:
     """Read a header that has seconds or a date; 0 if it has neither."""
     with suppress(ValueError):
         return max(0.0, float(retry_after))
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):
         return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
     return 0.0
 

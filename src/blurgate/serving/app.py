@@ -26,24 +26,25 @@ from blurgate.pages import read_style
 from blurgate.serving import metrics as counting
 from blurgate.serving.access import JUDGED, Access, App
 from blurgate.serving.metrics import Metrics
+from blurgate.serving.pool import Pool
 from blurgate.serving.problems import ProblemError, describe_problem, encode_problem, name_status
 from blurgate.serving.schema import (
     DESCRIPTION,
+    MODEL_HEADER,
     TITLE,
-    Answer,
+    WITH_MODEL,
     ProblemAnswer,
     State,
+    Verdicts,
     describe_body,
     list_responses,
 )
 from blurgate.serving.settings import Settings
 from blurgate.serving.uploads import Memory, Upload, read_uploads
-from blurgate.serving.workers import Pool
 from blurgate.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 _PAGES = {"/": "index.html", "/form": "form.html", "/blurgate-input.js": "blurgate-input.js"}
-_MODEL_HEADER = "blurgate-model"
 # nothing that a client sends leaves this process, whatever the environment says; older FastAPIs have none
 _NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
 
@@ -61,7 +62,7 @@ class Service:
 
     def __init__(self, model: BlurModel, settings: Settings, pool: Pool, metrics: Metrics) -> None:
         low, high = find_bounds(model, settings.threshold, settings.review)
-        self.fingerprint = model.with_threshold(low).fingerprint
+        self.fingerprint = pool.fingerprint
         self.model = {
             "fingerprint": self.fingerprint,
             "threshold": high,
@@ -96,7 +97,7 @@ class Service:
             with self._admit():
                 verdicts = await _unless_disconnected(request, self._judge_all(uploads, map))
         body = json.dumps({"model": self.model, "verdicts": verdicts}).encode()
-        return Response(body, media_type="application/json", headers={_MODEL_HEADER: self.fingerprint})
+        return Response(body, media_type="application/json", headers={MODEL_HEADER: self.fingerprint})
 
     async def _judge_all(self, uploads: list[Upload], map: str) -> list[dict[str, Any]]:  # noqa: A002
         """Judge photos, some at a time: the workers take those of other requests in between."""
@@ -196,7 +197,7 @@ def make_app(service: Service, settings: Settings) -> App:
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type"],
             allow_credentials=not everywhere,
-            expose_headers=["retry-after", _MODEL_HEADER],
+            expose_headers=["retry-after", MODEL_HEADER],
         )
     return outer
 
@@ -208,12 +209,13 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
         JUDGED,
         operation_id="judge",
         summary="Judge photos",
-        response_model=Answer,
+        response_model=Verdicts,
         responses={
+            **WITH_MODEL,
             **list_responses(
                 *("bad-request", *always, "slow-body", "large-body", "many-photos", "media-type", "no-picture"),
-                *("unreadable", "busy", "starting", "died", "slow-photo"),
-            )
+                *("unreadable", "large-head", "failed", "busy", "starting", "died", "slow-photo"),
+            ),
         },
         openapi_extra=describe_body(settings.limits),
     )
@@ -288,7 +290,7 @@ def _add_handlers(app: FastAPI, service: Service) -> None:
     def answer(name: str, detail: str, more: dict[str, str] | None = None) -> Response:
         status, body, headers = encode_problem(name, detail)
         service.metrics.rejected.labels(name).inc()
-        return Response(body, status, {**headers, **(more or {}), _MODEL_HEADER: service.fingerprint})
+        return Response(body, status, {**headers, **(more or {}), MODEL_HEADER: service.fingerprint})
 
     @app.exception_handler(ProblemError)
     async def tell(_: Request, error: ProblemError) -> Response:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import TracebackType
@@ -19,7 +19,7 @@ from blurgate.judging.verdicts import Verdict, decide
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import Photo, path_of, read_file
 from blurgate.scanning.items import Item, describe_nothing, list_items, look_ahead
-from blurgate.serving.answers import Answer, Service
+from blurgate.serving.answers import Answer, Peer
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
 
@@ -82,7 +82,7 @@ class Client:
         retries: int = RETRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._service = Service(url, retries)
+        self._service = Peer(url, retries)
         self._answered = threading.Condition()
         self._http: httpx.Client = _load_httpx().Client(**_write_options(url, token, timeout), transport=transport)
 
@@ -147,16 +147,7 @@ class Client:
             If there is no such map.
         """
         _check_map(map)
-        content = read_file(photo)
-        exchange = self._service.begin(path_of(photo))
-        while True:
-            outcome = self._send(content, map)
-            pause = exchange.find_pause(outcome)
-            if pause is None:
-                with self._answered:
-                    self._answered.notify()
-                return exchange.read_answer(outcome)
-            self._wait(pause)
+        return self._ask(photo, map, threading.Event())
 
     def scan(
         self,
@@ -199,19 +190,49 @@ class Client:
             If the column is unknown, or `jobs` is below 1.
         """
         _check_jobs(jobs)
-        items = _find_items(photos, column, include, exclude)
-        return run_in_order(self._judge, items, jobs=jobs, known=_find_known)
+        return self._scan(_find_items(photos, column, include, exclude), jobs)
 
-    def _judge(self, item: Item) -> Verdict:
+    def _scan(self, items: Iterator[Item], jobs: int) -> Iterator[Verdict]:
+        ended, problems = threading.Event(), list[BaseException]()
+
+        def judge(item: Item) -> Verdict:
+            try:
+                return replace(self._ask(item.photo, None, ended).verdict, path=_path_in(item))
+            except (PhotoError, TypeError) as error:
+                return _to_verdict(item, error)
+            except BaseException as error:
+                problems.append(error)
+                self._end(ended)
+                raise problems[0] from None  # others end because of the first
+
         try:
-            return replace(self.predict(item.photo), path=_path_in(item))
-        except (PhotoError, TypeError) as error:
-            return _to_verdict(item, error)
+            yield from run_in_order(judge, items, jobs=jobs, known=_find_known)
+        finally:
+            self._end(ended)
 
-    def _wait(self, seconds: float) -> None:
-        """Wait, but no longer than until another photo is answered: then there is room for this one."""
+    def _end(self, ended: threading.Event) -> None:
+        """Let no photo of a scan that has ended wait for the service."""
+        ended.set()
         with self._answered:
-            self._answered.wait(seconds)
+            self._answered.notify_all()
+
+    def _ask(self, photo: Photo, drawn: Map | None, ended: threading.Event) -> Answer:
+        content = read_file(photo)
+        exchange = self._service.begin(path_of(photo))
+        while True:
+            outcome = self._send(content, drawn)
+            pause = exchange.find_pause(outcome)
+            if pause is None or ended.is_set():
+                with self._answered:
+                    self._service.note(outcome)
+                    self._answered.notify_all()
+                return exchange.read_answer(outcome)
+            self._wait(lambda: exchange.has_room or ended.is_set(), pause)
+            exchange.send_again()
+
+    def _wait(self, reached: Callable[[], bool], seconds: float) -> None:
+        with self._answered:
+            self._answered.wait_for(reached, seconds)
 
     def _send(self, content: bytes, drawn: Map | None) -> Outcome:
         import httpx
@@ -255,7 +276,7 @@ class AsyncClient:
         retries: int = RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._service = Service(url, retries)
+        self._service = Peer(url, retries)
         self._answered = asyncio.Condition()
         self._http: httpx.AsyncClient = _load_httpx().AsyncClient(
             **_write_options(url, token, timeout), transport=transport
@@ -319,9 +340,16 @@ class AsyncClient:
             pause = exchange.find_pause(outcome)
             if pause is None:
                 async with self._answered:
-                    self._answered.notify()
+                    self._service.note(outcome)
+                    self._answered.notify_all()
                 return exchange.read_answer(outcome)
-            await self._wait(pause)
+            await self._wait(lambda: exchange.has_room, pause)
+            exchange.send_again()
+
+    async def _wait(self, reached: Callable[[], bool], seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._answered:
+                await self._answered.wait_for(reached)
 
     async def scan(
         self,
@@ -381,12 +409,6 @@ class AsyncClient:
             return replace(await self.predict(item.photo), path=_path_in(item))
         except (PhotoError, TypeError) as error:
             return _to_verdict(item, error)
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait, but no longer than until another photo is answered: then there is room for this one."""
-        async with self._answered:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._answered.wait(), seconds)
 
     async def _send(self, content: bytes, drawn: Map | None) -> Outcome:
         import httpx

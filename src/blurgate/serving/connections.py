@@ -6,12 +6,13 @@ import asyncio
 import signal
 from collections.abc import Generator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from blurgate.serving.problems import encode_problem, phrase
+from blurgate.serving.problems import encode_problem
 
 MOST = 500  # connections at a time: each is an open file
 _HEAD_TIME = 10.0  # seconds from the first byte of a request, or the start of the connection, to the end of its headers
@@ -37,6 +38,11 @@ class Connection(HttpToolsProtocol):
             return
         self._await_head()
 
+    @property
+    def _between_requests(self) -> bool:
+        """True until the head of the next request is complete, also while the one before is judged."""
+        return self.cycle is None or not self.cycle.more_body
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._stop_timers()
@@ -48,12 +54,14 @@ class Connection(HttpToolsProtocol):
         """Count what comes until the headers are complete."""
         if self.transport.is_closing():
             return
-        if self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body):
+        if self._between_requests and not data.strip(b"\r\n"):  # allowed, and means nothing: RFC 9112, 2.2
+            return
+        if self._between_requests:
             self._head_size += len(data)
             if self._head_size > _HEAD_SIZE + _CHUNK:
                 self._refuse_head()
                 return
-            if self._head_timer is None:
+            if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
                 self._await_head()
         super().data_received(data)
 
@@ -97,6 +105,9 @@ class Connection(HttpToolsProtocol):
         self._head_timer = self.loop.call_later(_HEAD_TIME, self._give_up)
 
     def _refuse_head(self) -> None:
+        if self.cycle is not None and not self.cycle.response_complete:  # its answer is for another request
+            self.transport.abort()
+            return
         self._refuse("large-head", "address and headers may have at most 64 kB: send fewer headers, or shorter ones")
 
     def _give_up(self) -> None:
@@ -106,8 +117,12 @@ class Connection(HttpToolsProtocol):
     def _drop_unread(self, answered: object) -> None:
         """Drop a client that has not taken its answer: closing would wait for it."""
         self._send_timer = None
-        if self.transport.get_write_buffer_size() and self.cycle is answered:
+        if not self.transport.get_write_buffer_size():
+            return
+        if self.cycle is answered:
             self.transport.abort()
+        else:  # it may be another answer that waits
+            self._send_timer = self.loop.call_later(_SEND_TIME, self._drop_unread, self.cycle)
 
     def _refuse(self, name: str, detail: str) -> None:
         """Answer without the app, and close the connection."""
@@ -115,7 +130,7 @@ class Connection(HttpToolsProtocol):
         status, body, headers = encode_problem(name, detail)
         lines: dict[str, Any] = {**headers, "content-length": len(body), "connection": "close"}
         head = "".join(f"{key}: {value}\r\n" for key, value in lines.items())
-        self.transport.write(f"HTTP/1.1 {status} {phrase(status)}\r\n{head}\r\n".encode() + body)
+        self.transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n".encode() + body)
         self.transport.close()
 
     def _stop_timers(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import Any
 
 MEDIA_TYPE = "application/problem+json"
@@ -102,11 +101,6 @@ def name_status(status: int) -> str:
     ('not-found', 'bad-request')
     """
     return {404: "not-found", 405: "method"}.get(status, "failed" if status >= 500 else "bad-request")
-
-
-def phrase(status: int) -> str:
-    """Give the words that stand for a status in HTTP."""
-    return HTTPStatus(status).phrase
 
 
 _AGAIN = {"retry-after": "1"}

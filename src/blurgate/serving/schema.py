@@ -32,7 +32,9 @@ class VerdictAnswer(BaseModel):
         description="`error` if the photo could not be judged; see `problem`."
     )
     probability: float | None = Field(
-        description="Calibrated probability of blur; null if the photo shows nothing to judge by.", ge=0, le=1
+        description="Calibrated probability of blur; null if the photo shows nothing to judge by, or is no photo.",
+        ge=0,
+        le=1,
     )
     kind: str = Field(description="`defocus`, `motion`, `gaussian` or `mixed` if it is blurred, else empty.")
     strength_px: float | None = Field(
@@ -80,7 +82,7 @@ class ModelAnswer(BaseModel):
     )
 
 
-class Answer(BaseModel):
+class Verdicts(BaseModel):
     """The verdicts on the photos of a request, in their order."""
 
     model: ModelAnswer
@@ -141,7 +143,8 @@ def describe_body(limits: Limits) -> dict[str, Any]:
                 "items": {"type": "string", "format": "binary"},
                 "minItems": 1,
                 "maxItems": limits.max_photos,
-                "description": "JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, or raw files with a preview.",
+                "description": "JPEG, PNG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, raw files with a preview, "
+                "and HEIC if the service has the extra heif.",
             }
         },
     }
@@ -155,4 +158,12 @@ def describe_body(limits: Limits) -> dict[str, Any]:
     }
 
 
+MODEL_HEADER = "blurgate-model"
+WITH_MODEL: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            MODEL_HEADER: {"description": "Fingerprint of the model that judged.", "schema": {"type": "string"}}
+        }
+    }
+}
 _PROBLEM = {"$ref": "#/components/schemas/ProblemAnswer"}

@@ -61,7 +61,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
     from blurgate.serving.app import Service, make_app
     from blurgate.serving.connections import Connection, Server
     from blurgate.serving.metrics import Metrics
-    from blurgate.serving.workers import Pool
+    from blurgate.serving.pool import Pool
 
     logging.getLogger("python_multipart").propagate = False  # it logs what clients send
     logging.getLogger("python_multipart").addHandler(logging.NullHandler())
@@ -104,7 +104,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
             await server.serve([listening])
             starting.cancel()
             await asyncio.gather(starting, return_exceptions=True)
-            if not starting.cancelled() and (error := starting.exception()):
+            if not server.received and not starting.cancelled() and (error := starting.exception()):
                 raise error
     finally:
         await pool.close()
@@ -115,8 +115,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
         return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise MachineError(
-            f"cannot listen on {host}:{port} ({error.strerror or error}): choose another --host or --port",
-            error.errno or 0,
+            f"cannot listen on {host}:{port} ({reason}): choose another --host or --port",
+            getattr(error, "errno", None) or 0,
         ) from error

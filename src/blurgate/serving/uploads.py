@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -17,6 +17,7 @@ from blurgate.serving.settings import Limits
 
 FIELD = "photos"  # name of the parts that hold photos
 _LONGEST_NAME = 1000  # characters of a file name that are kept
+_BOUNDARY = 70  # characters: RFC 2046
 _HEADER = 2**14  # bytes of a header of a part, such as one with a file name
 _IDLE, _LONGEST = 20.0, 300.0  # seconds without a byte, and for the whole body: three megabytes over a poor network
 _SLOWEST = 4000  # bytes a second, on average, once a body has had time to begin
@@ -52,46 +53,31 @@ class Memory:
         self._left = _HELD * limits.max_body * 1e6
 
     @contextmanager
-    def hold(self) -> Iterator[_Share]:
+    def hold(self) -> Iterator[Callable[[int], None]]:
         """Hold a part of the memory for as long as the block lasts.
 
         Yields
         ------
         callable
-            Takes a number of bytes that are held from now on.
+            Takes a number of bytes that are held from now on, and raises a ProblemError if there are too few left.
         """
-        share = _Share(self)
+        held = 0
+
+        def take(size: int) -> None:
+            nonlocal held
+            if size > self._left:
+                raise ProblemError("busy", "too many photos are being sent at the same time: send it again in a second")
+            self._left -= size
+            held += size
+
         try:
-            yield share
+            yield take
         finally:
-            self._left += share.taken
-
-    def take(self, size: int) -> None:
-        """Take bytes.
-
-        Raises
-        ------
-        ProblemError
-            If there are too few left.
-        """
-        if size > self._left:
-            raise ProblemError("busy", "too many photos are being sent at the same time: send it again in a second")
-        self._left -= size
-
-
-class _Share:
-    """What one request holds of the memory."""
-
-    def __init__(self, memory: Memory) -> None:
-        self._memory, self.taken = memory, 0
-
-    def __call__(self, size: int) -> None:
-        self._memory.take(size)
-        self.taken += size
+            self._left += held
 
 
 async def read_uploads(
-    chunks: AsyncIterator[bytes], content_type: str, length: int | None, limits: Limits, hold: _Share
+    chunks: AsyncIterator[bytes], content_type: str, length: int | None, limits: Limits, hold: Callable[[int], None]
 ) -> list[Upload]:
     """Read the photos of a request.
 
@@ -198,6 +184,8 @@ class _Form:
     def __init__(self, boundary: bytes, max_photos: int) -> None:
         if not boundary:
             raise ProblemError("bad-request", "the content type multipart/form-data must name its boundary")
+        if len(boundary) > _BOUNDARY:
+            raise ProblemError("bad-request", f"the boundary may have at most {_BOUNDARY} characters")
         self._max_photos = max_photos
         self._uploads: list[Upload] = []
         self._open: bytearray | None = None

@@ -49,7 +49,7 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
         return None
     n_head, n_content = _LENGTHS.unpack(lengths)
     head, content = stream.read(n_head), stream.read(n_content)
-    return (json.loads(head), content) if len(content) == n_content else None
+    return (json.loads(head), content) if (len(head), len(content)) == (n_head, n_content) else None
 
 
 async def receive(stream: asyncio.StreamReader) -> tuple[dict[str, Any], bytes]:

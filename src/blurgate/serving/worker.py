@@ -26,8 +26,6 @@ from blurgate.photos.images import disable_pillow_size_limit, encode_png, is_pic
 from blurgate.scanning.overlays import draw_overlay
 from blurgate.serving import wire
 
-MAPS = ("png", "overlay")
-
 
 @dataclass(frozen=True)
 class Judge:
@@ -112,7 +110,8 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash would write the photo to the disk
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, meant for the server, which then ends this process
+    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the server, which ends this process when it is done
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not come between answers
     shared = wire.SharedFile(int(sys.argv[1])) if len(sys.argv) > 1 else None
@@ -131,7 +130,7 @@ def _work(questions: BinaryIO, answers: BinaryIO, shared: wire.SharedFile | None
     except (BlurgateError, ValueError) as error:
         _send(answers, {"error": str(error)})
         return
-    _send(answers, {"fingerprint": judge.model.fingerprint, "engine": judge.engine.name})
+    _send(answers, {"fingerprint": judge.model.fingerprint})
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 a decoder may print what is in a photo
         os.dup2(nowhere.fileno(), 2)
         os.dup2(nowhere.fileno(), 1)
@@ -151,7 +150,9 @@ def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: f
     engine.prepare()
     judge = Judge(loaded, engine, bounds, max_megapixels)
     first = (np.indices((256, 256)).sum(axis=0) % 11 * 20).astype(np.uint8)
-    judge.answer(encode_png(first, holds="warm-up"), "overlay")  # all that is loaded or compiled at its first use
+    found = judge.answer(encode_png(first, holds="warm-up"), "overlay")  # loads and compiles what the first photo needs
+    if found["failure"]:
+        raise BlurgateError(f"a photo made to try it cannot be judged: {found['verdict']['error']}")
     return judge
 
 

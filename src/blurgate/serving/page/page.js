@@ -158,7 +158,8 @@ async function send(address, body, signal) {
 async function readAnswer(answer) {
   try {
     const { model, verdicts: [verdict] } = await answer.json();
-    return { model, verdict: { ...verdict, sentence: verdict.sentence } };
+    if (typeof verdict.sentence !== "string") throw new TypeError("no verdict");
+    return { model, verdict };
   } catch {
     throw new Problem("The answer of the service was cut short, or is none.", true);
   }

@@ -16,7 +16,7 @@ from blurgate.serving.metrics import Metrics
 from blurgate.serving.problems import ProblemError
 from blurgate.serving.settings import TOKEN_VARIABLE, Settings
 
-_COMMAND = (sys.executable, "-m", "blurgate.serving.worker")
+_COMMAND = (sys.executable, "-P", "-m", "blurgate.serving.worker")  # -P: nothing is imported from the current folder
 _LONGEST_PAUSE = 30.0  # seconds between attempts to replace a worker that cannot start
 _KEPT = 2**20  # bytes of a photo whose memory is kept for the next one
 _PATIENCE = 120.0  # seconds until a worker must be ready: the first one may compile
@@ -59,9 +59,10 @@ class Worker:
         ModelFileError
             If its model is another one: the file has changed.
         """
-        shared = wire.SharedFile() if wire.SharedFile.exists() else None
-        passed = (shared.number,) if shared else ()
+        shared = None
         try:
+            shared = wire.SharedFile() if wire.SharedFile.exists() else None
+            passed = (shared.number,) if shared else ()
             process = await asyncio.create_subprocess_exec(
                 *_COMMAND,
                 *map(str, passed),
@@ -69,11 +70,15 @@ class Worker:
                 stdout=PIPE,
                 limit=2**20,
                 pass_fds=passed,
+                start_new_session=True,  # Ctrl-C in a terminal is for the server
                 env={name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE},
             )
-        except BaseException:
+        except BaseException as error:
             if shared:
                 shared.close()
+            if isinstance(error, OSError):
+                reason = error.strerror or error
+                raise BlurgateError(f"a process that judges photos cannot be started: {reason}") from error
             raise
         worker = cls(process, shared)
         try:
@@ -118,7 +123,7 @@ class Worker:
         try:
             return (await self._ask({"map": map, "shared": len(photo)}))[0]
         finally:
-            if len(photo) > _KEPT:
+            if len(photo) > _KEPT and self._shared:  # it is gone if the process is
                 self._shared.clear()
 
     async def wait(self) -> None:
@@ -160,7 +165,7 @@ class Pool:
     """
 
     def __init__(self, settings: Settings, fingerprint: str, metrics: Metrics, say: Callable[[str], None]) -> None:
-        self._settings, self._fingerprint, self._metrics, self._say = settings, fingerprint, metrics, say
+        self._settings, self.fingerprint, self._metrics, self._say = settings, fingerprint, metrics, say
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._workers: set[Worker] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -176,12 +181,15 @@ class Pool:
         Raises
         ------
         BlurgateError
-            If the first one cannot start.
+            If one cannot start.
         """
-        self._keep(await Worker.start(self._settings, self._fingerprint))  # alone: others load what it has compiled
-        rest = range(self._settings.count_workers() - 1)
-        for worker in await asyncio.gather(*(Worker.start(self._settings, self._fingerprint) for _ in rest)):
-            self._keep(worker)
+        await self._add()  # alone: others load what it has compiled
+        rest = [self._add() for _ in range(self._settings.count_workers() - 1)]
+        for error in filter(None, await asyncio.gather(*rest, return_exceptions=True)):
+            raise error
+
+    async def _add(self) -> None:
+        self._keep(await Worker.start(self._settings, self.fingerprint))
 
     async def judge(self, photo: bytes | bytearray, map: str) -> dict[str, Any]:  # noqa: A002 the word of the interface
         """Have the next idle worker judge a photo.
@@ -233,6 +241,9 @@ class Pool:
                 "died",
                 "the process that judged the photo has died: send it again, and report the photo if it dies again",
             ) from error
+        except BaseException:
+            worker.kill()  # it may still answer, and the next would take that answer for its own
+            raise
         finally:
             if worker.alive:
                 self._idle.put_nowait(worker)
@@ -261,7 +272,7 @@ class Pool:
         pause = 1.0
         while True:
             try:
-                return await Worker.start(self._settings, self._fingerprint)
+                return await Worker.start(self._settings, self.fingerprint)
             except BlurgateError as error:
                 self._say(f"a worker cannot be replaced, trying again in {pause:g} s: {error}")
                 await asyncio.sleep(pause)
