@@ -495,7 +495,7 @@ def test_a_gate_that_cannot_look_at_every_photo_fails_and_says_why(run, mixed):
     gate = ("--fail-on", "blurred", "--threshold", 1)
     code, _, err = run("scan", mixed, *gate)
     assert code == 1
-    assert f"1 of 7 photos could not be judged: {mixed}/torn.jpg cannot be read as a picture: " in err.splitlines()[-1]
+    assert f"1 of 7 photos could not be judged: {mixed}/torn.jpg cannot be read: " in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("blurgate: ")
     assert run("scan", mixed, *gate, "--allow-unreadable")[0] == 0
     assert run("scan", mixed / "0.png", *gate)[0] == 0
@@ -862,7 +862,7 @@ def test_explain_says_why_and_writes_a_page(run, explaining):
 
 def test_explain_fails_as_other_commands_do(run, explaining):
     for words, code, message in (
-        (["photos/torn.jpg"], 1, "torn.jpg cannot be read as a picture"),
+        (["photos/torn.jpg"], 1, "torn.jpg cannot be read"),
         (["nowhere.jpg"], 1, "nowhere.jpg does not exist: check the path"),
         (["photos", "--output", "a.png"], 2, "--output a.png takes one photo, got 3: name a page (.html) or a folder"),
         (["photos", "--output", "a.jpg"], 2, "--output must be named .html or .png, or be a folder, got a.jpg"),

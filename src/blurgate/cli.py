@@ -413,7 +413,7 @@ def serve(
     allow_origin: AllowOrigin = None,
     max_body: MaxBody = 64,
     max_photos: MaxPhotos = 64,
-    max_megapixels: MaxServed = 64,
+    max_megapixels: MaxServed = 120,
     photo_time: PhotoTime = 10,
     queue: Waiting = None,
 ) -> None:

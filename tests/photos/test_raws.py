@@ -194,7 +194,7 @@ def test_a_raw_file_cut_anywhere_is_read_or_refused(jpegs, maker):
 def test_a_preview_that_is_too_small_is_an_error(jpegs, tmp_path):
     (tmp_path / "a.nef").write_bytes(nef(jpegs, preview=500))
     problem = (
-        "a.nef cannot be read as a picture: it is a raw file, of which the preview is judged, but the largest preview "
+        "a.nef cannot be read: it is a raw file, of which the preview is judged, but the largest preview "
         "in it has 500 x 333 px: develop it and judge the result"
     )
     with pytest.raises(PhotoError, match=problem):

@@ -91,13 +91,13 @@ def test_a_terminal_of_80_columns_breaks_no_word(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
-    error = "photos/a b.jpg cannot be read as a picture: it is not a picture in any known format"
+    error = "photos/a b.jpg cannot be read: it is not a picture in any known format"
     WRITERS["table"].write([Verdict("photos/a b.jpg", error=error)], stream)
     lines = stream.getvalue().splitlines()[1:]
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].split(maxsplit=1) == ["error", "photos/a b.jpg"]
     words = " ".join(line.strip() for line in lines[1:])
-    assert words == "cannot be read as a picture: it is not a picture in any known format"
+    assert words == "cannot be read: it is not a picture in any known format"
 
 
 def test_verdicts_are_written_as_they_arrive():

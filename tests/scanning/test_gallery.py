@@ -50,7 +50,7 @@ def verdicts(tmp_path_factory):
     found[3] = replace(found[3], decision="undecided", reason="near the threshold", kind="")
     Image.new("RGB", (20, 20), (250, 250, 0)).save(folder / "icon.png")
     found.append(Verdict(str(folder / "icon.png"), "undecided", reason="too small", width=20, height=20))
-    found.append(Verdict(str(folder / "torn.jpg"), error="torn.jpg cannot be read as a picture: it is cut short"))
+    found.append(Verdict(str(folder / "torn.jpg"), error="torn.jpg cannot be read: it is cut short"))
     return found
 
 
@@ -364,7 +364,7 @@ def test_it_opens_worst_first_with_all_details(browser, page):
     assert remarks[0] == "motion, 7.8 px"
     assert remarks[4] == "near the threshold"
     assert remarks[7] == "too small"
-    assert texts(browser, ".tile .missing")[-1] == "torn.jpg cannot be read as a picture: it is cut short"
+    assert texts(browser, ".tile .missing")[-1] == "torn.jpg cannot be read: it is cut short"
     assert counts(browser) == {
         "All": 9, "Blurred": 4, "Doubtful": 1, "Undecided": 2, "Sharp": 2, "Could not be read": 1, "Labelled": 0,
     }  # fmt: skip

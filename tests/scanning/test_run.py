@@ -98,7 +98,7 @@ def test_a_gate_names_the_first_unreadable_photos_and_counts_the_others(request_
     for number in range(9):
         (tmp_path / f"{number}.jpg").write_text("no photo")
     (failure,) = run_scan(replace(request_all, photos=[str(tmp_path)], fail_on=["blurred"])).failures
-    assert failure.startswith(f"9 of 9 photos could not be judged: {tmp_path}/0.jpg cannot be read as a picture: ")
+    assert failure.startswith(f"9 of 9 photos could not be judged: {tmp_path}/0.jpg cannot be read: ")
     assert failure.count("it is not a picture in any known format") == 3
     assert "; and 6 more. " in failure
 

@@ -294,9 +294,9 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     except PhotoError:
         raise
     except Exception as error:  # a path with a zero byte, or a disk that is gone
-        raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
+        raise PhotoError(f"{name} cannot be read: {_reason(error)}") from error
     if not content:
-        raise PhotoError(f"{name} cannot be read as a picture: {_EMPTY}")
+        raise PhotoError(f"{name} cannot be read: {_EMPTY}")
     return content
 
 
@@ -548,7 +548,7 @@ def _read(
     except PhotoError:
         raise
     except Exception as error:  # a damaged file can raise anything
-        raise PhotoError(f"{name} cannot be read as a picture: {_reason(error)}") from error
+        raise PhotoError(f"{name} cannot be read: {_reason(error)}") from error
     width, height = size[::-1] if turn in SIDEWAYS else size
     picture = wanted.shrink(picture, width, height)
     if min(width, height) < min_side:

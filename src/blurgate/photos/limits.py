@@ -21,6 +21,21 @@ _STRIP_BYTES = 640_000_000  # of a strip or tile of a TIFF, which is decompresse
 _STRIPS = 2**18  # of a TIFF: Pillow makes a decoder for each
 
 
+class LimitError(ValueError):
+    """A photo costs more than is allowed.
+
+    Parameters
+    ----------
+    problem : str
+        Also an attribute, for those who cannot change the limit.
+    remedy : str
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}: {remedy}")
+        self.problem = problem
+
+
 class Cost(NamedTuple):
     """What a pixel and a byte of a file cost: 200 million of cost 1 take ten seconds on a core, or 1.4 GiB."""
 
@@ -126,9 +141,9 @@ def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_m
     """
     pixels = picture.width * picture.height
     if pixels > max_megapixels * 1e6:
-        raise ValueError(
-            f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read: "
-            "raise max_megapixels if you trust the file"
+        raise LimitError(
+            f"it has {picture.width} x {picture.height} px, but at most {max_megapixels:g} megapixels are read",
+            "raise max_megapixels if you trust the file",
         )
     cost = _find_cost(picture, header)
     what = f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}"
@@ -175,7 +190,7 @@ def check_tiff(directory: Directory, max_megapixels: float) -> None:
 
 def _require(spent: float, max_megapixels: float, what: str) -> None:
     if spent > 1e6 * max(max_megapixels, MAX_MEGAPIXELS):  # a lower limit is on pixels alone
-        raise ValueError(
-            f"{what}, which would take too long or too much memory: "
-            f"raise max_megapixels to {math.ceil(spent / 1e6):,} if you trust the file"
+        raise LimitError(
+            f"{what}, which would take too long or too much memory",
+            f"raise max_megapixels to {math.ceil(spent / 1e6):,} if you trust the file",
         )

@@ -76,7 +76,9 @@ class Access:
 
     def _check(self, scope: Scope) -> None:
         if self._token and scope["path"] not in OPEN and not self._is_allowed(scope["headers"]):
-            raise ProblemError("token", "send the service's token as Authorization: Bearer TOKEN")
+            sent = any(name == b"authorization" for name, _ in scope["headers"])
+            found = "what came is not the token of this service" if sent else "no token came"
+            raise ProblemError("token", f"{found}: send it as Authorization: Bearer TOKEN")
         if scope["path"] == JUDGED:
             self._require_room()
 

@@ -18,6 +18,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from blurgate.errors import name_first
 from blurgate.judging.description import describe_model
 from blurgate.judging.model import BlurModel, find_bounds
 from blurgate.judging.sentences import describe
@@ -148,7 +149,7 @@ class Service:
         if not self.pool.ready:
             raise ProblemError("starting", "no process is ready to judge: send it again in a second")
         if self._admitted >= self._settings.count_workers() + self._settings.count_waiting():
-            raise ProblemError("busy", "as many requests as may wait are waiting: send it again in a second")
+            raise ProblemError("busy", "the queue is full: send it again in a second")
 
     @contextmanager
     def _admit(self) -> Iterator[None]:
@@ -230,6 +231,10 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
         A single photo that cannot be judged fails the request, with the status that says why. Of several, each that
         fails has the decision `error` and its own `problem`, and the others are judged.
         """
+        if unknown := sorted(set(request.query_params) - {"map"}):
+            raise ProblemError(
+                "bad-request", f"{name_first(unknown)} is no parameter of this address: map is the only one"
+            )
         return await service.judge(request, map or "")
 
     @app.get("/v1/model", operation_id="describe", summary="Describe the model", responses=list_responses(*always))
@@ -255,6 +260,9 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
             raise ProblemError("starting", "no process is ready to judge: ask again in a second")
         return {"status": "ok"}
 
+    for path, answer in {"/healthz": health, "/readyz": ready}.items():  # as monitors ask
+        app.add_api_route(path, answer, methods=["HEAD"], include_in_schema=False)
+
     @app.get(
         "/metrics",
         operation_id="metrics",
@@ -272,7 +280,7 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
 
 def _add_pages(app: FastAPI) -> None:
     def add(path: str, name: str) -> None:
-        @app.get(path, include_in_schema=False)
+        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
         async def page() -> FileResponse:
             return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
 

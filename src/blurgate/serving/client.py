@@ -431,6 +431,7 @@ def _write_options(url: str, token: str | None, timeout: float | None) -> dict[s
 
     if timeout is not None and not timeout > 0:
         raise ValueError(f"timeout must be above 0, or None, got {timeout}")
+    token = None if token is None else token.strip()  # of a file's last line
     if token is not None and (not token.isascii() or not token.isprintable() or not token or " " in token):
         raise ValueError("token must be printable ASCII without spaces, got something else: check how it was read")
     _check_url(url)

@@ -105,10 +105,10 @@ def name_status(status: int) -> str:
 
 _AGAIN = {"retry-after": "1"}
 PROBLEMS = {
-    "bad-request": Problem(400, "The request is not one that this service understands"),
+    "bad-request": Problem(400, "The request is not valid"),
     "token": Problem(
         401,
-        "A token is needed",
+        "The token of the service is needed",
         # Chromium reads the first scheme alone, and asks for a password only if that is Basic
         {"www-authenticate": 'Basic realm="blurgate: any name, the token as password", Bearer realm="blurgate"'},
     ),

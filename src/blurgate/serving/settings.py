@@ -38,7 +38,7 @@ class Limits:
 
     max_body: float = 64.0
     max_photos: int = 64
-    max_megapixels: float = 64.0
+    max_megapixels: float = 120.0
     photo_time: float = 10.0
     queue: int | None = None
 
@@ -114,7 +114,8 @@ class Settings:
         for origin in self.origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(
-                    f"allow_origin must be a scheme and a host, such as https://shop.example, or *, got {origin!r}"
+                    "allow_origin must be a scheme and a host without a slash at the end, such as "
+                    f"https://shop.example, or *, got {origin!r}"
                 )
 
     def count_workers(self) -> int:

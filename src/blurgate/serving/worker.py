@@ -23,6 +23,7 @@ from blurgate.judging.sentences import describe
 from blurgate.judging.verdicts import Verdict, decide
 from blurgate.measuring.engines import MANY, Engine
 from blurgate.photos.images import disable_pillow_size_limit, encode_png, is_picture, read_plane
+from blurgate.photos.limits import LimitError
 from blurgate.scanning.overlays import draw_overlay
 from blurgate.serving import wire
 
@@ -81,7 +82,7 @@ class Judge:
             else:
                 sentence = describe(verdict)
         except (PhotoError, MissingExtraError) as error:
-            failure, verdict = _classify(error, photo), Verdict(error=str(error))
+            failure, verdict = _classify(error, photo), Verdict(error=_describe(error))
             sentence = describe(verdict)
         except (NetError, MemoryError) as error:
             failure, verdict = "failed" if isinstance(error, NetError) else "busy", Verdict(error="it was not judged")
@@ -93,6 +94,16 @@ class Judge:
 def _draw(explanation: Any) -> bytes:
     known = explanation.verdict.probability is not None
     return encode_png(explanation.to_gray(), holds="map") if known else b""
+
+
+def _describe(error: BlurgateError) -> str:
+    """Say what is wrong with a photo to somebody who cannot change the limits of the service."""
+    cause = error.__cause__
+    return (
+        f"the picture cannot be judged: {cause.problem}: send a smaller one"
+        if isinstance(cause, LimitError)
+        else str(error)
+    )
 
 
 def _classify(error: BlurgateError, photo: bytes) -> str:
