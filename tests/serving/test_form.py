@@ -25,6 +25,8 @@ POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 SENTENCE = "Out of focus: nothing in it is sharp."
+BLURRED = "This photo is blurred. Take it again?"
+ALLOWED = "It can be sent as it is."
 FILES = {
     "/form": "form.html",
     "/blurgate-input.js": "blurgate-input.js",
@@ -52,7 +54,7 @@ def test_the_docs_name_every_text_and_attribute():
     assert len(texts) > 10
     assert all(f"`{name}`" in docs and text in docs for name, text in texts.items())
     attributes = re.findall(r'[gh][ea][ts]Attribute\("(\w+)"\)', code)
-    assert len(set(attributes)) == 7
+    assert len(set(attributes)) == 6
     assert all(f"| `{name}` |" in docs for name in attributes)
     colours = re.findall(r"--blurgate-\w+", code)
     assert colours
@@ -73,7 +75,8 @@ def judge(name):
     if decision in problems:
         status, detail = problems[decision]
         return problem(status, detail)
-    verdict = {"path": name, "decision": decision, "sentence": SENTENCE, "kind": "motion" if "moved" in name else None}
+    kind = re.search("motion|defocus|gaussian", name.replace("moved", "motion"))
+    verdict = {"path": name, "decision": decision, "sentence": SENTENCE, "kind": kind and kind[0]}
     return 200, {}, json.dumps({"model": {}, "verdicts": [verdict]})
 
 
@@ -291,13 +294,12 @@ def test_a_sharp_photo_is_sent_as_a_file_input_would(show):
     assert send(tab)[1] == [["photo", "sharp.jpg", 5, "image/jpeg"]] * 2 + [["go", "1"]]
 
 
-def test_a_blurred_photo_stops_the_form_until_another_is_chosen(show):
-    tab = show()
+def test_with_block_a_blurred_photo_stops_the_form_until_another_is_chosen(show):
+    tab = show("block")
     choose(tab, "blurred.jpg")
-    text = f"This photo is blurred. {SENTENCE} Take it again?"
-    wait_for(tab, text)
+    wait_for(tab, BLURRED)
     assert send(tab) == []
-    assert message(tab) == text
+    assert message(tab) == BLURRED
     inner = tab.locator("blurgate-input input")
     assert inner.get_attribute("aria-invalid") == "true"
     assert inner.evaluate("input => input.matches(':focus')")
@@ -311,25 +313,21 @@ def test_a_blurred_photo_stops_the_form_until_another_is_chosen(show):
 @pytest.mark.parametrize(
     ("name", "attributes", "text", "stops"),
     [
-        ("blurred.jpg", "advise", "Take it again? It can be sent as it is.", False),
-        ("blurred.jpg", 'block=""', "Take it again? It can be sent as it is.", False),
-        (
-            "undecided.jpg",
-            "",
-            f"It is not clear whether this photo is sharp. {SENTENCE} It can be sent as it is.",
-            False,
-        ),
+        ("blurred.jpg", "", f"{BLURRED} {ALLOWED}", False),
+        ("blurred.jpg", 'block="undecided error"', f"{BLURRED} {ALLOWED}", False),
+        ("blurred.jpg", 'block=""', BLURRED, True),
+        ("blurred.jpg", 'block="blurred,undecided"', BLURRED, True),
+        ("undecided.jpg", "block", f"It is not clear whether this photo is sharp. {SENTENCE} {ALLOWED}", False),
         (
             "undecided.jpg",
             'block="blurred, undecided"',
             f"It is not clear whether this photo is sharp. {SENTENCE}",
             True,
         ),
-        ("broken.jpg", 'block="error"', "This file cannot be judged: it is cut short. Choose another one?", True),
-        ("broken.jpg", "", "Choose another one? It can be sent as it is.", False),
-        ("large.jpg", "", "could not be checked: it is too large. It can be sent as it is.", False),
+        ("broken.jpg", 'block="error"', "This file cannot be judged: it is cut short.", True),
+        ("broken.jpg", "block", f"This file cannot be judged: it is cut short. {ALLOWED}", False),
+        ("large.jpg", "block", f"could not be checked: it is too large. {ALLOWED}", False),
         ("large.jpg", "strict", "could not be checked: it is too large.", True),
-        ("large.jpg", "strict advise", "it is too large. It can be sent as it is.", False),
     ],
 )
 def test_what_stops_the_form_is_chosen_by_attributes(show, name, attributes, text, stops):
@@ -343,28 +341,29 @@ def test_what_stops_the_form_is_chosen_by_attributes(show, name, attributes, tex
 
 
 def test_attributes_may_change_after_the_verdict(show):
-    tab = show()
+    tab = show("block")
     choose(tab, "blurred.jpg")
     wait_for(tab, "blurred")
-    tab.evaluate("photo.toggleAttribute('advise')")
+    assert ALLOWED not in read_status(tab)
+    tab.evaluate("photo.toggleAttribute('block')")
     assert message(tab) == ""
-    assert "as it is" in read_status(tab)
+    assert ALLOWED in read_status(tab)
     tab.evaluate("photo.name = 'picture'")
     assert send(tab)[0][0][0] == "picture"
 
 
 def test_several_photos_are_told_apart(show, fake):
-    tab = show("multiple")
+    tab = show("multiple block")
     choose(tab, "sharp.jpg", "blurred 1.jpg", "sharp 2.jpg", "undecided.jpg", "sharp 3.jpg")
     wait_for(tab, "Sharp photos: 3 of 5.")
     assert read_status(tab).splitlines()[::2] == [
         "Sharp photos: 3 of 5.",
-        f"blurred 1.jpg: This photo is blurred. {SENTENCE} Take it again?",
-        f"undecided.jpg: It is not clear whether this photo is sharp. {SENTENCE} It can be sent as it is.",
+        f"blurred 1.jpg: {BLURRED}",
+        f"undecided.jpg: It is not clear whether this photo is sharp. {SENTENCE} {ALLOWED}",
     ]
     assert message(tab).startswith("blurred 1.jpg: ")
     assert len(fake.asked) == 5
-    tab.evaluate("photo.toggleAttribute('advise')")
+    tab.evaluate("photo.toggleAttribute('block')")
     assert [name for _, name, *_ in send(tab)[0][:5]] == [
         "sharp.jpg",
         "blurred 1.jpg",
@@ -380,14 +379,14 @@ def test_a_file_name_with_markup_stays_data(show, fake):
     choose(tab, name, "blurred {sentence} $&.jpg")
     wait_for(tab, "blurred")
     lines = read_status(tab).splitlines()
-    assert lines[0] == f"{name}: This photo is blurred. {SENTENCE} Take it again?"
+    assert lines[0] == f"{name}: {BLURRED} {ALLOWED}"
     assert lines[2].startswith("blurred {sentence} $&.jpg: This photo")
     assert tab.locator("blurgate-input [role=status] :not(p)").count() == 0
     assert sorted(asked for asked, _ in fake.asked)[0] == name
 
 
 def test_events_and_properties_carry_the_verdicts(show):
-    tab = show()
+    tab = show("block")
     tab.evaluate(
         """() => {
           window.told = [];
@@ -411,9 +410,29 @@ def test_texts_can_be_changed(show):
     tab = show('text-blurred="Unscharf ({path}): {nothing}bitte noch einmal."')
     choose(tab, "blurred.jpg")
     wait_for(tab, "Unscharf (blurred.jpg): bitte noch einmal.")
-    tab.evaluate("customElements.get('blurgate-input').texts['blurred-motion'] = 'Verwackelt.'")
     choose(tab, "blurred moved.jpg")
-    wait_for(tab, "Verwackelt.")
+    wait_for(tab, "Unscharf (blurred moved.jpg): bitte noch einmal.")
+    tab.evaluate("photo.setAttribute('text-blurred-motion', 'Verwackelt: {sentence}')")
+    choose(tab, "blurred moved.jpg")
+    wait_for(tab, f"Verwackelt: {SENTENCE}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("motion", "This photo is blurred: the camera or the subject moved. Hold still and take it again?"),
+        ("defocus", "This photo is out of focus. Tap on what matters and take it again?"),
+        ("gaussian", BLURRED),
+    ],
+)
+def test_advice_fits_the_kind(show, kind, text):
+    tab = show()
+    choose(tab, f"blurred by {kind}.jpg")
+    wait_for(tab, text)
+    assert read_status(tab) == f"{text} {ALLOWED}"
+    tab.evaluate("kind => customElements.get('blurgate-input').texts[`blurred-${kind}`] = 'So.'", kind)
+    tab.evaluate("photo.setAttribute('text-allowed', ''), photo.toggleAttribute('strict')")  # which updates it
+    assert read_status(tab) == "So."
 
 
 # ---- while it asks, and when nobody answers
@@ -431,7 +450,7 @@ def test_the_form_waits_for_the_verdict(show, fake):
     assert tab.evaluate("sent") == [[["photo", "sharp.jpg", 5, "image/jpeg"], ["go", "1"]]]
 
 
-@pytest.mark.parametrize("attributes", ["", "advise"])
+@pytest.mark.parametrize("attributes", ["", "block", 'block="undecided"'])
 def test_a_form_that_waited_is_not_sent_with_a_blurred_photo(show, fake, attributes):
     tab = show(attributes)
     fake.open.clear()
@@ -441,7 +460,7 @@ def test_a_form_that_waited_is_not_sent_with_a_blurred_photo(show, fake, attribu
     wait_for(tab, "Take it again?")
     assert tab.evaluate("sent") == []
     assert tab.evaluate("document.activeElement.id") == "photo"
-    assert len(send(tab)) == (attributes == "advise")
+    assert len(send(tab)) == (attributes != "block")
 
 
 def test_a_new_choice_or_a_reset_ends_the_wait(show, fake):
@@ -637,7 +656,7 @@ def test_going_back_brings_the_photo_back(show, tmp_path):
 
 
 def test_it_may_move_to_another_form(show):
-    tab = show(form='{}</form><form id="other">')
+    tab = show("block", form='{}</form><form id="other">')
     choose(tab, "blurred.jpg")
     wait_for(tab, "blurred")
     tab.evaluate("other.append(photo)")
@@ -666,8 +685,7 @@ def test_keyboard_and_screen_reader_find_it(show):
     wait_for(tab, "blurred")
     inner = tab.get_by_label("Photo").locator("visible=true").last
     assert inner.get_attribute("type") == "file"
-    text = f"This photo is blurred. {SENTENCE} Take it again?"
-    assert tab.locator("blurgate-input").aria_snapshot().count(text) == 1
+    assert tab.locator("blurgate-input").aria_snapshot().count(BLURRED) == 1
     assert (
         inner.evaluate("input => input.getRootNode().getElementById(input.getAttribute('aria-describedby')).role")
         == "status"
@@ -683,8 +701,11 @@ def test_the_example_page_shows_what_would_be_sent(tab, fake):
     tab.get_by_label("takes several photos").check()
     choose(tab, "blurred.jpg", "sharp.jpg")
     wait_for(tab, "blurred.jpg: This photo is blurred.")
-    assert send_nothing(tab)
-    tab.get_by_label("never stops the form").check()
+    for name, other in (("stops a blurred photo", "also stops undecided"), ("also stops undecided", "stops a blurred")):
+        tab.get_by_label(name).check()
+        assert not tab.get_by_label(other, exact=False).is_checked()
+        assert send_nothing(tab)
+    tab.get_by_label("also stops undecided").uncheck()
     tab.get_by_role("button", name="Send").click()
     names = ["blurred.jpg, image/jpeg, 5 bytes", "sharp.jpg, image/jpeg, 5 bytes"]
     assert tab.locator("#sent dl").inner_text().splitlines() == [
@@ -697,7 +718,7 @@ def test_the_example_page_shows_what_would_be_sent(tab, fake):
     ]
     markup = tab.locator("#markup").inner_text()
     assert f'<script type="module" src="{fake.url}/blurgate-input.js"></script>' in markup
-    assert '<blurgate-input id="photo" name="photo" required multiple advise></blurgate-input>' in markup
+    assert '<blurgate-input id="photo" name="photo" required multiple></blurgate-input>' in markup
 
 
 def send_nothing(tab):
@@ -739,6 +760,8 @@ def test_beside_the_real_service(tab, service, sharp_jpeg, blurred_jpeg):
     Image.new("L", (256, 256), 99).save(flat, "PNG")
     flat = photo("flat.png", "image/png", flat.getvalue())
     inner.set_input_files([photo("<b>.jpg", data=blurred_jpeg), flat, photo("text.jpg")])
-    wait_for(tab, "<b>.jpg: This photo is blurred.")
+    wait_for(tab, "<b>.jpg: This photo is ")
     assert tab.evaluate("photo.verdicts.map(({ decision }) => decision)") == ["blurred", "undecided", "error"]
-    assert len(send(tab)) == 1
+    assert len(send(tab)) == 2
+    tab.get_by_label("stops a blurred photo").check()
+    assert len(send(tab)) == 2

@@ -3,12 +3,13 @@ const TEXTS = {
   checking: "Checking the photo…", "checking-many": "Checking {n} photos…",
   waiting: "The form is sent when this is done.",
   sharp: "This photo is sharp.", "sharp-many": "Sharp photos: {n} of {of}.",
-  blurred: "This photo is blurred. {sentence} Take it again?",
+  blurred: "This photo is blurred. Take it again?",
+  "blurred-motion": "This photo is blurred: the camera or the subject moved. Hold still and take it again?",
+  "blurred-defocus": "This photo is out of focus. Tap on what matters and take it again?",
   undecided: "It is not clear whether this photo is sharp. {sentence}",
-  error: "This file cannot be judged: {sentence}. Choose another one?",
-  unchecked: "This photo could not be checked: {sentence}.",
-  silent: "the service does not answer", busy: "the service is busy",
-  allowed: "It can be sent as it is.", again: "Check again",
+  error: "This file cannot be judged: {sentence}.",
+  unchecked: "This photo could not be checked: {sentence}.", again: "Check again",
+  silent: "the service does not answer", busy: "the service is busy", allowed: "It can be sent as it is.",
 };
 
 const LOOKS = new CSSStyleSheet(); // an inline style would need a hole in the page's Content-Security-Policy
@@ -29,7 +30,7 @@ const make = (tag, properties) => Object.assign(document.createElement(tag), pro
 
 export class BlurgateInput extends HTMLElement {
   static formAssociated = true;
-  static observedAttributes = [...Object.keys(PASSED_ON), "name", "block", "advise", "strict"];
+  static observedAttributes = [...Object.keys(PASSED_ON), "name", "block", "strict"];
   static texts = TEXTS; // assign to its keys to change the texts of all inputs of a page
 
   #internals = this.attachInternals();
@@ -78,8 +79,7 @@ export class BlurgateInput extends HTMLElement {
 
   connectedCallback() {
     this.replaceChildren(); // what is shown where this file could not be loaded
-    this.#root = this.getRootNode();
-    this.#root.addEventListener("submit", this.#holdUp, true);
+    (this.#root = this.getRootNode()).addEventListener("submit", this.#holdUp, true);
     this.#takeLabel();
   }
   disconnectedCallback() { this.#root.removeEventListener("submit", this.#holdUp, true); }
@@ -132,7 +132,7 @@ export class BlurgateInput extends HTMLElement {
     const heldUp = this.#heldUp, { form } = this;
     this.#heldUp = null;
     if (!heldUp || !form) return; // else it goes on, unless there is advice to be read first
-    if (this.hasAttribute("advise") && verdicts.some(({ decision }) => this.#blocks(decision))) this.focus();
+    if (verdicts.some(({ decision }) => decision === "blurred" && !this.#blocks(decision))) this.focus();
     else form.requestSubmit(heldUp.submitter?.form === form ? heldUp.submitter : null);
   }
 
@@ -159,21 +159,21 @@ export class BlurgateInput extends HTMLElement {
 
   #blocks(decision) {
     if (decision === "unchecked") return this.hasAttribute("strict");
-    return (this.getAttribute("block") ?? "blurred").split(/[\s,]+/).includes(decision);
+    return ((this.getAttribute("block") ?? "none") || "blurred").split(/[\s,]+/).includes(decision);
   }
-  #text(key, values = {}) {
-    const text = this.getAttribute(`text-${key}`) ?? this.constructor.texts[key] ?? "";
+  #text(key, values = {}, kind = "") { // of the kind if there is one, but an attribute before the texts of all inputs
+    const keys = [`${key}-${kind}`, key], own = keys.map((each) => this.getAttribute(`text-${each}`));
+    const text = [...own, ...keys.map((each) => this.constructor.texts[each])].find((each) => each != null) ?? "";
     return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
   }
 
   #lines() { // what there is to say
     const n = this.files.length, many = n > 1 ? "-many" : "";
     const line = (decision, ...words) => ({ decision, text: words.filter(Boolean).join(" ") });
-    const checking = this.#text(`checking${many}`, { n });
-    if (this.#run) return [line("checking", checking, this.#heldUp && this.#text("waiting"))];
+    const waiting = this.#heldUp && this.#text("waiting");
+    if (this.#run) return [line("checking", this.#text(`checking${many}`, { n }), waiting)];
     const others = this.#verdicts.flatMap((verdict, place) => {
-      const { decision, kind } = verdict, stops = this.#blocks(decision) && !this.hasAttribute("advise");
-      const text = this.#text(`${decision}-${kind}`, verdict) || this.#text(decision, verdict);
+      const { decision, kind } = verdict, stops = this.#blocks(decision), text = this.#text(decision, verdict, kind);
       const words = [many && `${this.files[place].name}:`, text, !stops && this.#text("allowed")];
       return decision === "sharp" ? [] : { ...line(decision, ...words), stops };
     });

@@ -28,6 +28,7 @@ form.addEventListener("reset", () => sent.replaceChildren());
 photo.addEventListener("check", () => sent.replaceChildren());
 
 document.querySelector("#options").addEventListener("change", ({ target: { name, value, checked } }) => {
+  for (const other of document.querySelectorAll(`#options [name=${name}]`)) other.checked &&= other.value === value; // two of block
   if (checked) photo.setAttribute(name, value === "on" ? "" : value);
   else photo.removeAttribute(name);
   showMarkup();
