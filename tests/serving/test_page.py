@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import running
 from PIL import Image, ImageFilter
 
 from blurgate.judging.verdicts import Verdict
@@ -25,8 +26,10 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="Chromium is not i
 QUIETLY = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
 QUIETLY += ["disable-component-update", "disable-sync", "disable-dev-shm-usage"]
 FAKE_CAMERA = ["use-fake-device-for-media-stream", "use-fake-ui-for-media-stream"]
+TOKEN = "only for the tests".replace(" ", "-")
 MARKUP, FORMULA = "<img src=x onerror=alert(1)>.jpg", "=1+1.jpg"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
+TOUCH = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
 def encode(rgb, radius=0.0, side=512):
@@ -77,23 +80,23 @@ def visit(service):
     """Open the page in a browser; at the end, nothing may have gone wrong in it."""
     contexts, wrong = [], []
 
-    def visit(browser, **options):
+    def visit(browser, url=service.url, **options):
         context = browser.new_context(viewport=options.pop("viewport", WIDE), **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: wrong.append(said.text) if is_wrong(said) else None)
-        page.on("request", lambda request: wrong.append(request.url) if not is_ours(request.url) else None)
+        page.on("request", lambda request: wrong.append(request.url) if not is_of(url, request.url) else None)
         page.on("dialog", lambda dialog: dialog.accept() if dialog.type == "confirm" else wrong.append(dialog.message))
-        page.goto(service.url)
+        page.goto(url)
         return page
 
     def is_wrong(said):  # a photo that cannot be read has an answer with such a status, which browsers report
         return said.type in ("error", "warning") and "Failed to load resource" not in said.text
 
-    def is_ours(url):
-        return url.startswith((service.url, "blob:", "data:"))
+    def is_of(url, address):
+        return address.startswith((url, "blob:", "data:"))
 
     yield visit
     for context in contexts:
@@ -133,11 +136,17 @@ def wait_for(page, count):
     expect(page.locator("#state")).to_contain_text(f"{count} photo{'s' if count > 1 else ''} judged")
 
 
+def wait_for_all(page, files):
+    """Wait for the files, of which only the notes cannot be read."""
+    wait_for(page, len(files) - 1)
+    expect(page.locator("#state")).to_contain_text("judged, 1 could not be read")
+
+
 @pytest.fixture
 def judged(page, files):
     """The page when all files are judged."""
     choose(page, files)
-    wait_for(page, len(files))
+    wait_for_all(page, files)
     return page
 
 
@@ -158,6 +167,7 @@ def read_counts(page):
 def download(page):
     with page.expect_download() as caught:
         page.click("#download")
+    page.downloaded = caught.value.suggested_filename
     text = Path(caught.value.path()).read_text(encoding="utf-8")
     return text, list(csv.DictReader(io.StringIO(text)))
 
@@ -176,13 +186,14 @@ def test_an_empty_page_says_what_it_does_and_where_photos_go(page):
     assert "this service alone" in about
     assert "not store" in about
     assert page.locator("#results").is_hidden()
+    assert page.locator("footer a").evaluate_all("all => all.map(link => link.pathname)") == ["/openapi.json", "/form"]
 
 
 def test_dropped_photos_get_their_verdicts_and_names_stay_text(page, files):
     fire(page, "dragenter", files)
     expect(page.locator(".target")).to_be_visible()
     fire(page, "drop", files)
-    wait_for(page, len(files))
+    wait_for_all(page, files)
     expect(page.locator(".target")).to_be_hidden()
     tiles = read_tiles(page)
     assert list(tiles) == list(files)
@@ -222,6 +233,15 @@ def test_a_folder_is_searched_for_photos(page, files, tmp_path):
     assert {row["path"] for row in rows} == {"trip/deep/a.jpg", "trip/b.JPG"}
 
 
+def test_a_file_that_was_here_already_is_added_again_and_that_is_said(page, files, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).write_bytes(files["chelsea.jpg"])
+    for names in (["a.jpg"], ["a.jpg", "b.jpg"]):
+        page.set_input_files("#files", [tmp_path / name for name in names])
+    wait_for(page, 3)
+    expect(page.locator("#state")).to_contain_text("1 photo added again, though it was here already")
+
+
 def test_the_page_takes_what_a_scan_takes(page):
     assert set(page.get_attribute("#files", "accept").split(",")) == {"image/*"} | SUFFIXES | RAW_SUFFIXES
 
@@ -233,6 +253,18 @@ def test_all_photos_can_be_removed(judged):
 
 
 # ---- looking at verdicts
+
+
+def test_a_number_that_is_no_threshold_is_not_taken(judged):
+    before = judged.input_value("#number")
+    judged.fill("#number", "1.2")
+    expect(judged.locator("#number-problem")).to_have_text(f"A threshold is from 0 to 1; it is still {before}.")
+    assert judged.locator("#number").get_attribute("aria-invalid") == "true"
+    judged.keyboard.press("Tab")
+    expect(judged.locator("#number")).to_have_value(before)
+    judged.fill("#number", "0.9")
+    expect(judged.locator("#number-problem")).to_be_empty()
+    assert judged.locator("#number").get_attribute("aria-invalid") is None
 
 
 def test_the_threshold_decides_again_without_asking(judged):
@@ -248,6 +280,7 @@ def test_the_threshold_decides_again_without_asking(judged):
         assert read_counts(judged)["sharp"] == [*wanted.values()].count("sharp")
     assert "blurgate serve --threshold 1" in judged.locator("#hint").inner_text()
     judged.click("#reset")
+    expect(judged.locator("#number")).not_to_have_value("1")
     judged.focus("#slider")
     before = float(judged.input_value("#slider"))
     judged.keyboard.press("ArrowRight")
@@ -270,11 +303,12 @@ def test_decisions_of_a_review_stay_until_the_threshold_is_moved(page, files):
     choose(page, {name: files[name] for name in ("chelsea.jpg", MARKUP)})
     wait_for(page, 2)
     assert [decision for decision, _ in read_tiles(page).values()] == ["undecided", "undecided"]
-    assert "left 2 photos undecided for review" in page.locator("#hint").inner_text()
+    assert "left 2 photos undecided" in page.locator("#hint").inner_text()
     page.fill("#number", "0.5")
     expect(page.locator("#count-blurred")).to_have_text("1")
     assert [decision for decision, _ in read_tiles(page).values()] == ["sharp", "blurred"]
-    assert page.locator(".tile .sentence").first.inner_text().startswith("At the threshold of the service: ")
+    first = page.locator(".tile .sentence").first
+    assert first.inner_text().startswith("Undecided by 0 and 1, the service's bounds: ")
     assert [row["reason"] for row in download(page)[1]] == ["", ""]
 
 
@@ -329,6 +363,18 @@ def test_the_table_has_the_columns_of_a_scan_and_no_formulas(judged):
     assert moved["probability"] == blurred["probability"]
 
 
+def test_the_table_has_what_is_shown_in_its_order(judged):
+    judged.select_option("#order", "worst")
+    judged.click("#filters button[value=blurred]")
+    names = [row["path"].removeprefix("./") for row in download(judged)[1]]
+    assert names == list(read_tiles(judged))
+    assert set(names) == {MARKUP, FORMULA}
+    threshold = judged.input_value("#number")
+    assert judged.downloaded == f"verdicts-at-{threshold}.csv"
+    judged.click("#filters button[value=undecided]")
+    assert judged.locator("#download").is_disabled()
+
+
 def test_a_map_is_asked_for_once_and_lies_over_the_part_that_was_judged(page, photographs):
     framed = np.zeros((480, 640, 3), np.uint8)
     framed[60:420, 80:560] = photographs["coffee"][:360, :480]
@@ -350,11 +396,10 @@ def test_a_map_is_asked_for_once_and_lies_over_the_part_that_was_judged(page, ph
     page.mouse.move(5, 5)
     expect(photo.locator(".over")).to_have_css("opacity", "0")
     photo.click()
-    page.mouse.move(5, 5)
-    expect(photo.locator(".over")).to_have_css("opacity", "1")
-    photo.focus()
-    page.keyboard.press("Enter")
-    assert photo.get_attribute("aria-pressed") == "false"
+    expect(page.locator("#picture")).to_be_visible()
+    page.keyboard.press("m")
+    expect(page.locator("#frame .over")).to_be_visible()
+    assert page.locator("#frame .over").bounding_box() == page.locator("#picture").bounding_box()
     assert len(asked) == 1
 
 
@@ -380,10 +425,95 @@ def test_keys_move_among_photos_and_focus_shows_the_map(judged):
     judged.keyboard.press("Tab")
     for key, name in {"ArrowRight": MARKUP, "End": "notes.jpg", "Home": "sharp coffee.jpg"}.items():
         judged.keyboard.press(key)
-        assert judged.evaluate("document.activeElement.getAttribute('aria-label')") == f"Map of {name}"
+        assert judged.evaluate("document.activeElement.getAttribute('aria-label')") == f"Enlarge {name}"
     expect(judged.locator(".tile").first.locator(".over")).to_have_css("opacity", "1")
     judged.keyboard.press("Tab")
     assert not judged.evaluate("document.querySelector('#grid').contains(document.activeElement)")
+
+
+# ---- the large view
+
+
+def test_a_photo_is_enlarged_with_its_facts_and_freed_when_that_is_closed(judged):
+    judged.select_option("#order", "worst")
+    first, second, *_ = read_tiles(judged)
+    judged.evaluate(
+        """() => {
+            window.held = new Set();
+            const { createObjectURL, revokeObjectURL } = URL;
+            URL.createObjectURL = (...of) => { const url = createObjectURL.apply(URL, of); held.add(url); return url; };
+            URL.revokeObjectURL = (url) => { held.delete(url); revokeObjectURL.call(URL, url); };
+        }"""
+    )
+    judged.locator(".photo").first.focus()
+    judged.keyboard.press("Enter")
+    expect(judged.locator("#name")).to_have_text(first)
+    expect(judged.locator("#picture")).to_have_js_property("naturalWidth", 512)
+    assert judged.locator("#position").inner_text() == "1 of 5"
+    facts = dict(zip(*(judged.locator(f"#facts {part}").all_inner_texts() for part in ("dt", "dd")), strict=True))
+    assert facts["decision"] == "blurred"
+    assert f"{float(facts['P(blurred)']):.3f}" == read_tiles(judged)[first][1]
+    assert facts["size"] == "512 × 400 px"
+    assert facts["kind"]
+    assert facts["strength"].endswith(")")
+    assert judged.locator("#sentence").inner_text()
+    judged.keyboard.press("m")
+    expect(judged.locator("#frame .over")).to_be_visible()
+    judged.keyboard.press("ArrowRight")
+    expect(judged.locator("#name")).to_have_text(second)
+    expect(judged.locator("#frame .over")).to_be_visible()
+    judged.click("#lay")
+    expect(judged.locator("#frame .over")).to_have_count(0)
+    assert judged.evaluate("held.size") == 1
+    judged.keyboard.press("Escape")
+    expect(judged.locator("#large")).to_be_hidden()
+    expect(judged.locator(":focus")).to_have_attribute("aria-label", f"Enlarge {second}")
+    assert judged.evaluate("held.size") == 0
+
+
+def test_an_enlarged_photo_can_be_seen_at_its_own_size(page, photographs):
+    tall = np.tile(photographs["coffee"], (5, 1, 1))[:1800]
+    choose(page, {"tall.jpg": encode(tall, side=1800)})
+    wait_for(page, 1)
+    page.click(".photo")
+    picture = page.locator("#picture")
+    expect(picture).to_be_visible()
+    assert picture.bounding_box()["height"] == WIDE["height"]
+    for press in (lambda: page.keyboard.press("z"), lambda: page.click("#zoom"), picture.click):
+        press()
+        zoomed = page.locator("#zoom").get_attribute("aria-pressed") == "true"
+        assert picture.bounding_box()["height"] == (1800 if zoomed else WIDE["height"])
+    expect(page.locator("#zoom")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_photo_that_cannot_be_shown_says_so(judged):
+    judged.locator(".photo").last.click()
+    expect(judged.locator("#no-picture")).to_have_text("This browser cannot show the photo.")
+    assert "not a picture" in judged.locator("#sentence").inner_text()
+    assert judged.locator("#lay").is_disabled()
+    assert judged.locator("#facts").inner_text().split() == ["decision", "could", "not", "be", "read"]
+    judged.keyboard.press("ArrowRight")
+    judged.keyboard.press("ArrowLeft")
+    expect(judged.locator("#name")).to_have_text("chelsea.jpg")
+    expect(judged.locator("#no-picture")).to_be_hidden()
+
+
+def test_a_tap_enlarges_a_photo_and_the_texts_are_of_touch(visit, browser, files):
+    page = visit(browser, **TOUCH)
+    assert page.locator("#how").inner_text() == "Choose photos, a folder, or take one"
+    choose(page, files)
+    wait_for_all(page, files)
+    text = page.locator("main").inner_text()
+    assert "Tap a photo" in text
+    assert not re.search(r"\b(Drop|Point at|Drag photos)\b", text)
+    page.locator(".photo").first.tap()
+    expect(page.locator("#large")).to_be_visible()
+    assert find_violations(page) == []
+    page.tap("#close-large")
+    ends = page.locator("#filters button:visible").evaluate_all(
+        "all => all.map(it => it.getBoundingClientRect().right)"
+    )
+    assert max(ends) <= TOUCH["viewport"]["width"]
 
 
 # ---- the camera
@@ -426,6 +556,55 @@ def test_without_a_secure_context_the_camera_of_the_system_is_used(visit, browse
         expect(page.locator("#said")).to_have_text(said)
     page.click("#keep")
     assert list(read_tiles(page)) == ["chelsea.jpg"]
+
+
+# ---- a service with a token and a review
+
+
+@pytest.fixture(scope="module")
+def reviewing():
+    """A server with a token and two bounds in place of a threshold."""
+    with running("--workers", "1", "--review", "0.001,0.999", env={"BLURGATE_TOKEN": TOKEN}) as server:
+        yield server
+
+
+def test_with_a_token_the_page_is_there_after_basic_authentication(start, visit, files, reviewing):
+    assert reviewing.ask("/")[0] == 401
+    page = visit(
+        start(files["sharp coffee.jpg"]), reviewing.url, http_credentials={"username": "any", "password": TOKEN}
+    )
+    choose(page, files)
+    wait_for_all(page, files)
+    page.locator(".photo").nth(1).click()
+    page.keyboard.press("m")
+    expect(page.locator("#frame .over")).to_be_visible()
+
+
+def test_a_review_has_two_bounds_until_the_threshold_is_moved(start, visit, files, reviewing):
+    page = visit(
+        start(files["sharp coffee.jpg"]), reviewing.url, http_credentials={"username": "any", "password": TOKEN}
+    )
+    choose(page, files)
+    wait_for_all(page, files)
+    hint = page.locator("#hint")
+    before = read_tiles(page)
+    expect(hint).to_contain_text("sharp below 0.001 and blurred from 0.999 on")
+    expect(hint).to_contain_text("by one threshold in place of the two")
+    assert page.locator("#served").get_attribute("d") == "M1 0v100M999 0v100"
+    assert download(page)[1]
+    assert page.downloaded == "verdicts.csv"
+    page.fill("#number", "0")
+    expect(page.locator("#count-blurred")).to_have_text("4")
+    expect(hint).to_contain_text("by one threshold in place of 0.001 and 0.999")
+    assert page.locator("#served").get_attribute("d") == "M1 0v100M999 0v100"
+    changed = [decision for decision, chance in before.values() if chance and decision != "blurred"]
+    said = [text for text in page.locator(".tile .sentence").all_inner_texts() if ", the service's bounds: " in text]
+    assert [text.split(" by 0.001 and 0.999")[0].lower() for text in said] == changed
+    download(page)
+    assert page.downloaded == "verdicts-at-0.csv"
+    page.click("#reset")
+    expect(hint).to_contain_text("Reset brings the two back")
+    assert read_tiles(page) == before
 
 
 # ---- a service in trouble
@@ -476,15 +655,19 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(visit, browser, fi
     page = visit(browser, viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
     assert find_violations(page) == []
     choose(page, files)
-    wait_for(page, len(files))
+    wait_for_all(page, files)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.fill("#number", "2")
+    assert find_violations(page) == []
     page.locator(".photo").first.click()
-    expect(page.locator(".over")).to_have_count(1)
+    page.click("#lay")
+    expect(page.locator("#frame .over")).to_have_count(1)
     assert find_violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_five_hundred_photos_end_with_the_right_counts(page, files, photographs):
-    sharp, blurred = (encode(photographs["coffee"], radius, side=128) for radius in (0, 4))
+    sharp, blurred = (encode(photographs["coffee"], radius, side=96) for radius in (0, 4))
     choose(page, {f"{n}.jpg": sharp if n % 5 else blurred for n in range(500)})
     page.select_option("#order", "worst")
     expect(page.locator("#state")).to_have_text("500 photos judged", timeout=60_000)

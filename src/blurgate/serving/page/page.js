@@ -25,7 +25,8 @@ let threshold = 0.5, moved = false; // until it is moved, it is the service's
 let filter = "all", order = "added";
 let shown = []; // photos that match the filter, in order
 let current = null; // the photo that Tab focuses
-let leftOut = 0; // files that are no photos
+let enlarged = null, mapping = false; // the photo in the large view; whether its map lies over it
+let leftOut = 0, repeated = 0; // files that are no photos; photos that were here already
 let stop = new AbortController(); // of all requests
 let wasWaiting = false, spokenAt = 0;
 
@@ -33,7 +34,7 @@ let wasWaiting = false, spokenAt = 0;
 
 // map: undefined until it is asked for, null while it is, "" if there is none
 function makePhoto(file, name, verdict = null) {
-  return { file, name, verdict, failed: false, url: "", map: undefined, decision: "", tile: null };
+  return { file, name, verdict, failed: false, url: "", map: undefined, saying: "", decision: "", tile: null };
 }
 
 function decide({ verdict }) {
@@ -55,8 +56,9 @@ function decideAgain(photo) {
 function explain(photo) {
   const { verdict } = photo, decision = decide(photo);
   if (!verdict) return "";
-  const same = decision === "unread" || decision === verdict.decision;
-  return (same ? "" : "At the threshold of the service: ") + verdict.sentence;
+  if (decision === "unread" || decision === verdict.decision) return verdict.sentence;
+  const [low, high] = (model.review ?? []).map(formatThreshold), at = formatThreshold(model.threshold);
+  return `${capitalize(verdict.decision)} ${model.review ? `by ${low} and ${high}, the service's bounds` : `at ${at}, the service's threshold`}: ${verdict.sentence}`;
 }
 
 function remark(photo) {
@@ -83,8 +85,12 @@ function formatThreshold(number) {
   return String(Number(number.toFixed(3)));
 }
 
+function capitalize(text) {
+  return text[0].toUpperCase() + text.slice(1);
+}
+
 function sentence(text) {
-  return text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+  return capitalize(text) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
 function plural(count, noun) {
@@ -213,7 +219,17 @@ function request(photo) {
 function addFiles(files) {
   const wanted = files.filter(({ file, name }) => isPhoto(file, name));
   leftOut += files.length - wanted.length;
+  const known = new Set(photos.map(identify));
+  for (const entry of wanted) {
+    const identity = identify(entry);
+    if (known.has(identity)) repeated += 1;
+    known.add(identity);
+  }
   add(wanted.map(({ file, name }) => makePhoto(file, name)));
+}
+
+function identify({ file: { name, size, lastModified } }) {
+  return JSON.stringify([name, size, lastModified]);
 }
 
 function isPhoto({ type }, name) {
@@ -276,7 +292,7 @@ function removeAll() {
   requests.clear();
   decoding.clear();
   for (const { url } of photos) if (url) URL.revokeObjectURL(url);
-  [photos, current, leftOut] = [[], null, 0];
+  [photos, current, leftOut, repeated] = [[], null, 0, 0];
   $("grid").replaceChildren();
   speak("All photos removed");
   refresh();
@@ -289,7 +305,7 @@ function makeTile(photo) {
   const tile = $("tile").content.firstChild.cloneNode(true), name = visible(photo.name), [button] = tile.children;
   tile.title = name;
   tile.querySelector(".name").textContent = name.split("/").pop();
-  button.setAttribute("aria-label", `Map of ${name}`);
+  button.setAttribute("aria-label", `Enlarge ${name}`);
   return tile;
 }
 
@@ -299,7 +315,12 @@ function fillTile(photo) {
   line.firstChild.className = "is-" + (decision === "waiting" ? "unread" : decision);
   line.lastChild.textContent = verdict?.probability?.toFixed(3) ?? "";
   note.textContent = visible(remark(photo));
-  why.textContent = visible(explain(photo)).replace(/(\d) (%|px)/g, "$1\u00a0$2");
+  why.textContent = keepUnits(visible(explain(photo)));
+  if (photo === enlarged) showLarge();
+}
+
+function keepUnits(text) { // no line may end between a number and its unit
+  return text.replace(/(\d) (%|px)/g, "$1\u00a0$2");
 }
 
 function showThumbnail({ tile, url }) {
@@ -338,7 +359,7 @@ function focusable(photo) {
 
 function wantMap(photo) {
   const { verdict, url, map } = photo;
-  if (map !== undefined || !verdict || verdict.decision === "error" || !url) return;
+  if (map !== undefined || !verdict || verdict.decision === "error" || url === null) return;
   photo.map = null;
   say(photo, "finding where it is blurred…");
   const { signal } = stop;
@@ -347,9 +368,9 @@ function wantMap(photo) {
       const { verdict: { map, sentence } } = await ask(photo, { map: true, signal });
       photo.map = map ?? "";
       photo.verdict.sentence = sentence; // which now says where
-      fillTile(photo);
-      say(photo, map ? "" : "no map: nothing in it tells what is blurred");
       if (map) photo.tile.firstChild.append(makeOver(photo));
+      say(photo, map ? "" : "no map: nothing in it tells what is blurred");
+      fillTile(photo);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       photo.map = undefined;
@@ -358,8 +379,9 @@ function wantMap(photo) {
   }, true);
 }
 
-function say({ tile }, text) {
-  tile.querySelector(".says").textContent = text;
+function say(photo, text) {
+  photo.saying = photo.tile.querySelector(".says").textContent = text;
+  if (photo === enlarged) showLarge();
 }
 
 // what lies over a photo, aligned with it wherever the picture is shown whole and centred in the same place
@@ -371,6 +393,91 @@ function makeOver({ map, verdict: { width, height, part } }) {
     for (const [name, value] of Object.entries(sides)) image.setAttribute(name, value);
   }
   return over;
+}
+
+// ---- the large view: a photo itself, to check its verdict by eye
+
+function enlarge(photo) {
+  freeLarge();
+  enlarged = photo;
+  $("picture").hidden = $("no-picture").hidden = true;
+  $("picture").src = URL.createObjectURL(photo.file);
+  if (!$("large").open) $("large").showModal();
+  if (mapping) wantMap(photo);
+  showLarge();
+}
+
+function freeLarge() {
+  URL.revokeObjectURL($("picture").src);
+  $("picture").removeAttribute("src");
+  $("frame").querySelector(".over")?.remove();
+  setZoom(false);
+  enlarged = null;
+}
+
+function showLarge() {
+  const { name, verdict, decision, failed, map, saying } = enlarged, position = shown.indexOf(enlarged), read = verdict && verdict.decision !== "error";
+  $("name").textContent = visible(name).split("/").pop();
+  $("position").textContent = position < 0 ? "" : `${formatNumber(position + 1)} of ${formatNumber(shown.length)}`;
+  $("previous").disabled = position < 1;
+  $("next").disabled = position < 0 || position + 1 >= shown.length;
+  $("sentence").textContent = keepUnits(visible(explain(enlarged)));
+  const facts = { decision: failed ? "not judged" : DECISION_TEXT[decision], ...(read ? describeFigures(verdict, decision) : {}), path: name.includes("/") ? visible(name) : "" };
+  $("facts").replaceChildren(...Object.entries(facts).filter(([, text]) => text).flatMap(([term, text]) => {
+    const title = document.createElement("dt"), value = document.createElement("dd");
+    [title.textContent, value.textContent] = [term, text];
+    if (term === "decision") value.className = "is-" + (decision === "waiting" ? "unread" : decision);
+    return [title, value];
+  }));
+  $("lay").disabled = !read || map === "" || !$("no-picture").hidden;
+  $("lay").setAttribute("aria-pressed", mapping);
+  $("map-note").textContent = mapping || map === "" ? capitalize(saying || " ").trim() : "";
+  $("large-legend").hidden = !(mapping && map);
+  const over = $("frame").querySelector(".over");
+  if (!mapping || !map) over?.remove();
+  else if (!over) $("frame").append(makeOver(enlarged));
+}
+
+function describeFigures({ probability, kind, reason, strength_px, strength_low_px, strength_high_px, width, height, sharp_to_px, judged_at_px }, decision) {
+  const blurred = decision === "blurred", range = strength_low_px === null ? "" : ` (${strength_low_px.toFixed(1)} to ${strength_high_px.toFixed(1)})`;
+  return {
+    "P(blurred)": probability === null ? "" : probability.toFixed(4),
+    kind: blurred ? kind : "",
+    strength: strength_px === null ? "" : `${strength_px.toFixed(1)} px${range}`,
+    "sharp up to": sharp_to_px === null ? "" : sharp_to_px === 0 ? "no size at which it can be judged" : `${formatNumber(sharp_to_px)} px${sharp_to_px >= judged_at_px ? " or more" : ""} on the longer side`,
+    size: width === null ? "" : `${width} × ${height} px`,
+    reason: decision === "undecided" ? visible(reason) : "",
+  };
+}
+
+function step(by) {
+  const photo = shown[shown.indexOf(enlarged) + by];
+  if (photo && shown.includes(enlarged)) enlarge(photo);
+}
+
+function toggleMap() {
+  if ($("lay").disabled) return;
+  mapping = !mapping;
+  if (mapping) wantMap(enlarged);
+  showLarge();
+}
+
+// x, y: the point to centre, as fractions of the photo's width and height
+function setZoom(zoomed, x = 0.5, y = 0.5) {
+  const view = $("view");
+  view.classList.toggle("zoomed", zoomed);
+  $("zoom").setAttribute("aria-pressed", zoomed);
+  fitLarge();
+  if (zoomed) view.scrollTo($("frame").clientWidth * x - view.clientWidth / 2, $("frame").clientHeight * y - view.clientHeight / 2);
+}
+
+// fitted: never above its own size, or it would look blurred; zoomed: a pixel of the photo is one of the screen, or twice the size where it fits anyway
+function fitLarge() {
+  const { naturalWidth: width, naturalHeight: height } = $("picture"), { clientWidth, clientHeight } = $("view"), own = 1 / devicePixelRatio;
+  const fitted = Math.min(1, clientWidth / width, clientHeight / height);
+  const scale = !$("view").classList.contains("zoomed") ? fitted : fitted < own ? own : 2 * fitted;
+  $("frame").style.width = width ? `${width * scale}px` : "";
+  $("frame").style.height = width ? `${height * scale}px` : "";
 }
 
 // ---- threshold, filter and order
@@ -401,8 +508,9 @@ function refresh() {
   document.body.classList.toggle("empty", !photos.length);
   $("results").hidden = !photos.length;
   $("nothing").hidden = shown.length > 0 || !photos.length;
-  $("download").disabled = counts.waiting === photos.length;
+  $("download").disabled = !shown.some(({ verdict }) => verdict);
   placeTiles();
+  if (enlarged) showLarge();
   showThreshold(counts);
   drawHistogram();
   showProgress(counts);
@@ -416,31 +524,38 @@ function show(name) {
 
 function showThreshold(counts) {
   const text = formatThreshold(threshold), doubtful = moved ? [] : photos.filter(({ verdict, decision }) => decision === "undecided" && verdict.probability !== null);
+  const review = model?.review ?? null, bounds = review && !moved ? review : [threshold];
   $("count-sharp").textContent = formatNumber(counts.sharp);
   $("count-blurred").textContent = formatNumber(counts.blurred);
   $("count-undecided").textContent = counts.undecided ? `${formatNumber(counts.undecided)} undecided` : "";
-  $("sharp-is").textContent = doubtful.length ? "sharp" : "sharp (below)";
-  $("blurred-is").textContent = doubtful.length ? "blurred" : "blurred (at or above)";
+  $("sharp-is").textContent = doubtful.length || bounds === review ? "sharp" : "sharp (below)";
+  $("blurred-is").textContent = doubtful.length || bounds === review ? "blurred" : "blurred (at or above)";
   $("slider").value = threshold;
   $("slider").setAttribute("aria-valuetext", `${text}: ${counts.sharp} sharp, ${counts.blurred} blurred`);
   if (document.activeElement !== $("number")) $("number").value = text;
   $("reset").disabled = !moved;
+  $("reset").title = `Back to the ${review ? "two bounds" : "threshold"} of the service`;
   const chances = doubtful.map(({ verdict }) => verdict.probability);
-  $("below-edge").setAttribute("width", 1000 * Math.min(threshold, ...chances));
-  $("above-edge").setAttribute("x", 1000 * Math.max(threshold, ...chances));
-  for (const side of ["x1", "x2"]) $("served").setAttribute(side, 1000 * (model?.threshold ?? 0.5));
+  $("below-edge").setAttribute("width", 1000 * Math.min(...bounds, ...chances));
+  $("above-edge").setAttribute("x", 1000 * Math.max(...bounds, ...chances));
+  $("served").setAttribute("d", (review ?? [model?.threshold ?? 0.5]).map((bound) => `M${1000 * bound} 0v100`).join(""));
   $("hint").replaceChildren();
   if (!model) return;
+  const name = `(model ${model.fingerprint.slice(0, 8)})`, [low, high] = (review ?? []).map(formatThreshold);
+  if (!moved && review) {
+    $("hint").textContent = `The service calls a photo sharp below ${low} and blurred from ${high} on ${name}: the dashed lines.`
+      + (doubtful.length ? ` It left ${plural(doubtful.length, "photo")} undecided.` : "")
+      + " Drag to decide by one threshold in place of the two: here alone, and the service is not asked. Reset brings the two back.";
+    return;
+  }
   if (!moved) {
-    const [low, high] = (model.review ?? []).map(formatThreshold);
-    $("hint").textContent = (model.review ? `The service calls a photo sharp below ${low} and blurred from ${high} on` : `The threshold of the service is ${text}`)
-      + ` (model ${model.fingerprint.slice(0, 8)}). Drag to try another: the photos are decided again here, and the service is not asked.`
-      + (doubtful.length ? ` It left ${plural(doubtful.length, "photo")} undecided for review; any other threshold decides ${doubtful.length === 1 ? "it" : "them"} as well.` : "");
+    $("hint").textContent = `The threshold of the service is ${text} ${name}. Drag to try another: the photos are decided again here, and the service is not asked.`
+      + (doubtful.length ? ` It left ${plural(doubtful.length, "photo")} undecided; any other threshold decides ${doubtful.length === 1 ? "it" : "them"} as well.` : "");
     return;
   }
   const command = document.createElement("code");
   command.textContent = `blurgate serve --threshold ${text}`;
-  $("hint").append("Decided again on this page. For a service with this threshold: ", command);
+  $("hint").append(`Decided again on this page${review ? `, by one threshold in place of ${low} and ${high}` : ""}. For a service with this threshold: `, command);
 }
 
 function binOf(probability) {
@@ -451,7 +566,6 @@ function drawHistogram() {
   const bins = new Array(BINS).fill(0);
   for (const { verdict } of photos) if (typeof verdict?.probability === "number") bins[binOf(verdict.probability)] += 1;
   const most = Math.max(...bins, 1);
-  $("scale").textContent = `Photos, on a square-root scale: ${formatNumber(most)} at full height${most > 3 ? `, ${formatNumber(Math.round(most / 4))} at half` : ""}`;
   // square-root scale: most photos lie near 0 or 1, but the few in between matter most
   const bars = bins.map((count, bin) => {
     const height = count && Math.max(2.5, 98 * Math.sqrt(count / most));
@@ -461,19 +575,29 @@ function drawHistogram() {
 }
 
 function setThreshold(value) {
-  if (!(value >= 0 && value <= 1)) return;
-  moved = !model || Math.abs(value - model.threshold) >= 0.0005;
+  const right = value >= 0 && value <= 1, wrong = !right && !Number.isNaN(value);
+  $("number").ariaInvalid = wrong ? "true" : null;
+  $("number-problem").textContent = wrong ? `A threshold is from 0 to 1; it is still ${formatThreshold(threshold)}.` : "";
+  if (!right) return;
+  moved = !model || Boolean(model.review) || Math.abs(value - model.threshold) >= 0.0005; // one threshold is none of two bounds
   threshold = moved ? value : model.threshold;
   refreshOnce();
+}
+
+function reset() {
+  setThreshold(model.threshold);
+  moved = false;
 }
 
 // ---- progress
 
 function showProgress({ all, waiting, blurred, undecided, sharp, unread }) {
-  const failed = photos.filter((photo) => photo.failed), notes = [];
+  const failed = photos.filter((photo) => photo.failed), judged = all - waiting - unread, notes = [];
+  const wrong = unread - failed.length, could = wrong ? `${formatNumber(wrong)} could not be read` : "";
   if (waiting) notes.push(`Judging: ${formatNumber(all - waiting)} of ${formatNumber(all)}`);
-  else if (all) notes.push(`${plural(all, "photo")} judged`);
+  else if (all) notes.push([judged || !could ? `${plural(judged, "photo")} judged` : "", could].filter(Boolean).join(", "));
   if (leftOut) notes.push(`${plural(leftOut, "file")} left out, as ${leftOut === 1 ? "it is no photo" : "they are no photos"}`);
+  if (repeated) notes.push(`${plural(repeated, "photo")} added again, though ${repeated === 1 ? "it was" : "they were"} here already`);
   if (failed.length) notes.push(`${formatNumber(failed.length)} not judged: ${failed.at(-1).verdict.error}`);
   $("progress").hidden = !all && !leftOut;
   $("state").textContent = notes.join(". ");
@@ -484,8 +608,8 @@ function showProgress({ all, waiting, blurred, undecided, sharp, unread }) {
   if (waiting) {
     if (performance.now() - spokenAt > SPEAK_MS) speak(`${all - waiting} of ${all} judged`);
   } else if (wasWaiting) {
-    const parts = Object.entries({ blurred, sharp, undecided, "could not be read": unread }).filter(([, count]) => count);
-    notes[0] += ": " + parts.map(([name, count]) => `${count} ${name}`).join(", ");
+    const parts = Object.entries({ blurred, sharp, undecided, "could not be read": wrong }).filter(([, count]) => count);
+    notes[0] = `${plural(judged, "photo")} judged: ` + parts.map(([name, count]) => `${count} ${name}`).join(", ");
     speak(notes.join(". "));
   }
   wasWaiting = waiting > 0;
@@ -509,13 +633,13 @@ function guard(column, cell) {
 
 function download() {
   const quote = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-  const rows = photos.filter(({ verdict }) => verdict).map((photo) => {
+  const rows = shown.filter(({ verdict }) => verdict).map((photo) => {
     const found = decideAgain(photo);
     return COLUMNS.map((column) => guard(column, column === "part" ? found.part?.join(",") : found[column]));
   });
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([COLUMNS, ...rows].map((row) => row.map(quote).join(",") + "\n"), { type: "text/csv" }));
-  link.download = "verdicts.csv";
+  link.download = model && (moved || !model.review) ? `verdicts-at-${formatThreshold(threshold)}.csv` : "verdicts.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
@@ -676,11 +800,15 @@ $("slider").addEventListener("keydown", (event) => {
 $("number").addEventListener("input", () => setThreshold($("number").valueAsNumber));
 $("number").addEventListener("change", () => { $("number").value = formatThreshold(threshold); }); // what was out of range
 $("number").addEventListener("blur", refreshOnce);
-$("reset").addEventListener("click", () => setThreshold(model.threshold));
+$("reset").addEventListener("click", reset);
 
 $("files").accept = ["image/*", ...SUFFIXES.map((suffix) => "." + suffix)].join();
 $("choose").addEventListener("click", () => $("files").click());
 $("choose-folder").hidden = !("webkitdirectory" in $("folder"));
+if (matchMedia("(hover: none)").matches) {
+  $("how").textContent = $("choose-folder").hidden ? "Choose photos, or take one" : "Choose photos, a folder, or take one";
+  $("point").textContent = "Tap a photo to enlarge it and see where it is blurred.";
+}
 $("choose-folder").addEventListener("click", () => $("folder").click());
 for (const id of ["files", "folder"]) {
   $(id).addEventListener("change", () => {
@@ -716,16 +844,9 @@ const wantSoon = (element) => {
   clearTimeout(hovering);
   hovering = setTimeout(() => wantMap(photo), HOVER_MS);
 };
-const leave = (button) => {
-  clearTimeout(hovering);
-  button.classList.remove("still");
-};
 $("grid").addEventListener("click", (event) => {
   const button = event.target.closest(".photo");
-  if (!button) return;
-  button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
-  button.classList.add("still"); // what a click has chosen stays while the pointer does
-  wantMap(photoOf(button));
+  if (button) enlarge(photoOf(button));
 });
 $("grid").addEventListener("pointerover", (event) => {
   const button = event.target.closest(".photo");
@@ -733,13 +854,13 @@ $("grid").addEventListener("pointerover", (event) => {
 });
 $("grid").addEventListener("pointerout", (event) => {
   const button = event.target.closest(".photo");
-  if (button && !button.contains(event.relatedTarget)) leave(button);
+  if (button && !button.contains(event.relatedTarget)) clearTimeout(hovering);
 });
 $("grid").addEventListener("focusin", (event) => {
   focusable(photoOf(event.target));
   if (event.target.matches(":focus-visible")) wantSoon(event.target);
 });
-$("grid").addEventListener("focusout", (event) => leave(event.target));
+$("grid").addEventListener("focusout", () => clearTimeout(hovering));
 $("grid").addEventListener("keydown", (event) => {
   if (!(event.key in STEPS) || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
@@ -748,6 +869,42 @@ $("grid").addEventListener("keydown", (event) => {
   shown[position].tile.firstChild.focus();
 });
 addEventListener("scroll", oncePerFrame(() => $("tools").classList.toggle("stuck", $("tools").getBoundingClientRect().top <= 0)), { passive: true });
+
+$("picture").addEventListener("load", () => {
+  $("picture").hidden = false;
+  fitLarge();
+});
+$("picture").addEventListener("error", () => {
+  if (!enlarged) return;
+  $("no-picture").textContent = "This browser cannot show the photo.";
+  $("no-picture").hidden = false;
+  fitLarge();
+  showLarge();
+});
+$("picture").addEventListener("click", (event) => {
+  const box = $("picture").getBoundingClientRect();
+  setZoom(!$("view").classList.contains("zoomed"), (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
+});
+$("previous").addEventListener("click", () => step(-1));
+$("next").addEventListener("click", () => step(1));
+$("lay").addEventListener("click", toggleMap);
+$("zoom").addEventListener("click", () => setZoom(!$("view").classList.contains("zoomed")));
+$("close-large").addEventListener("click", () => $("large").close());
+addEventListener("keydown", (event) => { // of the page: a button that is disabled loses the focus
+  if (!$("large").open || event.ctrlKey || event.metaKey || event.altKey) return;
+  const key = event.key.toLowerCase(), zoomed = $("view").classList.contains("zoomed");
+  if (key === "m") toggleMap();
+  else if (key === "z") {
+    setZoom(!zoomed);
+    if (!zoomed) $("view").focus(); // so that arrows move the photo
+  } else if ((key === "arrowleft" || key === "arrowright") && !zoomed) step(key === "arrowleft" ? -1 : 1);
+});
+$("large").addEventListener("close", () => {
+  const photo = enlarged;
+  freeLarge();
+  if (!photo.tile.hidden) photo.tile.firstChild.focus();
+});
+new ResizeObserver(oncePerFrame(fitLarge)).observe($("view"));
 
 $("take").addEventListener("click", openCamera);
 $("shoot").addEventListener("click", shoot);
