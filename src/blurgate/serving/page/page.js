@@ -10,7 +10,7 @@ const OF_BLURRED = ["kind", "p_defocus", "p_motion", "p_gaussian", "length_px", 
 const ORDERS = { // comparators for photos with a probability; the others come last
   worst: (a, b) => b.verdict.probability - a.verdict.probability,
   best: (a, b) => a.verdict.probability - b.verdict.probability,
-  nearest: (a, b) => Math.abs(a.verdict.probability - threshold) - Math.abs(b.verdict.probability - threshold),
+  nearest: (a, b) => distance(a) - distance(b),
 };
 const AT_ONCE = 4; // requests, of one photo each
 const DIED = "urn:blurgate:problem:died"; // the process that judged the photo, perhaps because of the photo: asked again only once
@@ -31,6 +31,15 @@ let stop = new AbortController(); // of all requests
 let wasWaiting = false, spokenAt = 0;
 
 // ---- photos and their verdicts
+
+// what decides: the threshold, or the two bounds of a service's review until it is moved
+function boundsOf() {
+  return (!moved && model?.review) || [threshold];
+}
+
+function distance({ verdict }) {
+  return Math.min(...boundsOf().map((bound) => Math.abs(verdict.probability - bound)));
+}
 
 // map: undefined until it is asked for, null while it is, "" if there is none
 function makePhoto(file, name, verdict = null) {
@@ -430,7 +439,8 @@ function showLarge() {
     return [title, value];
   }));
   $("lay").disabled = !read || map === "" || !$("no-picture").hidden;
-  $("lay").setAttribute("aria-pressed", mapping);
+  $("zoom").disabled = !$("no-picture").hidden;
+  $("lay").setAttribute("aria-pressed", mapping && !$("lay").disabled);
   $("map-note").textContent = mapping || map === "" ? capitalize(saying || " ").trim() : "";
   $("large-legend").hidden = !(mapping && map);
   const over = $("frame").querySelector(".over");
@@ -465,6 +475,7 @@ function toggleMap() {
 // x, y: the point to centre, as fractions of the photo's width and height
 function setZoom(zoomed, x = 0.5, y = 0.5) {
   const view = $("view");
+  if (zoomed && $("zoom").disabled) return;
   view.classList.toggle("zoomed", zoomed);
   $("zoom").setAttribute("aria-pressed", zoomed);
   fitLarge();
@@ -524,15 +535,16 @@ function show(name) {
 
 function showThreshold(counts) {
   const text = formatThreshold(threshold), doubtful = moved ? [] : photos.filter(({ verdict, decision }) => decision === "undecided" && verdict.probability !== null);
-  const review = model?.review ?? null, bounds = review && !moved ? review : [threshold];
+  const review = model?.review ?? null, bounds = boundsOf(), reviewing = bounds.length > 1;
   $("count-sharp").textContent = formatNumber(counts.sharp);
   $("count-blurred").textContent = formatNumber(counts.blurred);
   $("count-undecided").textContent = counts.undecided ? `${formatNumber(counts.undecided)} undecided` : "";
-  $("sharp-is").textContent = doubtful.length || bounds === review ? "sharp" : "sharp (below)";
-  $("blurred-is").textContent = doubtful.length || bounds === review ? "blurred" : "blurred (at or above)";
-  $("slider").value = threshold;
-  $("slider").setAttribute("aria-valuetext", `${text}: ${counts.sharp} sharp, ${counts.blurred} blurred`);
-  if (document.activeElement !== $("number")) $("number").value = text;
+  $("sharp-is").textContent = doubtful.length || reviewing ? "sharp" : "sharp (below)";
+  $("blurred-is").textContent = doubtful.length || reviewing ? "blurred" : "blurred (at or above)";
+  $("threshold").classList.toggle("reviewing", reviewing);
+  $("slider").value = reviewing ? (bounds[0] + bounds[1]) / 2 : threshold;
+  $("slider").setAttribute("aria-valuetext", `${bounds.map(formatThreshold).join(" and ")}: ${counts.sharp} sharp, ${counts.blurred} blurred`);
+  if (document.activeElement !== $("number")) showNumber();
   $("reset").disabled = !moved;
   $("reset").title = `Back to the ${review ? "two bounds" : "threshold"} of the service`;
   const chances = doubtful.map(({ verdict }) => verdict.probability);
@@ -542,7 +554,7 @@ function showThreshold(counts) {
   $("hint").replaceChildren();
   if (!model) return;
   const name = `(model ${model.fingerprint.slice(0, 8)})`, [low, high] = (review ?? []).map(formatThreshold);
-  if (!moved && review) {
+  if (reviewing) {
     $("hint").textContent = `The service calls a photo sharp below ${low} and blurred from ${high} on ${name}: the dashed lines.`
       + (doubtful.length ? ` It left ${plural(doubtful.length, "photo")} undecided.` : "")
       + " Drag to decide by one threshold in place of the two: here alone, and the service is not asked. Reset brings the two back.";
@@ -556,6 +568,12 @@ function showThreshold(counts) {
   const command = document.createElement("code");
   command.textContent = `blurgate serve --threshold ${text}`;
   $("hint").append(`Decided again on this page${review ? `, by one threshold in place of ${low} and ${high}` : ""}. For a service with this threshold: `, command);
+}
+
+function showNumber() { // two bounds are no number
+  const bounds = boundsOf().map(formatThreshold);
+  $("number").value = bounds.length > 1 ? "" : bounds[0];
+  $("number").placeholder = bounds.length > 1 ? bounds.join("–") : "";
 }
 
 function binOf(probability) {
@@ -577,7 +595,7 @@ function drawHistogram() {
 function setThreshold(value) {
   const right = value >= 0 && value <= 1, wrong = !right && !Number.isNaN(value);
   $("number").ariaInvalid = wrong ? "true" : null;
-  $("number-problem").textContent = wrong ? `A threshold is from 0 to 1; it is still ${formatThreshold(threshold)}.` : "";
+  $("number-problem").textContent = wrong ? `A threshold is from 0 to 1; it is still ${boundsOf().map(formatThreshold).join(" and ")}.` : "";
   if (!right) return;
   moved = !model || Boolean(model.review) || Math.abs(value - model.threshold) >= 0.0005; // one threshold is none of two bounds
   threshold = moved ? value : model.threshold;
@@ -794,11 +812,11 @@ $("slider").addEventListener("keydown", (event) => {
   const direction = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
   if (!direction) return;
   event.preventDefault();
-  const changed = threshold + direction * (event.shiftKey ? 0.001 : 0.01); // finer with Shift, for thresholds near 0 or 1
+  const changed = (moved ? threshold : $("slider").valueAsNumber) + direction * (event.shiftKey ? 0.001 : 0.01); // finer with Shift, for thresholds near 0 or 1
   setThreshold(Math.min(1, Math.max(0, Math.round(changed * 1000) / 1000)));
 });
 $("number").addEventListener("input", () => setThreshold($("number").valueAsNumber));
-$("number").addEventListener("change", () => { $("number").value = formatThreshold(threshold); }); // what was out of range
+$("number").addEventListener("change", showNumber); // what was out of range
 $("number").addEventListener("blur", refreshOnce);
 $("reset").addEventListener("click", reset);
 
