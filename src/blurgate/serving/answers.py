@@ -111,16 +111,17 @@ class Exchange:
 
     def __init__(self, service: Peer, path: str) -> None:
         self._service, self._path, self._url = service, path, service.url
-        self._tries, self._seen = 0, service.answered
+        self._tries = 0
+        self._at_refusal = self._at_sending = service.answered
 
     @property
     def has_room(self) -> bool:
         """True if the service has answered about another photo since this one was sent."""
-        return self._service.answered > self._seen
+        return self._service.answered > self._at_sending
 
     def send_again(self) -> None:
         """Note that the photo is sent again."""
-        self._seen = self._service.answered
+        self._at_sending = self._service.answered
 
     def find_pause(self, outcome: Outcome) -> float | None:
         """Find how long to wait before the next try.
@@ -142,8 +143,8 @@ class Exchange:
             again = isinstance(outcome, httpx.ConnectTimeout | httpx.NetworkError | httpx.RemoteProtocolError)
         elif outcome.status_code == _BUSY:
             again, asked = True, _read_seconds(outcome.headers.get("retry-after", ""))
-            if self.has_room:  # it is busy with other photos of this client: no try is lost
-                self._tries = 0
+            if self._service.answered > self._at_refusal:  # it is busy with other photos of this client: no try is lost
+                self._tries, self._at_refusal = 0, self._service.answered
             if _read_problem(outcome.content)[0] == _DIED:
                 most = min(most, 1)
         self._tries += 1
