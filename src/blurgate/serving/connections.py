@@ -28,7 +28,7 @@ class Connection(HttpToolsProtocol):
     _linger_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
     most = 1  # connections at a time: each is an open file
-    _head_size = 0
+    _head_size, _in_head = 0, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse a connection beyond the most, and wait for headers of others."""
@@ -55,9 +55,9 @@ class Connection(HttpToolsProtocol):
         """Count what comes until the headers are complete."""
         if self.transport.is_closing():
             return
-        if self._between_requests and not data.strip(b"\r\n"):  # allowed, and means nothing: RFC 9112, 2.2
-            return
         if self._between_requests:
+            if not self._in_head and not data.strip(b"\r\n"):  # allowed, and means nothing: RFC 9112, 2.2
+                return
             self._head_size += len(data)
             if self._head_size > _HEAD_SIZE + _CHUNK:
                 self._refuse_head()
@@ -66,10 +66,15 @@ class Connection(HttpToolsProtocol):
                 self._await_head()
         super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        self._in_head = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Stop waiting for headers."""
         self._stop_timers()
-        self._head_size = 0
+        self._head_size, self._in_head = 0, False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_SIZE:
             self._refuse_head()
         else:
@@ -103,7 +108,7 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End the connection when its answer is sent; a body that is still arriving is not waited for."""
-        if self.cycle is not None and not self.cycle.response_started and self.cycle.more_body:
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline:
             self._refuse("busy", "the service is ending: send it again in a second")
         else:
             super().shutdown()

@@ -14,7 +14,7 @@ from blurgate.judging.model import find_bounds, load_model
 from blurgate.serving.settings import Settings
 
 _BACKLOG = 1024
-MOST = 500  # connections at a time
+_MOST = 500  # connections at a time
 _FILES, _FILES_OF_WORKER = 30, 6  # open files of the server itself, and for each worker while one is replaced
 _GRACE = 30  # seconds that requests in flight have after SIGTERM
 
@@ -63,15 +63,15 @@ def _count_connections(workers: int) -> int:
     try:
         import resource
     except ImportError:  # on Windows
-        return MOST
+        return _MOST
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = MOST + _FILES + _FILES_OF_WORKER * workers
+    needed = _MOST + _FILES + _FILES_OF_WORKER * workers
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     if soft == resource.RLIM_INFINITY:
-        return MOST
-    return max(1, min(MOST, soft - _FILES - _FILES_OF_WORKER * workers))
+        return _MOST
+    return max(1, min(_MOST, soft - _FILES - _FILES_OF_WORKER * workers))
 
 
 def _choose_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
