@@ -47,6 +47,13 @@ def test_an_end_marker_in_a_comment_does_not_end_the_count():
         check_jpeg(content[:place] + segment(COMMENT, b"\xff\xd9") + content[place:])
 
 
+def test_a_marker_without_a_segment_hides_no_scans():
+    content = repeated_scans(200, 60)
+    first = content.index(b"\xff\xda") + 12
+    with pytest.raises(ValueError, match="far more scans"):
+        check_jpeg(content[:first] + b"\xff\x01\xff\xff" + content[first:])
+
+
 def test_scans_behind_the_end_do_not_count():
     assert check_jpeg(repeated_scans(200, 30) + repeated_scans(200, 30)).scans
 

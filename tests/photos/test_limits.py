@@ -102,6 +102,12 @@ def directory(**values):
     return first_directory(io.BytesIO(b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4)))
 
 
+def test_an_entry_that_stands_twice_is_refused():
+    content = b"II*\0" + struct.pack("<IH", 8, 2) + struct.pack("<HHII", 322, 4, 1, 46_000) * 2 + bytes(4)
+    with pytest.raises(ValueError, match="it has an entry twice"):
+        check_tiff(first_directory(io.BytesIO(content)), 200)
+
+
 def test_a_strip_of_a_tiff_is_limited():
     size = {"width": 14_000, "height": 14_000, "bits": 16, "samples": 3}
     with pytest.raises(ValueError, match="it has too large a strip, which would take too long or too much memory"):

@@ -1,6 +1,7 @@
 """The client: first against a network that is made up, then against a real service."""
 
 import asyncio
+import gzip
 import io
 import json
 import re
@@ -22,6 +23,7 @@ from serving.conftest import running
 import blurgate
 from blurgate import AsyncClient, Client, PhotoError, ServiceError, Verdict
 from blurgate.serving import answers
+from blurgate.serving import client as client_module
 
 httpx = pytest.importorskip("httpx", reason="httpx is not installed")
 
@@ -233,7 +235,7 @@ def without(name):
         (answer(probability="high"), "its answer cannot be read: probability must be a number, got 'high'"),
         (answer(width=True), "width must be a number, got True"),
         (answer(width=2.5), "width must be a number, got 2.5"),
-        (answer(part=[1, 2, 3]), r"part must be four numbers, got \[1, 2, 3\]"),
+        (answer(part=[1, 2, 3]), r"part must be four numbers from 0 on"),
         (answer(part=[1, 2, 3, 4.5]), "part must be four numbers"),
         (answer(kind=None), "kind must be text, got None"),
         (answer(decision="maybe"), "decision must be one of sharp, blurred, undecided, got 'maybe'"),
@@ -544,6 +546,36 @@ def test_a_scan_ends_with_the_service(scan):
     with pytest.raises(ServiceError, match="accepts no request without its token"):
         scan(network, [b"1"] * 50, jobs=2)
     assert len(network.requests) < 15
+
+
+@asks
+def test_an_answer_without_end_is_given_up(ask, monkeypatch):
+    monkeypatch.setattr(answers, "_LARGEST", 1000)
+    with pytest.raises(ServiceError, match=r"its answer cannot be read \(it has more than 0\.001 MB\)"):
+        ask(Network(lambda _: httpx.Response(200, content=b" " * 1001)), PHOTO)
+    packed = httpx.Response(200, headers={"content-encoding": "gzip"}, content=gzip.compress(b"{}"))
+    with pytest.raises(ServiceError, match=r"its answer cannot be read \(it is compressed\)"):
+        ask(Network(lambda _: packed), PHOTO)
+
+
+def test_an_answer_that_drips_is_given_up(monkeypatch):
+    body = answers.Body(httpx.Response(200), 10.0)
+    body.add(b"x")
+    monkeypatch.setattr(answers.time, "monotonic", lambda: float("inf"))
+    with pytest.raises(httpx.ReadTimeout, match="too slowly"):
+        body.add(b"x")
+
+
+@asks
+@pytest.mark.parametrize("location", ["javascript:alert(1)", "http://xn--/", "mailto:x@y", "file:///etc/passwd"])
+def test_a_service_that_sends_on_to_nowhere_is_one_sentence(ask, location):
+    with pytest.raises(ServiceError, match="sends requests on to"):
+        ask(Network(lambda _: httpx.Response(307, headers={"location": location})), PHOTO)
+
+
+@pytest.mark.parametrize(("url", "asked"), [("http://127.0.0.1:8000", False), ("https://photos.example", True)])
+def test_no_proxy_sees_what_goes_to_this_machine(url, asked):
+    assert client_module._write_options(url, None, 1.0)["trust_env"] is asked
 
 
 def test_photos_that_wait_do_not_hold_up_the_end_of_a_scan():

@@ -246,6 +246,19 @@ def test_sigterm_finishes_what_is_in_flight(sharp_jpeg, whole_group):
 
 
 @on_linux
+def test_sigterm_does_not_wait_for_a_body_that_is_arriving():
+    with running("--workers", "1") as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = b"POST /v1/verdicts HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 9000\r\n\r\n"
+        connection.sendall(head + b"x")
+        assert server.ask("/healthz")[0] == 200  # by now the other request has begun, or nearly
+        connection.sendall(b"x")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(timeout=20) == 143
+        assert server.process.stderr.read() == ""
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 503 ")
+
+
+@on_linux
 def test_ctrl_c_while_workers_start_is_an_interrupt():
     command = [sys.executable, "-m", "blurgate", "serve", "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -283,6 +296,17 @@ def test_line_breaks_between_requests_mean_nothing(service):
     found = talk(service, ask + b"\r\n", b"\r\n\r\n", ask + b"Connection: close\r\n\r\n")
     assert found.count(b"HTTP/1.1 200 OK") == 2
     assert b"408" not in found
+
+
+def test_a_head_may_come_line_by_line(service):
+    lines = [b"GET /healthz HTTP/1.1\r\n", b"Host: x\r\n", b"Connection: close\r\n", b"\r\n"]
+    pieces = [piece for line in lines for piece in (line[:1], line[1:])]
+    with socket.create_connection(("127.0.0.1", service.port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            connection.sendall(piece)
+            time.sleep(0.01)  # else the system joins them
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 200 OK")
 
 
 @on_linux

@@ -23,7 +23,8 @@ _MOST_PASSES = 40
 _END = b"\xff\xd9"
 _START_OF_SCAN, _EXIF = 0xDA, 0xE1
 _MARKER = re.compile(rb"\xff([^\x00\xff])")
-_MARKER_IN_PIXELS = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # there, 00 and D0 to D7 belong to the data
+# there, 00 and D0 to D7 belong to the data, and 01 is a marker without a segment that decoders skip
+_MARKER_IN_PIXELS = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a segment
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # of photos; others are lossless, as raw data are, or read by nobody
 _PROGRESSIVE = (0xC2, 0xCA)

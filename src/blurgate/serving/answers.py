@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from base64 import b64decode
@@ -14,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from blurgate.errors import PhotoError, ServiceError, escape_unprintable
-from blurgate.judging.verdicts import DECISIONS, Verdict
+from blurgate.judging.verdicts import DECISIONS, KINDS, MIXED, Verdict
 from blurgate.version import __version__
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _BUSY = 503
 _DIED = "died"  # the problem that the process which judges has died: of the photo if it happens twice
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0  # seconds between two tries; each pause is twice as long as the one before
 _MOST_ASKED = 60.0  # seconds: a service that wants to be left alone for longer is not waited for
+_MOST = 2**31  # of any number in a verdict
+_LARGEST = 100_000_000  # bytes of an answer: a map of a photo of 200 megapixels, and more
 _MOST_QUOTED = 500  # characters of what a service says
 
 
@@ -51,6 +54,57 @@ class Answer:
     sentence: str
     map: bytes | None = field(repr=False)
     fingerprint: str
+
+
+class Body:
+    """Collects an answer, within limits: a service may be wrong, or be another one.
+
+    Parameters
+    ----------
+    response : httpx.Response
+        Its head alone.
+    seconds : float or None
+        In which all of it must come.
+
+    Raises
+    ------
+    httpx.DecodingError
+        If it is compressed, which was not asked for.
+    """
+
+    def __init__(self, response: httpx.Response, seconds: float | None) -> None:
+        import httpx
+
+        self._response, self._parts, self._size = response, list[bytes](), 0
+        self._until = math.inf if seconds is None else time.monotonic() + seconds
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise httpx.DecodingError("it is compressed")
+
+    def add(self, chunk: bytes) -> None:
+        """Add a piece.
+
+        Raises
+        ------
+        httpx.DecodingError
+            If there is too much of it.
+        httpx.ReadTimeout
+            If it takes too long.
+        """
+        import httpx
+
+        self._parts.append(chunk)
+        self._size += len(chunk)
+        if self._size > _LARGEST:
+            raise httpx.DecodingError(f"it has more than {_LARGEST / 1e6:g} MB")
+        if time.monotonic() > self._until:
+            raise httpx.ReadTimeout("the answer came too slowly")
+
+    def finish(self) -> httpx.Response:
+        """Give the whole answer."""
+        import httpx
+
+        whole = b"".join(self._parts)
+        return httpx.Response(self._response.status_code, headers=self._response.headers, content=whole)
 
 
 class Peer:
@@ -111,16 +165,17 @@ class Exchange:
 
     def __init__(self, service: Peer, path: str) -> None:
         self._service, self._path, self._url = service, path, service.url
-        self._tries, self._seen = 0, service.answered
+        self._tries = 0
+        self._at_refusal = self._at_sending = service.answered
 
     @property
     def has_room(self) -> bool:
         """True if the service has answered about another photo since this one was sent."""
-        return self._service.answered > self._seen
+        return self._service.answered > self._at_sending
 
     def send_again(self) -> None:
         """Note that the photo is sent again."""
-        self._seen = self._service.answered
+        self._at_sending = self._service.answered
 
     def find_pause(self, outcome: Outcome) -> float | None:
         """Find how long to wait before the next try.
@@ -142,8 +197,8 @@ class Exchange:
             again = isinstance(outcome, httpx.ConnectTimeout | httpx.NetworkError | httpx.RemoteProtocolError)
         elif outcome.status_code == _BUSY:
             again, asked = True, _read_seconds(outcome.headers.get("retry-after", ""))
-            if self.has_room:  # it is busy with other photos of this client: no try is lost
-                self._tries = 0
+            if self._service.answered > self._at_refusal:  # it is busy with other photos of this client: no try is lost
+                self._tries, self._at_refusal = 0, self._service.answered
             if _read_problem(outcome.content)[0] == _DIED:
                 most = min(most, 1)
         self._tries += 1
@@ -186,6 +241,11 @@ class Exchange:
         name, reason = type(error).__name__, _quote(str(error) or type(error).__name__)
         if name in ("ReadTimeout", "WriteTimeout"):
             return f"{self._url} did not answer in time ({reason}): raise timeout, or check the load of the service"
+        if name in ("DecodingError", "UnsupportedProtocol"):
+            return (
+                f"{self._url} was asked for a verdict, but its answer cannot be read ({reason}): check that this is "
+                "the address of a blurgate service"
+            )
         tried = "" if self._tries == 1 else f", tried {self._tries} times"
         return f"{self._url} cannot be reached ({reason}{tried}): check the address, and that the service runs"
 
@@ -242,6 +302,10 @@ def _parse_answer(content: bytes, path: str) -> Answer:
     (found,) = verdicts
     known = {each.name: _READERS[str(each.type)](found[each.name], each.name) for each in fields(Verdict)}
     verdict = Verdict(**{**known, "path": path})
+    if verdict.kind not in ("", MIXED, *KINDS):
+        raise ValueError(f"kind must be one of {', '.join((*KINDS, MIXED))}, or empty, got {verdict.kind!r}")
+    if verdict.probability is not None and verdict.probability > 1:
+        raise ValueError(f"probability must be at most 1, got {verdict.probability}")
     if verdict.decision not in DECISIONS:
         raise ValueError(f"decision must be one of {', '.join(DECISIONS)}, got {verdict.decision!r}")
     drawn = _read_text(found["map"], "map") if found["map"] is not None else None
@@ -260,7 +324,7 @@ def _refuse(constant: str) -> None:
 def _read_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name} must be text, got {value!r}")  # noqa: TRY004 the service's fault
-    return value
+    return escape_unprintable(value)
 
 
 def _read_number(value: Any, name: str, *, whole: bool) -> float | int | None:
@@ -268,15 +332,19 @@ def _read_number(value: Any, name: str, *, whole: bool) -> float | int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
         raise ValueError(f"{name} must be a number, got {value!r}")  # noqa: TRY004 the service's fault
-    return value if whole else float(value)
+    number = value if whole else float(value)
+    if not 0 <= number < _MOST:
+        raise ValueError(f"{name} must be a number from 0 on, got another one")
+    return number
 
 
 def _read_part(value: Any, name: str) -> tuple[int, ...] | None:
     if value is None:
         return None
-    if not isinstance(value, list) or len(value) != 4 or not all(type(side) is int for side in value):
-        raise ValueError(f"{name} must be four numbers, got {value!r}")
-    return tuple(value)
+    sides = value if isinstance(value, list) and len(value) == 4 else [None]
+    if not all(type(side) is int and 0 <= side < _MOST for side in sides):
+        raise ValueError(f"{name} must be four numbers from 0 on, got something else")
+    return tuple(sides)
 
 
 def _quote(text: str) -> str:

@@ -13,8 +13,6 @@ from typing import Annotated, Any, Literal
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import FileResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -45,6 +43,7 @@ from blurgate.serving.uploads import Memory, Upload, read_uploads
 from blurgate.version import __version__
 
 PAGE = Path(__file__).parent / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _PAGES = {"/": "index.html", "/form": "form.html", "/blurgate-input.js": "blurgate-input.js"}
 # nothing that a client sends leaves this process, whatever the environment says; older FastAPIs have none
 _NO_TELEMETRY: Any = dict.fromkeys(("tracing", "metrics", "logs", "operation_spans", "auto_configure"), False)
@@ -182,6 +181,7 @@ def make_app(service: Service, settings: Settings) -> App:
         description=DESCRIPTION,
         docs_url=None,  # they load scripts from another host
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the client names
         telemetry=_NO_TELEMETRY,
     )
     _add_interface(app, service, settings)
@@ -279,19 +279,18 @@ def _add_interface(app: FastAPI, service: Service, settings: Settings) -> None:
 
 
 def _add_pages(app: FastAPI) -> None:
-    def add(path: str, name: str) -> None:
-        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
-        async def page() -> FileResponse:
-            return FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
+    """Add the files of the page, which are few and small."""
 
-    for path, name in _PAGES.items():
-        add(path, name)
+    def add(address: str, content: bytes, media_type: str) -> None:
+        @app.api_route(address, methods=["GET", "HEAD"], include_in_schema=False)
+        async def page() -> Response:
+            return Response(content, media_type=media_type, headers={"cache-control": "no-cache"})
 
-    @app.get("/page/style.css", include_in_schema=False)
-    async def style() -> Response:
-        return Response(read_style(), media_type="text/css", headers={"cache-control": "no-cache"})
-
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    files = {path.name: path.read_bytes() for path in PAGE.iterdir() if path.suffix in _TYPES}
+    files["style.css"] = read_style().encode()
+    places = {**_PAGES, **{f"/page/{name}": name for name in files}}
+    for address, name in places.items():
+        add(address, files[name], _TYPES[Path(name).suffix])
 
 
 def _add_handlers(app: FastAPI, service: Service) -> None:

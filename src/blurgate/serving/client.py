@@ -19,7 +19,8 @@ from blurgate.judging.verdicts import Verdict, decide
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import Photo, path_of, read_file
 from blurgate.scanning.items import Item, describe_nothing, list_items, look_ahead
-from blurgate.serving.answers import Answer, Peer
+from blurgate.serving.answers import Answer, Body, Peer
+from blurgate.serving.settings import is_loopback
 from blurgate.threads import run_in_order
 from blurgate.version import __version__
 
@@ -82,7 +83,7 @@ class Client:
         retries: int = RETRIES,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._service = Peer(url, retries)
+        self._service, self._timeout = Peer(url, retries), timeout
         self._answered = threading.Condition()
         self._http: httpx.Client = _load_httpx().Client(**_write_options(url, token, timeout), transport=transport)
 
@@ -238,9 +239,15 @@ class Client:
         import httpx
 
         try:
-            return self._http.post(_VERDICTS, content=content, params={"map": drawn} if drawn else {})
+            with self._http.stream("POST", _VERDICTS, content=content, params=_write_query(drawn)) as response:
+                body = Body(response, self._timeout)
+                for chunk in response.iter_bytes():
+                    body.add(chunk)
+            return body.finish()
         except httpx.RequestError as error:
             return error
+        except (httpx.InvalidURL, UnicodeError) as error:  # httpx reads where it is sent on to
+            return httpx.UnsupportedProtocol(f"it sends requests on to an address that is none: {error}")
 
 
 class AsyncClient:
@@ -276,7 +283,7 @@ class AsyncClient:
         retries: int = RETRIES,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._service = Peer(url, retries)
+        self._service, self._timeout = Peer(url, retries), timeout
         self._answered = asyncio.Condition()
         self._http: httpx.AsyncClient = _load_httpx().AsyncClient(
             **_write_options(url, token, timeout), transport=transport
@@ -414,9 +421,20 @@ class AsyncClient:
         import httpx
 
         try:
-            return await self._http.post(_VERDICTS, content=content, params={"map": drawn} if drawn else {})
+            query = _write_query(drawn)
+            async with self._http.stream("POST", _VERDICTS, content=content, params=query) as response:
+                body = Body(response, self._timeout)
+                async for chunk in response.aiter_bytes():
+                    body.add(chunk)
+            return body.finish()
         except httpx.RequestError as error:
             return error
+        except (httpx.InvalidURL, UnicodeError) as error:  # httpx reads where it is sent on to
+            return httpx.UnsupportedProtocol(f"it sends requests on to an address that is none: {error}")
+
+
+def _write_query(drawn: Map | None) -> dict[str, str]:
+    return {"map": drawn} if drawn else {}
 
 
 def _load_httpx() -> Any:
@@ -436,6 +454,7 @@ def _write_options(url: str, token: str | None, timeout: float | None) -> dict[s
         raise ValueError("token must be printable ASCII without spaces, got something else: check how it was read")
     _check_url(url)
     headers = {"Accept": "application/json", "Content-Type": "application/octet-stream"}
+    headers["Accept-Encoding"] = "identity"
     headers["User-Agent"] = f"blurgate/{__version__}"
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
@@ -445,6 +464,7 @@ def _write_options(url: str, token: str | None, timeout: float | None) -> dict[s
         "timeout": httpx.Timeout(timeout, pool=None),
         "limits": httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=_KEPT),
         "follow_redirects": False,  # a token is for one address
+        "trust_env": not is_loopback(httpx.URL(url).host),  # a proxy is elsewhere
     }
 
 

@@ -14,11 +14,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from blurgate.serving.problems import encode_problem
 
-MOST = 500  # connections at a time: each is an open file
 _HEAD_TIME = 10.0  # seconds from the first byte of a request, or the start of the connection, to the end of its headers
 _HEAD_SIZE = 2**16  # bytes of the address and all headers
 _CHUNK = 2**18  # bytes that may come at once, with the end of the headers and the beginning of a body in them
-_SEND_TIME = 30.0  # seconds in which a client must have taken an answer
+_SEND_TIME = 30.0  # seconds in which a client must take some of its answer
 _LINGER = 5.0  # seconds in which the rest of a body is thrown away after its request has been answered
 
 
@@ -28,12 +27,13 @@ class Connection(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
     _send_timer: asyncio.TimerHandle | None = None
-    _head_size = 0
+    most = 1  # connections at a time: each is an open file
+    _head_size, _in_head = 0, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse a connection beyond the most, and wait for headers of others."""
         super().connection_made(transport)
-        if len(self.connections) > MOST:
+        if len(self.connections) > self.most:
             self._refuse("busy", "too many connections are open: try again in a second")
             return
         self._await_head()
@@ -46,6 +46,7 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers."""
         self._stop_timers()
+        self.pipeline.clear()  # nobody waits for these answers
         if self._send_timer is not None:
             self._send_timer.cancel()
         super().connection_lost(exc)
@@ -54,9 +55,9 @@ class Connection(HttpToolsProtocol):
         """Count what comes until the headers are complete."""
         if self.transport.is_closing():
             return
-        if self._between_requests and not data.strip(b"\r\n"):  # allowed, and means nothing: RFC 9112, 2.2
-            return
         if self._between_requests:
+            if not self._in_head and not data.strip(b"\r\n"):  # allowed, and means nothing: RFC 9112, 2.2
+                return
             self._head_size += len(data)
             if self._head_size > _HEAD_SIZE + _CHUNK:
                 self._refuse_head()
@@ -65,10 +66,15 @@ class Connection(HttpToolsProtocol):
                 self._await_head()
         super().data_received(data)
 
+    def on_message_begin(self) -> None:
+        """Note that a head has begun."""
+        self._in_head = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         """Stop waiting for headers."""
         self._stop_timers()
-        self._head_size = 0
+        self._head_size, self._in_head = 0, False
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEAD_SIZE:
             self._refuse_head()
         else:
@@ -84,8 +90,8 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
             self._linger_timer = self.loop.call_later(_LINGER, self.transport.close)
-        if self.transport.get_write_buffer_size() and self._send_timer is None:
-            self._send_timer = self.loop.call_later(_SEND_TIME, self._drop_unread, self.cycle)
+        if self._send_timer is None:
+            self._await_reading()
 
     def on_message_complete(self) -> None:
         """Note that the body is complete, which uvicorn does not once its request has been answered."""
@@ -96,6 +102,16 @@ class Connection(HttpToolsProtocol):
         if self._linger_timer is not None:
             self._linger_timer.cancel()
             self._linger_timer = None
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def shutdown(self) -> None:
+        """End the connection when its answer is sent; a body that is still arriving is not waited for."""
+        if self.cycle is not None and self.cycle.more_body and not self.cycle.response_started and not self.pipeline:
+            self._refuse("busy", "the service is ending: send it again in a second")
+        else:
+            super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP."""
@@ -114,15 +130,16 @@ class Connection(HttpToolsProtocol):
         if not self.transport.is_closing():
             self._refuse("slow-body", f"the headers must arrive within {_HEAD_TIME:g} s")
 
-    def _drop_unread(self, answered: object) -> None:
-        """Drop a client that has not taken its answer: closing would wait for it."""
-        self._send_timer = None
-        if not self.transport.get_write_buffer_size():
-            return
-        if self.cycle is answered:
+    def _await_reading(self) -> None:
+        """Drop a client that takes nothing of its answer for a while: closing the connection would wait for it."""
+        unread = self.transport.get_write_buffer_size()
+        self._send_timer = self.loop.call_later(_SEND_TIME, self._drop_unread, unread) if unread else None
+
+    def _drop_unread(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() >= before:
             self.transport.abort()
-        else:  # it may be another answer that waits
-            self._send_timer = self.loop.call_later(_SEND_TIME, self._drop_unread, self.cycle)
+        else:
+            self._await_reading()
 
     def _refuse(self, name: str, detail: str) -> None:
         """Answer without the app, and close the connection."""

@@ -18,6 +18,7 @@ from blurgate.serving.settings import TOKEN_VARIABLE, Settings
 
 _COMMAND = (sys.executable, "-P", "-m", "blurgate.serving.worker")  # -P: nothing is imported from the current folder
 _LONGEST_PAUSE = 30.0  # seconds between attempts to replace a worker that cannot start
+_NONE = 5.0  # seconds after which a photo no longer waits for a worker if there is none
 _KEPT = 2**20  # bytes of a photo whose memory is kept for the next one
 _PATIENCE = 120.0  # seconds until a worker must be ready: the first one may compile
 
@@ -89,6 +90,7 @@ class Worker:
                         "threshold": settings.threshold,
                         "review": settings.review,
                         "max_megapixels": settings.limits.max_megapixels,
+                        "photo_time": settings.limits.photo_time,
                     }
                 )
         except (TimeoutError, OSError, EOFError) as error:
@@ -209,13 +211,23 @@ class Pool:
         ProblemError
             If the worker dies, or the photo takes too long.
         """
-        worker = await self._idle.get()
-        while not worker.alive:  # it died while it was idle, and its successor is coming
-            worker = await self._idle.get()
+        worker = await self._take_idle()
         # whoever asked may go away; the worker then still has to finish, or it would answer the next with this answer
         using = asyncio.ensure_future(self._use(worker, photo, map))
         using.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(using)
+
+    async def _take_idle(self) -> Worker:
+        while True:
+            try:
+                async with asyncio.timeout(_NONE):
+                    worker = await self._idle.get()
+            except TimeoutError:
+                if not self.ready:
+                    raise ProblemError("starting", "no process is ready to judge: send it again in a second") from None
+                continue
+            if worker.alive:  # else it died while it was idle, and its successor is coming
+                return worker
 
     async def close(self) -> None:
         """End all workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from blurgate.judging.model import find_bounds, load_model
 from blurgate.serving.settings import Settings
 
 _BACKLOG = 1024
+_MOST = 500  # connections at a time
+_FILES, _FILES_OF_WORKER = 30, 6  # open files of the server itself, and for each worker while one is replaced
 _GRACE = 30  # seconds that requests in flight have after SIGTERM
 
 
@@ -39,10 +42,36 @@ def run_service(settings: Settings, say: Callable[[str], None]) -> None:
         If the threshold or the review does not suit the model.
     """
     require_extra("serve", "Serving")
+    _open_streams()
     with asyncio.Runner(loop_factory=_choose_loop()) as runner:
         received = runner.run(_serve(settings, say))
     if received:
         signal.raise_signal(received)
+
+
+def _open_streams() -> None:
+    """Open standard streams that are closed: a connection, or a pipe to a worker, would take their numbers."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
+def _count_connections(workers: int) -> int:
+    """Count the connections that may be open at a time, and raise the limit of open files as far as it may be."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return _MOST
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = _MOST + _FILES + _FILES_OF_WORKER * workers
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return _MOST
+    return max(1, min(_MOST, soft - _FILES - _FILES_OF_WORKER * workers))
 
 
 def _choose_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -68,6 +97,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
     model = load_model(settings.model)
     fingerprint = model.with_threshold(find_bounds(model, settings.threshold, settings.review)[0]).fingerprint
     metrics = Metrics(fingerprint)
+    Connection.most = _count_connections(settings.count_workers())
     pool = Pool(settings, fingerprint, metrics, say)
     app = make_app(Service(model, settings, pool, metrics), settings)
     listening = _listen(settings.host, settings.port)
@@ -78,6 +108,7 @@ async def _serve(settings: Settings, say: Callable[[str], None]) -> int:
             ws="none",
             lifespan="off",
             access_log=False,
+            log_config=None,
             log_level="error",
             server_header=False,
             date_header=False,

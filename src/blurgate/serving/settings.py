@@ -8,12 +8,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from blurgate.errors import OutputError
-from blurgate.judging.model import Review
+
+if TYPE_CHECKING:
+    from blurgate.judging.model import Review
 
 TOKEN_VARIABLE = "BLURGATE_TOKEN"  # noqa: S105 the name of an environment variable
 _SHORTEST_TOKEN = 16  # characters: 16 random ones of hexadecimal digits are 64 bits
+_LONGEST = 3600  # seconds for a photo
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 
 
@@ -46,6 +50,8 @@ class Limits:
         for name in ("max_body", "max_megapixels", "photo_time"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name):g}")
+        if not self.photo_time <= _LONGEST:
+            raise ValueError(f"photo_time must be at most {_LONGEST} seconds, got {self.photo_time:g}")
         if self.max_photos < 1:
             raise ValueError(f"max_photos must be at least 1, got {self.max_photos}")
         if self.queue is not None and self.queue < 0:

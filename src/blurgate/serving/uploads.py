@@ -20,7 +20,7 @@ _LONGEST_NAME = 1000  # characters of a file name that are kept
 _BOUNDARY = 70  # characters: RFC 2046
 _HEADER = 2**14  # bytes of a header of a part, such as one with a file name
 _IDLE, _LONGEST = 20.0, 300.0  # seconds without a byte, and for the whole body: three megabytes over a poor network
-_SLOWEST = 4000  # bytes a second, on average, once a body has had time to begin
+_SLOWEST = 4000  # bytes a second, on average over as long as a body may pause
 _HELD = 4  # bodies of the largest size that are held at a time, of all requests together
 _OTHERS = 1000  # parts that hold no photo
 _RAW = re.compile(r"image/[\w.+-]+|application/octet-stream")
@@ -119,13 +119,15 @@ async def read_uploads(
     most = limits.max_body * 1e6
     if length is not None and length > most:
         raise _too_large(limits)
-    size, started = 0, time.monotonic()
+    size, counted, since = 0, 0, time.monotonic()
     try:
         async with asyncio.timeout(_LONGEST):
             while chunk := await _take_next(chunks):
                 size += len(chunk)
-                if size < _SLOWEST * (time.monotonic() - started - _IDLE):
-                    raise _too_slow()
+                if (passed := time.monotonic() - since) > _IDLE:
+                    if size - counted < _SLOWEST * passed:
+                        raise _too_slow()
+                    counted, since = size, since + passed
                 if size > most:
                     raise _too_large(limits)
                 hold(len(chunk))

@@ -10,7 +10,8 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -27,6 +28,8 @@ from blurgate.photos.limits import LimitError
 from blurgate.scanning.overlays import draw_overlay
 from blurgate.serving import wire
 
+_SPARE = 5.0  # seconds that a photo may take longer than the server waits for it
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -39,12 +42,15 @@ class Judge:
     bounds : (float, float)
         See `blurgate.judging.model.find_bounds`.
     max_megapixels : float
+    photo_time : float
+        Seconds for a photo.
     """
 
     model: BlurModel
     engine: Engine
     bounds: tuple[float, float]
     max_megapixels: float
+    photo_time: float
 
     def answer(self, photo: bytes, map: str) -> dict[str, Any]:  # noqa: A002 the word of the interface
         """Judge a photo.
@@ -148,18 +154,31 @@ def _work(questions: BinaryIO, answers: BinaryIO, shared: wire.SharedFile | None
     while asked := wire.read(questions):
         head, content = asked
         photo = shared.read(head["shared"]) if shared else content
-        _send(answers, judge.answer(photo, head["map"]))
+        with _end_after(judge.photo_time + _SPARE):
+            answer = judge.answer(photo, head["map"])
+        _send(answers, answer)
         del asked, content, photo  # it may be large, and the next may be long in coming
 
 
-def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: float) -> Judge:
+@contextmanager
+def _end_after(seconds: float) -> Iterator[None]:
+    """End this process if the block takes longer: the server would, but it may be gone."""
+    if not hasattr(signal, "setitimer"):  # on Windows
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: float, photo_time: float) -> Judge:
     disable_pillow_size_limit()
     loaded = load_model(model)
     bounds = find_bounds(loaded, threshold, review)
     loaded = loaded.with_threshold(bounds[0])
     engine = Engine("auto", "cpu", count=MANY, feature_set=loaded.inputs.feature_set)
     engine.prepare()
-    judge = Judge(loaded, engine, bounds, max_megapixels)
+    judge = Judge(loaded, engine, bounds, max_megapixels, photo_time)
     first = (np.indices((256, 256)).sum(axis=0) % 11 * 20).astype(np.uint8)
     found = judge.answer(encode_png(first, holds="warm-up"), "overlay")  # loads and compiles what the first photo needs
     if found["failure"]:
