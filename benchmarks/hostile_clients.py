@@ -369,7 +369,7 @@ FAULTS: dict[str, Fault] = {  # name -> what is done, and what may come of it
     "hangs in a chunk": _say(lambda photo: [_head(_CHUNKED + "\r\nffff\r\n"), photo[:999]], "408", slow=True),
     "trickles the headers": _say(lambda _: _cut(_head("X: " + "a" * 10_000)), "408", CLOSED, pause_s=0.2, slow=True),
     "trickles the body": _say(
-        lambda photo: _cut(ask_raw(photo + bytes(10**6)), 999), "408", SILENT, pause_s=0.2, slow=True
+        lambda photo: _cut(ask_raw(photo + bytes(10**6)), 99), "408", pause_s=0.2, slow=True
     ),
     "does not read its answers": Fault(_never_read, (LEFT,)),
     "opens 600 connections": Fault(_crowd, ("503", SILENT)),
