@@ -137,7 +137,8 @@ def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_m
 
     Raises
     ------
-    ValueError
+    LimitError
+        A ValueError.
     """
     pixels = picture.width * picture.height
     if pixels > max_megapixels * 1e6:

@@ -59,7 +59,12 @@ class Memory:
         Yields
         ------
         callable
-            Takes a number of bytes that are held from now on, and raises a ProblemError if there are too few left.
+            Takes a number of bytes that are held from now on.
+
+        Raises
+        ------
+        ProblemError
+            By the callable, if there are too few left.
         """
         held = 0
 
