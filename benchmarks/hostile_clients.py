@@ -368,9 +368,7 @@ FAULTS: dict[str, Fault] = {  # name -> what is done, and what may come of it
     "hangs in a part": _say(lambda photo: [ask_photo(photo)[:-200]], "408", slow=True),
     "hangs in a chunk": _say(lambda photo: [_head(_CHUNKED + "\r\nffff\r\n"), photo[:999]], "408", slow=True),
     "trickles the headers": _say(lambda _: _cut(_head("X: " + "a" * 10_000)), "408", CLOSED, pause_s=0.2, slow=True),
-    "trickles the body": _say(
-        lambda photo: _cut(ask_raw(photo + bytes(10**6)), 99), "408", pause_s=0.2, slow=True
-    ),
+    "trickles the body": _say(lambda photo: _cut(ask_raw(photo + bytes(10**6)), 99), "408", pause_s=0.2, slow=True),
     "does not read its answers": Fault(_never_read, (LEFT,)),
     "opens 600 connections": Fault(_crowd, ("503", SILENT)),
     "leaves in the headers": Fault(lambda target: leave(target, _head(), share=0.5), (LEFT,)),

@@ -1,6 +1,7 @@
 """Bodies of requests, in pieces of any size."""
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given
@@ -23,8 +24,8 @@ def read(body, content_type, limits=Limits(), piece=None, memory=None):  # noqa:
             await asyncio.sleep(0)
 
     async def run():
-        with (memory or Memory(limits)).hold() as hold:
-            return await read_uploads(chunks(), content_type, None, limits, hold)
+        with (memory or Memory(limits)).hold() as held:
+            return await read_uploads(chunks(), content_type, None, limits, held)
 
     return asyncio.run(run())
 
@@ -63,12 +64,32 @@ def test_memory_is_shared_and_given_back():
     memory = Memory(limits)
     for _ in range(50):
         read(b"x" * 900, "image/png", limits, 100, memory)
-    with memory.hold() as hold:
-        hold(3500)
+    with memory.hold() as held:
+        held.add(3500)
         with pytest.raises(ProblemError, match="at the same time") as caught:
             read(b"x" * 900, "image/png", limits, 100, memory)
         assert caught.value.name == "busy"
     read(b"x" * 900, "image/png", limits, 100, memory)
+
+
+def test_slow_bodies_give_way_when_memory_runs_out():
+    limits = Limits(max_body=0.001)
+    memory = Memory(limits)
+    with memory.hold() as slow, memory.hold() as judged:
+        slow.add(1500)
+        judged.add(1500)
+        judged.arriving = False
+        with pytest.raises(ProblemError, match="at the same time"):
+            read(b"x" * 1000 + b"y", "image/png", Limits(max_body=0.002), 1001, memory)
+        slow.add(1)  # it has not been arriving for long
+        slow.since = judged.since = -math.inf
+        with pytest.raises(ProblemError, match="at the same time"):
+            read(b"x" * 1000, "image/png", limits, 1000, memory)
+        judged.add(1)
+        with pytest.raises(ProblemError, match="without a pause") as caught:
+            slow.add(1)
+        assert caught.value.name == "slow-body"
+    assert read(b"x" * 1000, "image/png", limits, 1000, memory)
 
 
 def test_a_body_that_stops_is_given_up(monkeypatch):
@@ -84,8 +105,8 @@ def test_a_body_that_stops_is_given_up(monkeypatch):
             await asyncio.sleep(0.01)
 
     async def run(chunks):
-        with Memory(Limits()).hold() as hold:
-            return await read_uploads(chunks, "image/png", None, Limits(), hold)
+        with Memory(Limits()).hold() as held:
+            return await read_uploads(chunks, "image/png", None, Limits(), held)
 
     for chunks in (stop(), trickle()):
         with pytest.raises(ProblemError, match="without a pause") as caught:

@@ -92,8 +92,8 @@ class Service:
         length = request.headers.get("content-length")
         content_type = request.headers.get("content-type", "")
         limits = self._settings.limits
-        with self._memory.hold() as hold:
-            uploads = await read_uploads(request.stream(), content_type, int(length) if length else None, limits, hold)
+        with self._memory.hold() as held:
+            uploads = await read_uploads(request.stream(), content_type, int(length) if length else None, limits, held)
             with self._admit():
                 verdicts = await _unless_disconnected(request, self._judge_all(uploads, map))
         body = json.dumps({"model": self.model, "verdicts": verdicts}).encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -23,6 +23,10 @@ _IDLE, _LONGEST = 20.0, 300.0  # seconds without a byte, and for the whole body:
 _SLOWEST = 4000  # bytes a second, on average over as long as a body may pause
 _HELD = 4  # bodies of the largest size that are held at a time, of all requests together
 _OTHERS = 1000  # parts that hold no photo
+_SLOW = (
+    f"the body must come without a pause of {_IDLE:g} s, at {_SLOWEST:,} bytes a second or more, and within "
+    f"{_LONGEST:g} s: send it again"
+)
 _RAW = re.compile(r"image/[\w.+-]+|application/octet-stream")
 
 
@@ -51,38 +55,81 @@ class Memory:
 
     def __init__(self, limits: Limits) -> None:
         self._left = _HELD * limits.max_body * 1e6
+        self._held: list[Held] = []  # the oldest first
 
     @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
+    def hold(self) -> Iterator[Held]:
         """Hold a part of the memory for as long as the block lasts.
 
         Yields
         ------
-        callable
-            Takes a number of bytes that are held from now on.
+        Held
+            Nothing yet.
+        """
+        held = Held(self)
+        self._held.append(held)
+        try:
+            yield held
+        finally:
+            self._held.remove(held)
+            self._left += held.size
+
+    def take(self, size: int) -> None:
+        """Take bytes; if there are too few left, the body that has been arriving for longest is given up.
+
+        Parameters
+        ----------
+        size : int
 
         Raises
         ------
         ProblemError
-            By the callable, if there are too few left.
+            If there are too few left.
         """
-        held = 0
+        if size > self._left:
+            late = time.monotonic() - _IDLE
+            slowest = next((held for held in self._held if held.arriving and held.since < late), None)
+            if slowest:
+                slowest.given_up = True
+            raise ProblemError("busy", "too many photos are being sent at the same time: send it again in a second")
+        self._left -= size
 
-        def take(size: int) -> None:
-            nonlocal held
-            if size > self._left:
-                raise ProblemError("busy", "too many photos are being sent at the same time: send it again in a second")
-            self._left -= size
-            held += size
 
-        try:
-            yield take
-        finally:
-            self._left += held
+@dataclass(eq=False)
+class Held:
+    """What one body holds of the memory.
+
+    Parameters
+    ----------
+    memory : Memory
+    """
+
+    memory: Memory
+    size: int = 0
+    since: float = field(default_factory=time.monotonic)
+    arriving: bool = True
+    given_up: bool = False
+
+    def add(self, size: int) -> None:
+        """Hold more bytes.
+
+        Parameters
+        ----------
+        size : int
+
+        Raises
+        ------
+        ProblemError
+            If there are too few left, or others need the memory and this body is slow.
+        """
+        if self.given_up:
+            raise ProblemError("slow-body", _SLOW)
+        self.memory.take(size)
+        self.size += size
 
 
 async def read_uploads(
-    chunks: AsyncIterator[bytes], content_type: str, length: int | None, limits: Limits, hold: Callable[[int], None]
+    chunks: AsyncIterator[bytes], content_type: str, length: int | None, limits: Limits, held: Held
 ) -> list[Upload]:
     """Read the photos of a request.
 
@@ -95,7 +142,7 @@ async def read_uploads(
     length : int or None
         Of the body, as the client says.
     limits : Limits
-    hold : callable
+    held : Held
         From `Memory.hold`.
 
     Returns
@@ -131,19 +178,20 @@ async def read_uploads(
                 size += len(chunk)
                 if (passed := time.monotonic() - since) > _IDLE:
                     if size - counted < _SLOWEST * passed:
-                        raise _too_slow()
+                        raise ProblemError("slow-body", _SLOW)
                     counted, since = size, since + passed
                 if size > most:
                     raise _too_large(limits)
-                hold(len(chunk))
+                held.add(len(chunk))
                 reader.write(chunk)
     except TimeoutError as error:
-        raise _too_slow() from error
+        raise ProblemError("slow-body", _SLOW) from error
     except FormParserError as error:
         raise ProblemError(
             "bad-request",
             "the body is not well-formed multipart/form-data, or a name in it is too long: send it as a form does",
         ) from error
+    held.arriving = False
     return reader.finish()
 
 
@@ -154,14 +202,6 @@ async def _take_next(chunks: AsyncIterator[bytes]) -> bytes:
             if chunk:
                 return chunk
     return b""
-
-
-def _too_slow() -> ProblemError:
-    return ProblemError(
-        "slow-body",
-        f"the body must come without a pause of {_IDLE:g} s, at {_SLOWEST:,} bytes a second or more, and within "
-        f"{_LONGEST:g} s: send it again",
-    )
 
 
 def _too_large(limits: Limits) -> ProblemError:
