@@ -20,6 +20,7 @@ from serving.conftest import encode_jpeg, running
 
 from blurgate import Verdict, load_model
 from blurgate.serving.problems import PROBLEMS
+from blurgate.serving.schema import Verdicts
 
 JPEG = {"content_type": "image/jpeg"}
 on_linux = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
@@ -165,7 +166,10 @@ def test_the_model_and_metrics_are_described(service, sharp_jpeg):
     schema = service.ask("/openapi.json")[2]
     fields = schema["components"]["schemas"]["VerdictAnswer"]["properties"]
     assert set(fields) == {*asdict(Verdict()), "sentence", "map", "problem"}
-    assert all("description" in each for each in fields.values())
+    schemas = schema["components"]["schemas"].values()
+    assert all("description" in field for each in schemas for field in each["properties"].values())
+    (example,) = schema["components"]["schemas"]["Verdicts"]["examples"]
+    assert Verdicts.model_validate(example, strict=True).verdicts[0].decision == "blurred"
     assert {int(status) for status in schema["paths"]["/v1/verdicts"]["post"]["responses"]} == {
         *(200, 400, 408, 413, 415, 422, 431, 500, 503, 504)
     }

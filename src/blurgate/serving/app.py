@@ -37,6 +37,7 @@ from blurgate.serving.schema import (
     Verdicts,
     describe_body,
     list_responses,
+    write_example,
 )
 from blurgate.serving.settings import Settings
 from blurgate.serving.uploads import Memory, Upload, read_uploads
@@ -328,6 +329,7 @@ def _complete_schema(app: FastAPI, *, with_token: bool) -> None:
     components = schema["components"]
     components["schemas"].pop("HTTPValidationError", None)
     components["schemas"].pop("ValidationError", None)
+    components["schemas"]["Verdicts"]["examples"] = [write_example()]  # FastAPI drops what is null
     components["schemas"]["ProblemAnswer"] = ProblemAnswer.model_json_schema()
     for path, operations in schema["paths"].items():
         for operation in operations.values():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from blurgate.judging.sentences import describe
+from blurgate.judging.verdicts import Verdict
 from blurgate.serving.problems import MEDIA_TYPE, PROBLEMS, describe_problem
 from blurgate.serving.settings import Limits
 from blurgate.serving.uploads import FIELD
@@ -82,17 +85,27 @@ class ModelAnswer(BaseModel):
     )
 
 
+def write_example() -> dict[str, Any]:
+    """Write an answer as the service gives it."""
+    read: dict[str, Any] = {"p_defocus": 0.01, "p_motion": 0.97, "p_gaussian": 0.02, "strength_px": 5.8}
+    read |= {"strength_low_px": 3.2, "strength_high_px": 10.2, "own_strength_px": 23.2, "length_px": 20.2}
+    read |= {"angle_deg": 33.0, "width": 4000, "height": 3000, "sharp_to_px": 109, "judged_at_px": 1000}
+    verdict = Verdict("kitchen.jpg", "blurred", 0.981, "motion", **read)
+    shown = {**asdict(verdict), "sentence": describe(verdict), "map": None, "problem": None}
+    return {"model": {"fingerprint": "0123abcd" * 8, "threshold": 0.485, "review": None}, "verdicts": [shown]}
+
+
 class Verdicts(BaseModel):
     """The verdicts on the photos of a request, in their order."""
 
-    model: ModelAnswer
-    verdicts: list[VerdictAnswer] = Field(min_length=1)
+    model: ModelAnswer = Field(description="Which model judged, and from which probability on.")
+    verdicts: list[VerdictAnswer] = Field(description="One for each photo, in their order.", min_length=1)
 
 
 class State(BaseModel):
     """State of the service."""
 
-    status: Literal["ok"]
+    status: Literal["ok"] = Field(description="The only state that is answered with 200.")
 
 
 def list_responses(*names: str) -> dict[int | str, dict[str, Any]]:
