@@ -1,0 +1,195 @@
+"""The routines of the compiled engine as functions: loaded from a cache on disk, or compiled once.
+
+llvmlite brings LLVM, which turns the text of `blurgate.measuring.routines` into code for this processor in about a
+second; it needs neither a compiler on the machine nor numba. The code is kept as an object file, which LLVM links in a
+few milliseconds. The file is code that will run, so one that others could have written is not read.
+
+The environment variable ``BLURGATE_CODE_FOLDER`` names the folder of the cache, which may be read-only if it has been
+filled before; ``BLURGATE_PROCESSOR`` names the processor to compile for, in LLVM's words, such as ``x86-64-v3`` or
+``generic``, for a folder that several machines share. By default the folder is the package's own ``__pycache__``, or the
+user's cache folder where that cannot be written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blurgate.errors import BlurgateError, needs_extra
+
+_HEADER = b"blurgate machine code 1\n"
+_DIGEST_SIZE = hashlib.sha256().digest_size
+_SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for an integer
+    "measure": "piiiipipippp",
+    "sum_statistics": "piiip",
+    "halve": "piiip",
+    "walk_trees": "piipppiip",
+}
+
+
+@dataclass(frozen=True)
+class MachineCode:
+    """The routines as functions of ctypes, which release the interpreter's lock while they run.
+
+    Parameters
+    ----------
+    measure, sum_statistics, halve, walk_trees : callable
+        See `blurgate.measuring.routines`.
+    memory : object
+        Keeps the code in memory.
+    """
+
+    measure: Any
+    sum_statistics: Any
+    halve: Any
+    walk_trees: Any
+    memory: Any
+
+
+def load_machine_code() -> MachineCode:
+    """Load the routines from the cache, or compile them; logs one warning before compiling.
+
+    Returns
+    -------
+    MachineCode
+
+    Raises
+    ------
+    MissingExtraError
+        If llvmlite is not installed.
+    BlurgateError
+        If this machine orders bytes in a way that the routines do not know.
+    """
+    with needs_extra("fast", "Compiled code"):
+        import llvmlite
+        import llvmlite.binding as llvm
+    if sys.byteorder != "little":
+        raise BlurgateError("the routines are written for little-endian machines: use the engine numpy")
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    processor = os.environ.get("BLURGATE_PROCESSOR", "")
+    features = "" if processor else llvm.get_host_cpu_features().flatten()
+    processor = processor or llvm.get_host_cpu_name()
+    triple = llvm.get_process_triple()
+    key = "\n".join([_hash_sources(), llvmlite.__version__, triple, platform.platform(), processor, features])
+    folders = find_folders()
+    name = f"blurgate-{hashlib.sha256(key.encode()).hexdigest()[:24]}.code"
+    content = next(filter(None, (_read(folder / name, key) for folder in folders)), None)
+    if content is None:
+        content = _compile(llvm, _make_target(llvm, triple, processor, features), features or processor, folders)
+        _save(content, key, name, folders)
+    return _link(llvm, _make_target(llvm, triple, processor, features), content)
+
+
+def find_folders() -> list[Path]:
+    """List the folders where compiled code is looked for, and saved in the first that can be written."""
+    if folder := os.environ.get("BLURGATE_CODE_FOLDER"):
+        return [Path(folder)]
+    folders = [Path(__file__).parent / "__pycache__"]
+    with suppress(RuntimeError):  # no home
+        if sys.platform == "win32":
+            folders.append(Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "blurgate")
+        elif sys.platform == "darwin":
+            folders.append(Path.home() / "Library" / "Caches" / "blurgate")
+        else:
+            folders.append(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "blurgate")
+    return folders
+
+
+def _hash_sources() -> str:
+    """Hash the files that the code comes from."""
+    sources = [Path(__file__).with_name(f"{name}.py") for name in ("blocks", "edges", "lanes", "routines")]
+    return hashlib.sha256(b"".join(source.read_bytes() for source in [*sources, Path(__file__)])).hexdigest()
+
+
+def _make_target(llvm: Any, triple: str, processor: str, features: str) -> Any:
+    relocation = "static" if triple.startswith(("x86", "i386", "i686")) else "default"
+    return llvm.Target.from_triple(triple).create_target_machine(
+        cpu=processor, features=features, opt=3, reloc=relocation, codemodel="jitdefault"
+    )
+
+
+def _compile(llvm: Any, target: Any, described: str, folders: list[Path]) -> bytes:
+    from blurgate.measuring.routines import write_module
+
+    is_kept = any(map(_is_writable, folders))
+    when = "once" if is_kept else "on every run, as no cache folder can be written"
+    logging.getLogger(__name__).warning("compiling the measuring code; this happens %s", when)
+    width = 16 if "+avx512f" in described or "x86-64-v4" in described else 8
+    module = llvm.parse_assembly(write_module(width))
+    module.verify()
+    passes = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes.getModulePassManager().run(module, passes)
+    return bytes(target.emit_object(module))
+
+
+def _link(llvm: Any, target: Any, content: bytes) -> MachineCode:
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(content))
+    engine.finalize_object()
+    kinds = {"p": ctypes.c_void_p, "i": ctypes.c_int64}
+    functions = {
+        name: ctypes.CFUNCTYPE(None, *map(kinds.__getitem__, signature))(engine.get_function_address(name))
+        for name, signature in _SIGNATURES.items()
+    }
+    return MachineCode(**functions, memory=engine)
+
+
+def _seal(content: bytes, key: str) -> bytes:
+    return hashlib.sha256(key.encode() + b"\0" + content).digest()
+
+
+def _read(path: Path, key: str) -> bytes | None:
+    """Read code, unless it is damaged, for another machine, or of a file that others may have written."""
+    try:
+        with path.open("rb") as file:
+            if not _is_trusted(os.fstat(file.fileno())):
+                return None
+            stored = file.read()
+    except OSError:
+        return None
+    start = len(_HEADER) + _DIGEST_SIZE
+    content = stored[start:]
+    return content if content and stored[:start] == _HEADER + _seal(content, key) else None
+
+
+def _is_trusted(status: os.stat_result) -> bool:
+    """Tell whether only root, this user or the owner of this package can have written a file."""
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    if sys.platform == "win32":
+        return True
+    owners = {0, os.geteuid(), os.stat(__file__).st_uid}  # noqa: PTH116 of a file that exists
+    return status.st_uid in owners and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _is_writable(folder: Path) -> bool:
+    existing = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    return existing.is_dir() and os.access(existing, os.W_OK)
+
+
+def _save(content: bytes, key: str, name: str, folders: list[Path]) -> None:
+    """Save code in the first folder that can be written, if there is one."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, partial = tempfile.mkstemp(dir=folder, prefix=".blurgate-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(_HEADER + _seal(content, key) + content)
+                Path(partial).chmod(0o644)
+                Path(partial).replace(folder / name)
+            except BaseException:
+                Path(partial).unlink(missing_ok=True)
+                raise
+            return
