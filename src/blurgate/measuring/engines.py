@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -61,7 +60,7 @@ class Engine:
         MissingExtraError
             If the library of the engine or the device is not installed.
         BlurgateError
-            If the engine is ``compiled`` and numba fails.
+            If the engine is ``compiled`` and its code cannot be made.
         ValueError
             If the device is not available.
         """
@@ -107,15 +106,15 @@ class Engine:
         if self.name == "numpy" or (self.name == "auto" and self.count < MANY):
             return Steps(extract_features)
         try:
-            return _load_compiled(self.feature_set)
-        except Exception as error:  # numba missing, incompatible version, damaged cache, ...
+            return _load_compiled()
+        except Exception as error:  # llvmlite missing, of another version, ...
             if self.name == "auto":
                 return Steps(extract_features)
             if isinstance(error, MissingExtraError):
                 raise
             raise BlurgateError(
-                f"the engine compiled was requested, but numba failed ({type(error).__name__}: {error}): delete the "
-                f"folder {Path(__file__).parent / '__pycache__'}, which caches compiled code, or use the engine numpy"
+                f"the engine compiled was requested, but its code could not be made ({type(error).__name__}: {error}): "
+                "install another version of llvmlite, or use the engine numpy"
             ) from error
 
 
@@ -188,8 +187,8 @@ def load_torch(device: str) -> Steps:
     return Steps(send, extract)
 
 
-def _load_compiled(feature_set: str) -> Steps:
+def _load_compiled() -> Steps:
     from blurgate.measuring import kernel
 
-    kernel.prepare(feature_set)
+    kernel.prepare()
     return Steps(kernel.extract_features)

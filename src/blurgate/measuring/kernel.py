@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from threading import Lock, local
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ from blurgate.measuring.features import (
     find_feature_set,
     pool_scales,
 )
-from blurgate.measuring.machine_code import MachineCode, load_machine_code
+from blurgate.measuring.machine_code import address_of, prepare
 from blurgate.measuring.routines import (
     BYTES_PER_BLOCK,
     CLASSIC_STATISTICS,
@@ -39,36 +39,10 @@ from blurgate.measuring.routines import (
     MARGIN,
     MAX_BLOCKS,
     N_VALUES,
-    WALKED,
 )
 from blurgate.photos.images import Gray, count_halvings
 
 _KEPT = 2**21  # bytes of memory that a thread keeps: enough for photos of the size at which they are judged
-_loading = Lock()
-_loaded: list[MachineCode] = []  # at most one
-
-
-def prepare() -> MachineCode:
-    """Load the compiled code, compiling it if needed; later calls return at once.
-
-    Returns
-    -------
-    MachineCode
-
-    Raises
-    ------
-    MissingExtraError
-        If llvmlite is not installed.
-    """
-    with _loading:
-        if not _loaded:
-            _loaded.append(load_machine_code())
-        return _loaded[0]
-
-
-def find_loaded() -> MachineCode | None:
-    """Find the compiled code if `prepare` has loaded it; loads nothing."""
-    return _loaded[0] if _loaded else None
 
 
 def extract_features(gray: Gray, feature_set: str = DEFAULT_FEATURE_SET) -> NDArray[np.float32]:
@@ -107,7 +81,7 @@ def halve(gray: Gray) -> Gray:
     half = np.empty((gray.shape[0] // 2, gray.shape[1] // 2), np.uint8)
     if half.size:
         gray = _with_whole_rows(gray)
-        prepare().halve(_address(gray), *gray.shape, gray.strides[0], _address(half))
+        prepare().halve(address_of(gray), *gray.shape, gray.strides[0], address_of(half))
     return half
 
 
@@ -131,57 +105,6 @@ def measure_blocks(gray: Gray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     energies = work[ENERGIES_AT : ENERGIES_AT + 4 * len(BANDS) * padded].view(np.float32).reshape(len(BANDS), padded)
     histograms = work[: 8 * len(EDGE_STATISTICS) * N_VALUES].view(np.int64).reshape(-1, N_VALUES)
     return energies[:, :count].copy(), histograms.copy()
-
-
-def walk_trees(code: MachineCode, trees: WalkedTrees, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sum the leaves that rows reach in trees; see `blurgate.judging.trees.Trees.predict_margins`.
-
-    Parameters
-    ----------
-    code : MachineCode
-    trees : WalkedTrees
-    rows : ndarray of shape (n_rows, n_features), float32
-
-    Returns
-    -------
-    ndarray of shape (n_rows, n_outputs), float32
-    """
-    rows = np.ascontiguousarray(rows, np.float32)
-    margins = np.empty((len(rows), len(trees.base_margin)), np.float32)
-    margins[:] = trees.base_margin
-    code.walk_trees(_address(rows), *rows.shape, *trees.addresses, _address(margins))
-    return margins
-
-
-class WalkedTrees:
-    """Trees in the layout that the compiled code walks.
-
-    Parameters
-    ----------
-    roots, split_feature, node_value, children, missing_side, tree_output, base_margin : ndarray
-        As in `blurgate.judging.trees.Trees`.
-    """
-
-    def __init__(
-        self,
-        *,
-        roots: NDArray[Any],
-        split_feature: NDArray[np.int32],
-        node_value: NDArray[np.float32],
-        children: NDArray[np.int32],
-        missing_side: NDArray[np.int8],
-        tree_output: NDArray[Any],
-        base_margin: NDArray[np.float32],
-    ) -> None:
-        self.base_margin = base_margin
-        nodes = np.empty((len(node_value), 4), np.int32)
-        nodes[:, 0] = split_feature | missing_side.astype(np.int32) << 31
-        nodes[:, 1] = node_value.view(np.int32)
-        nodes[:, 2:] = children
-        places = np.zeros(-(-len(roots) // WALKED) * WALKED, np.int32)
-        places[: len(roots)] = roots
-        self._arrays = nodes, places, tree_output.astype(np.int32)
-        self.addresses = (*map(_address, self._arrays), len(roots), len(base_margin))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,9 +154,9 @@ class _Plan:
     def measure(self, gray: Gray) -> NDArray[np.float32]:
         """Measure a photo."""
         calls = _memory.__dict__.setdefault("calls", {})
-        call = calls.get(id(self))
+        call = calls.get(self)
         if call is None:
-            call = calls[id(self)] = _Call(self)
+            call = calls[self] = _Call(self)
         call.measure(gray)
         low, high = np.log1p(call.between[:2])
         low += (high - low) * call.between[2]
@@ -249,8 +172,8 @@ class _Call:
         self.between = np.zeros((3, len(SCALES) * len(BANDS) * len(plan.percents)), np.float32)
         self.edges = np.zeros(len(SCALES) * len(EDGE_STATISTICS) * len(plan.shares), np.float32)
         self._code = prepare()
-        self._before = (plan.scales, _address(plan.percents), len(plan.percents), _address(plan.shares), len(plan.shares))
-        self._after = (_address(self.between), _address(self.edges))
+        self._before = (plan.scales, address_of(plan.percents), len(plan.percents), address_of(plan.shares), len(plan.shares))
+        self._after = (address_of(self.between), address_of(self.edges))
 
     def measure(self, gray: Gray) -> NDArray[np.uint8]:
         """Measure a plane; -> the memory of the routine, which the next call on this thread overwrites."""
@@ -261,7 +184,7 @@ class _Call:
             raise ValueError(f"gray must hold at least one block of 8x8 pixels, got shape {shape}")
         gray = _with_whole_rows(gray)
         work, address = _take_memory(height, width)
-        self._code.measure(_address(gray), height, width, gray.strides[0], *self._before, address, *self._after)
+        self._code.measure(address_of(gray), height, width, gray.strides[0], *self._before, address, *self._after)
         return work
 
 
@@ -272,7 +195,7 @@ def _take_memory(height: int, width: int) -> tuple[NDArray[np.uint8], int]:
     kept: tuple[NDArray[np.uint8], int] | None = getattr(_memory, "work", None)
     if kept is None or len(kept[0]) < size:
         work = np.empty(size, np.uint8)
-        kept = (work, _address(work))
+        kept = (work, address_of(work))
         if size <= _KEPT:
             _memory.work = kept
     return kept
@@ -281,10 +204,6 @@ def _take_memory(height: int, width: int) -> tuple[NDArray[np.uint8], int]:
 def _with_whole_rows(gray: Gray) -> Gray:
     """Copy a plane unless each of its rows is contiguous and follows the one before."""
     return gray if gray.strides[1] == 1 and gray.strides[0] >= gray.shape[1] else np.ascontiguousarray(gray)
-
-
-def _address(array: NDArray[Any]) -> int:
-    return int(array.__array_interface__["data"][0])
 
 
 def _is_of_energies(group: FeatureGroup) -> bool:
@@ -320,7 +239,7 @@ def _pool(group: FeatureGroup, gray: Gray) -> NDArray[np.float32]:
         raise ValueError(f"gray must hold at least one block of 8x8 pixels, got shape {gray.shape}")
     totals = np.empty((len(BANDS), len(CLASSIC_STATISTICS)))
     gray = _with_whole_rows(gray)
-    prepare().sum_statistics(_address(gray), *gray.shape, gray.strides[0], _address(totals))
+    prepare().sum_statistics(address_of(gray), *gray.shape, gray.strides[0], address_of(totals))
     columns = [CLASSIC_STATISTICS.index(statistic) for statistic in group.statistics]
     means = totals[np.ix_([list(BANDS).index(band) for band in group.bands], columns)] / count
     return np.asarray(means.ravel(), np.float32)

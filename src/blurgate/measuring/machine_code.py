@@ -16,18 +16,21 @@ import ctypes
 import hashlib
 import logging
 import os
-import platform
 import stat
 import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
+
+from numpy.typing import NDArray
 
 from blurgate.errors import BlurgateError, needs_extra
 
 _HEADER = b"blurgate machine code 1\n"
+WALKED_TREES = 8  # side by side, to hide how long memory takes
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for an integer
     "measure": "piiiipipippp",
@@ -35,6 +38,9 @@ _SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for a
     "halve": "piiip",
     "walk_trees": "piipppiip",
 }
+
+
+_loading = Lock()
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,10 @@ class MachineCode:
     memory: Any
 
 
-def load_machine_code() -> MachineCode:
-    """Load the routines from the cache, or compile them; logs one warning before compiling.
+def prepare() -> MachineCode:
+    """Load the routines from the cache, or compile them; later calls return at once.
+
+    Logs one warning before compiling because that takes a second or two.
 
     Returns
     -------
@@ -70,6 +78,23 @@ def load_machine_code() -> MachineCode:
     BlurgateError
         If this machine orders bytes in a way that the routines do not know.
     """
+    with _loading:
+        if not _loaded:
+            _loaded.append(_load())
+        return _loaded[0]
+
+
+def find_loaded() -> MachineCode | None:
+    """Find the routines if `prepare` has loaded them; loads nothing."""
+    return _loaded[0] if _loaded else None
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Take the address of an array's first element, for as long as the caller holds the array."""
+    return int(array.__array_interface__["data"][0])
+
+
+def _load() -> MachineCode:
     with needs_extra("fast", "Compiled code"):
         import llvmlite
         import llvmlite.binding as llvm
@@ -81,7 +106,7 @@ def load_machine_code() -> MachineCode:
     features = "" if processor else llvm.get_host_cpu_features().flatten()
     processor = processor or llvm.get_host_cpu_name()
     triple = llvm.get_process_triple()
-    key = "\n".join([_hash_sources(), llvmlite.__version__, triple, platform.platform(), processor, features])
+    key = "\n".join([_hash_sources(), llvmlite.__version__, triple, processor, features])
     folders = find_folders()
     name = f"blurgate-{hashlib.sha256(key.encode()).hexdigest()[:24]}.code"
     content = next(filter(None, (_read(folder / name, key) for folder in folders)), None)
@@ -193,3 +218,6 @@ def _save(content: bytes, key: str, name: str, folders: list[Path]) -> None:
                 Path(partial).unlink(missing_ok=True)
                 raise
             return
+
+
+_loaded: list[MachineCode] = []  # at most one

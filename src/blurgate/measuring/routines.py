@@ -14,6 +14,7 @@ import numpy as np
 from blurgate.measuring.blocks import BANDS, NOISE_FLOOR
 from blurgate.measuring.edges import DIRECTIONS, EDGES, EQUAL_DIFFERENCES, FULL_CONTRAST, MIN_DIVISOR
 from blurgate.measuring.lanes import Code, Value, join_functions, lanes
+from blurgate.measuring.machine_code import WALKED_TREES
 
 GROUP = 32  # blocks
 N_BANDS = len(BANDS)
@@ -39,7 +40,6 @@ _NUDGE = 1e-3
 _LEAST_KEY = 0x3500
 _LARGEST_KEY = 0x7F80 - _LEAST_KEY - 1
 _INFINITY = 0x7F800000
-WALKED = 8  # trees side by side, to hide how long memory takes
 
 
 def _fit_log2_polynomial(degree: int = 6) -> list[float]:
@@ -541,7 +541,7 @@ def _write_walk_trees() -> Code:
     """Write ``walk_trees``: rows of features -> margins, summed in the order of the trees, as XGBoost does.
 
     A node is four numbers of 32 bits: its feature, with the side of rows that lack it in the highest bit; the value to
-    compare with, or a leaf's margin; its children. There are places for roots up to a multiple of `WALKED`.
+    compare with, or a leaf's margin; its children. There are places for roots up to a multiple of `WALKED_TREES`.
     """
     code = Code(
         "walk_trees",
@@ -558,12 +558,12 @@ def _write_walk_trees() -> Code:
         },
     )
     take = code.argument
-    nodes, roots, leaves = take("nodes"), take("roots"), code.reserve(WALKED, "float")
+    nodes, roots, leaves = take("nodes"), take("roots"), code.reserve(WALKED_TREES, "float")
     with code.loop(0, take("n_rows")) as index:
         row = code.at(take("rows"), index * take("n_features"), "float")
         sums = code.at(take("margins"), index * take("n_outputs"), "float")
-        with code.loop(0, take("n_trees"), WALKED) as first:
-            walks = [code.variable(code.load("i32", roots, first + walk)) for walk in range(WALKED)]
+        with code.loop(0, take("n_trees"), WALKED_TREES) as first:
+            walks = [code.variable(code.load("i32", roots, first + walk)) for walk in range(WALKED_TREES)]
             with code.repeat_while() as walking:
                 changed = code.constant(0, "i32")
                 for walk in walks:
@@ -574,7 +574,7 @@ def _write_walk_trees() -> Code:
                 walking.check(code.compare(changed, "ne", 0))
             for number, walk in enumerate(walks):
                 code.store(code.load("float", nodes, code.convert(walk.get(), "zext", "i64") * 4 + 1), leaves, number)
-            with code.loop(0, code.smaller(take("n_trees") - first, WALKED)) as number:
+            with code.loop(0, code.smaller(take("n_trees") - first, WALKED_TREES)) as number:
                 output = code.convert(code.load("i32", take("outputs"), first + number), "zext", "i64")
                 code.store(code.load("float", sums, output) + code.load("float", leaves, number), sums, output)
     return code
