@@ -16,7 +16,7 @@ def steps(name="auto", *, count):
 
 
 def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
+    pytest.importorskip("llvmlite", reason="needs the extra fast")
     from blurgate.measuring import kernel
 
     assert steps(count=MANY - 1).begin is extract_features
@@ -26,7 +26,9 @@ def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
     monkeypatch.setitem(sys.modules, "blurgate.measuring.kernel", None)
     monkeypatch.delattr(measuring, "kernel")
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match="engine compiled was requested, but numba failed .ModuleNotFoundError"):
+    with pytest.raises(
+        BlurgateError, match="engine compiled was requested, but its code could not be made .ModuleNotFoundError"
+    ):
         steps("compiled", count=MANY)
 
 
@@ -41,16 +43,16 @@ def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
     assert engine.finish([], "block99") == []
 
 
-def test_a_damaged_cache_of_compiled_code_does_not_stop_a_scan(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
+def test_code_that_cannot_be_made_does_not_stop_a_scan(monkeypatch):
+    pytest.importorskip("llvmlite", reason="needs the extra fast")
     from blurgate.measuring import kernel
 
-    def fail(gray, feature_set):
-        raise EOFError("Ran out of input")
+    def fail():
+        raise RuntimeError("LLVM IR parsing error")
 
-    monkeypatch.setattr(kernel, "extract_features", fail)
+    monkeypatch.setattr(kernel, "prepare", fail)
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match=r"numba failed .EOFError: Ran out of input.: delete the folder"):
+    with pytest.raises(BlurgateError, match=r"could not be made .RuntimeError: LLVM IR parsing error.: install"):
         steps("compiled", count=1)
 
 

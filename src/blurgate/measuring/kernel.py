@@ -172,7 +172,13 @@ class _Call:
         self.between = np.zeros((3, len(SCALES) * len(BANDS) * len(plan.percents)), np.float32)
         self.edges = np.zeros(len(SCALES) * len(EDGE_STATISTICS) * len(plan.shares), np.float32)
         self._code = prepare()
-        self._before = (plan.scales, address_of(plan.percents), len(plan.percents), address_of(plan.shares), len(plan.shares))
+        self._before = (
+            plan.scales,
+            address_of(plan.percents),
+            len(plan.percents),
+            address_of(plan.shares),
+            len(plan.shares),
+        )
         self._after = (address_of(self.between), address_of(self.edges))
 
     def measure(self, gray: Gray) -> NDArray[np.uint8]:

@@ -159,17 +159,13 @@ class Code:
         """Compare two values with ``icmp`` or ``fcmp``; `relation` is in LLVM's notation."""
         word = "fcmp" if _element_of(first.type) in _FLOATS else "icmp"
         other = self.constant(second, first.type)
-        return self.emit(
-            _truth_of(first.type), f"{word} {relation} {first.type} {first.name}, {other.name}"
-        )
+        return self.emit(_truth_of(first.type), f"{word} {relation} {first.type} {first.name}, {other.name}")
 
     def select(self, condition: Value, first: Operand, second: Operand) -> Value:
         """Take the first value where the condition holds, else the second; one of them must be a `Value`."""
         type_ = first.type if isinstance(first, Value) else second.type  # type: ignore[union-attr]
         one, other = self.constant(first, type_), self.constant(second, type_)
-        return self.emit(
-            type_, f"select {condition.type} {condition.name}, {type_} {one.name}, {type_} {other.name}"
-        )
+        return self.emit(type_, f"select {condition.type} {condition.name}, {type_} {one.name}, {type_} {other.name}")
 
     def larger(self, first: Value, second: Operand) -> Value:
         """Compute the maximum of unsigned integers or of floats that are not NaN."""
@@ -318,7 +314,9 @@ class Code:
         listed = ", ".join(
             f"{type_}{' noalias' if type_ == 'ptr' else ''} %{name}" for name, type_ in self._arguments.items()
         )
-        head = f"define {'' if self._is_shared else 'internal '}void @{self.name}({listed}) #{0 if self._is_shared else 1}"
+        head = (
+            f"define {'' if self._is_shared else 'internal '}void @{self.name}({listed}) #{0 if self._is_shared else 1}"
+        )
         lines = [f"{head} {{", "entry:", *self._entry, "  br label %start", "start:", *self._lines, "  ret void", "}"]
         return "\n".join(lines), self._intrinsics
 

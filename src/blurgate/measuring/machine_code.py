@@ -145,12 +145,15 @@ def _make_target(llvm: Any, triple: str, processor: str, features: str) -> Any:
 
 
 def _compile(llvm: Any, target: Any, described: str, folders: list[Path]) -> bytes:
+    when = "once" if any(map(_is_writable, folders)) else "on every run, as no cache folder can be written"
+    logging.getLogger(__name__).warning("compiling the measuring code; this happens %s", when)
+    return _make_object(llvm, target, 16 if "+avx512f" in described or "x86-64-v4" in described else 8)
+
+
+def _make_object(llvm: Any, target: Any, width: int) -> bytes:
+    """Compile the routines to an object file, with so many floats side by side."""
     from blurgate.measuring.routines import write_module
 
-    is_kept = any(map(_is_writable, folders))
-    when = "once" if is_kept else "on every run, as no cache folder can be written"
-    logging.getLogger(__name__).warning("compiling the measuring code; this happens %s", when)
-    width = 16 if "+avx512f" in described or "x86-64-v4" in described else 8
     module = llvm.parse_assembly(write_module(width))
     module.verify()
     passes = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=2))

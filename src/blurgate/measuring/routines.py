@@ -18,7 +18,14 @@ from blurgate.measuring.machine_code import WALKED_TREES
 
 GROUP = 32  # blocks
 N_BANDS = len(BANDS)
-CLASSIC_STATISTICS = ("mean", "std", "skewness", "kurtosis", "entropy", "energy")  # in the order of `_finish_statistics`
+CLASSIC_STATISTICS = (
+    "mean",
+    "std",
+    "skewness",
+    "kurtosis",
+    "entropy",
+    "energy",
+)  # in the order of `_finish_statistics`
 EDGE_STATISTICS = list(product(DIRECTIONS, EDGES))  # in the order of `_compute_ratios`
 N_VALUES = 256  # of an edge statistic
 # In the memory of `measure`: histograms, a running sum, then arrays of so many bytes for each block, then halved planes
@@ -238,9 +245,7 @@ def _transform_blocks(code: Code, pixels: Value, lane: Value, width: int) -> lis
     rows = [_transform_line([load(8 * y + x) - first for x in range(8)]) for y in range(8)]
     columns = [_transform_line([row[u] for row in rows]) for u in range(8)]
     coefficients = [columns[u][v] for v in range(8) for u in range(8)]
-    return [
-        code.select(code.compare(code.magnitude(x), "oge", NOISE_FLOOR), x, 0.0) for x in coefficients
-    ]
+    return [code.select(code.compare(code.magnitude(x), "oge", NOISE_FLOOR), x, 0.0) for x in coefficients]
 
 
 def _transform_line(p: list[Value]) -> list[Value]:
@@ -462,9 +467,7 @@ def _write_halve() -> Code:
 
 def _write_sum_statistics(width: int) -> Code:
     """Write ``sum_statistics``: the classic statistics of each band, summed over all blocks, in float64."""
-    code = Code(
-        "sum_statistics", {"gray": "ptr", "height": "i64", "width": "i64", "stride": "i64", "totals": "ptr"}
-    )
+    code = Code("sum_statistics", {"gray": "ptr", "height": "i64", "width": "i64", "stride": "i64", "totals": "ptr"})
     take = code.argument
     n_blocks = (take("height") >> 3) * (take("width") >> 3)
     n_totals = N_BANDS * len(CLASSIC_STATISTICS)
