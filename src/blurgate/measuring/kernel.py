@@ -36,6 +36,7 @@ from blurgate.measuring.routines import (
     EDGE_STATISTICS,
     ENERGIES_AT,
     GROUP,
+    HISTOGRAM_STEP,
     MARGIN,
     MAX_BLOCKS,
     N_VALUES,
@@ -103,8 +104,8 @@ def measure_blocks(gray: Gray) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     padded = -(-count // GROUP) * GROUP
     work = _Call(_BLOCKS).measure(gray)
     energies = work[ENERGIES_AT : ENERGIES_AT + 4 * len(BANDS) * padded].view(np.float32).reshape(len(BANDS), padded)
-    histograms = work[: 8 * len(EDGE_STATISTICS) * N_VALUES].view(np.int64).reshape(-1, N_VALUES)
-    return energies[:, :count].copy(), histograms.copy()
+    histograms = work[: 8 * len(EDGE_STATISTICS) * HISTOGRAM_STEP].view(np.int64).reshape(-1, HISTOGRAM_STEP)
+    return energies[:, :count].copy(), histograms[:, :N_VALUES].copy()
 
 
 @dataclass(frozen=True, eq=False)

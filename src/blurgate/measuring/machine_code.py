@@ -31,6 +31,11 @@ from blurgate.errors import BlurgateError, needs_extra
 
 _HEADER = b"blurgate machine code 1\n"
 WALKED_TREES = 8  # side by side, to hide how long memory takes
+_LEVELS = {  # processors that are a set of features -> those that LLVM must find in this one
+    "x86-64-v2": {"sse4.2", "popcnt"},
+    "x86-64-v3": {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"},
+    "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
+}
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for an integer
     "measure": "piiiipipippp",
@@ -76,7 +81,7 @@ def prepare() -> MachineCode:
     MissingExtraError
         If llvmlite is not installed.
     BlurgateError
-        If this machine orders bytes in a way that the routines do not know.
+        If this machine is none that the routines are written for, or not the one that ``BLURGATE_PROCESSOR`` names.
     """
     with _loading:
         if not _loaded:
@@ -99,12 +104,10 @@ def _load() -> MachineCode:
         import llvmlite
         import llvmlite.binding as llvm
     if sys.byteorder != "little":
-        raise BlurgateError("the routines are written for little-endian machines: use the engine numpy")
+        raise BlurgateError("compiled code needs a little-endian processor: use the engine numpy")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    processor = os.environ.get("BLURGATE_PROCESSOR", "")
-    features = "" if processor else llvm.get_host_cpu_features().flatten()
-    processor = processor or llvm.get_host_cpu_name()
+    processor, features = _choose_processor(llvm)
     triple = llvm.get_process_triple()
     key = "\n".join([_hash_sources(), llvmlite.__version__, triple, processor, features])
     folders = find_folders()
@@ -114,6 +117,19 @@ def _load() -> MachineCode:
         content = _compile(llvm, _make_target(llvm, triple, processor, features), features or processor, folders)
         _save(content, key, name, folders)
     return _link(llvm, _make_target(llvm, triple, processor, features), content)
+
+
+def _choose_processor(llvm: Any) -> tuple[str, str]:
+    """Choose what to compile for; -> name and features of a processor."""
+    found = llvm.get_host_cpu_features()
+    named = os.environ.get("BLURGATE_PROCESSOR")
+    if not named:
+        return str(llvm.get_host_cpu_name()), str(found.flatten())
+    if missing := sorted(name for name in _LEVELS.get(named, ()) if not found.get(name)):
+        raise BlurgateError(
+            f"BLURGATE_PROCESSOR is {named}, but this processor lacks {', '.join(missing)}: name an older one"
+        )
+    return named, ""
 
 
 def find_folders() -> list[Path]:
@@ -224,3 +240,13 @@ def _save(content: bytes, key: str, name: str, folders: list[Path]) -> None:
 
 
 _loaded: list[MachineCode] = []  # at most one
+
+
+def _renew_lock() -> None:
+    """Forget a lock that a thread held which does not exist in a forked process."""
+    global _loading
+    _loading = Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

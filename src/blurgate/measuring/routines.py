@@ -7,7 +7,8 @@ make a group. All memory comes from the caller, so nothing is allocated, and not
 from __future__ import annotations
 
 import math
-from itertools import product
+from functools import reduce
+from itertools import product, starmap
 
 import numpy as np
 
@@ -28,8 +29,11 @@ CLASSIC_STATISTICS = (
 )  # in the order of `_finish_statistics`
 EDGE_STATISTICS = list(product(DIRECTIONS, EDGES))  # in the order of `_compute_ratios`
 N_VALUES = 256  # of an edge statistic
+# Numbers from one histogram to the next: not a power of two, as the processor would then take the bins of a value in
+# two histograms for one place in memory, and wait.
+HISTOGRAM_STEP = N_VALUES + 16
 # In the memory of `measure`: histograms, a running sum, then arrays of so many bytes for each block, then halved planes
-ENERGIES_AT = (len(EDGE_STATISTICS) + 1) * N_VALUES * 8
+ENERGIES_AT = (len(EDGE_STATISTICS) + 1) * HISTOGRAM_STEP * 8
 BYTES_PER_BLOCK = N_BANDS * 4 + N_BANDS * 2 + 4
 MARGIN = 256  # bytes after an array that a step over whole groups may touch
 MAX_BLOCKS = 2**20  # of a plane, since counts of 16 bits for each lane may not overflow
@@ -152,7 +156,7 @@ def _write_measure_plane(select: Code, width: int) -> Code:
     n_groups = _count_groups(take("height"), take("width"))
     n_blocks = (take("height") >> 3) * (take("width") >> 3)
     padded = n_groups * GROUP
-    with code.loop(0, len(EDGE_STATISTICS) * N_VALUES, 8) as i:
+    with code.loop(0, len(EDGE_STATISTICS) * HISTOGRAM_STEP, 8) as i:
         code.store(code.constant(0, lanes(8, "i64")), histograms, i)
     pixels = code.reserve(64 * GROUP, "i8")
     ratios = code.reserve(len(EDGE_STATISTICS) * GROUP, "i8")
@@ -175,7 +179,7 @@ def _write_measure_plane(select: Code, width: int) -> Code:
             weight = contrast * contrast
             for statistic in range(len(EDGE_STATISTICS)):
                 value = code.convert(code.load("i8", ratios, lane + statistic * GROUP), "zext", "i64")
-                place = value + statistic * N_VALUES
+                place = value + statistic * HISTOGRAM_STEP
                 code.store(code.load("i64", histograms, place) + weight, histograms, place)
     size = take("n_percents") * (N_BANDS * 3)  # of each array in `between`
     with code.loop(0, N_BANDS) as band:
@@ -284,9 +288,9 @@ def _compute_ratios(code: Code, pixels: Value, ratios: Value, contrasts: Value) 
     """Compute rise and half_rise in any, horizontal and vertical direction, and the contrast."""
     all_lanes = lanes(GROUP, "i8")
     p = [code.load(all_lanes, pixels, i * GROUP) for i in range(64)]
-    brightest = darkest = p[0]
-    for pixel in p[1:]:
-        brightest, darkest = code.larger(brightest, pixel), code.smaller(darkest, pixel)
+    pairs = list(zip(p[::2], p[1::2], strict=True))  # as below
+    brightest = reduce(code.larger, starmap(code.larger, pairs))
+    darkest = reduce(code.smaller, starmap(code.smaller, pairs))
     contrast = brightest - darkest
     code.store(contrast, contrasts)
     horizontal, vertical = ([], [])  # type: tuple[list[Value], list[Value]]
@@ -317,11 +321,11 @@ def _compute_ratios(code: Code, pixels: Value, ratios: Value, contrasts: Value) 
 
 def _pool_edges(code: Code, histograms: Value) -> None:
     """Compute weighted percentiles: how many values have less than a share of the weight at or below them."""
-    running = code.at(histograms, len(EDGE_STATISTICS) * N_VALUES, "i64")
+    running = code.at(histograms, len(EDGE_STATISTICS) * HISTOGRAM_STEP, "i64")
     with code.loop(0, len(EDGE_STATISTICS)) as statistic:
         total = code.variable(code.constant(0, "i64"))
         with code.loop(0, N_VALUES) as value:
-            total.set(total.get() + code.load("i64", histograms, statistic * N_VALUES + value))
+            total.set(total.get() + code.load("i64", histograms, statistic * HISTOGRAM_STEP + value))
             code.store(total.get(), running, value)
         with code.loop(0, code.argument("n_shares")) as share:
             wanted = code.spread(total.get() * code.load("i64", code.argument("shares"), share), 8)
@@ -384,14 +388,21 @@ def _write_select() -> Code:
             least.set(code.smaller(least.get(), each))
         return code.call("vector.reduce.umin", least.get(), result="i32")
 
-    key, fewer = code.variable(code.constant(0, "i64")), code.variable(code.constant(0, "i64"))
+    first, largest = code.variable(code.constant(_LARGEST_KEY, wide)), code.variable(code.constant(0, wide))
+    with code.loop(0, padded, GROUP) as i:
+        each = code.load(wide, keys, i)
+        first.set(code.smaller(first.get(), each))
+        largest.set(code.larger(largest.get(), code.select(code.compare(each, "ugt", _LARGEST_KEY), 0, each)))
+    key = code.variable(code.convert(code.call("vector.reduce.umin", first.get(), result="i16"), "zext", "i64"))
+    most_key = code.convert(code.call("vector.reduce.umax", largest.get(), result="i16"), "zext", "i64")
+    fewer = code.variable(code.constant(0, "i64"))
     with code.loop(0, take("n_percents")) as index:
         percent = code.load("double", take("percents"), index)
         position = code.convert(last, "sitofp", "double") * percent / 100.0
         below = code.convert(position, "fptosi", "i64")
         fraction = position - code.convert(below, "sitofp", "double")
         above = code.smaller(below + 1, last)
-        high = code.variable(code.constant(_LARGEST_KEY, "i64"))
+        high = code.variable(most_key)
         with code.repeat_while() as search:  # the least key that more than `below` blocks do not exceed
             search.check(code.compare(key.get(), "ult", high.get()))
             middle = (key.get() + high.get()) >> 1
