@@ -45,12 +45,12 @@ def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
 
 def test_code_that_cannot_be_made_does_not_stop_a_scan(monkeypatch):
     pytest.importorskip("llvmlite", reason="needs the extra fast")
-    from blurgate.measuring import kernel
+    from blurgate.measuring import machine_code
 
     def fail():
         raise RuntimeError("LLVM IR parsing error")
 
-    monkeypatch.setattr(kernel, "prepare", fail)
+    monkeypatch.setattr(machine_code, "prepare", fail)
     assert steps(count=MANY).begin is extract_features
     with pytest.raises(BlurgateError, match=r"could not be made .RuntimeError: LLVM IR parsing error.: install"):
         steps("compiled", count=1)

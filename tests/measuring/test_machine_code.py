@@ -4,6 +4,7 @@ import stat
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -143,7 +144,7 @@ def test_code_that_others_may_have_written_is_not_run(cache, compiled, monkeypat
     machine_code._load()
     assert len(compiled) == 1
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    own = os.stat(machine_code.__file__).st_uid
+    own = Path(machine_code.__file__).stat().st_uid
     wanted = 1 if own in (0, cache.stat().st_uid) or cache.stat().st_uid == 0 else 2
     machine_code._load()
     assert len(compiled) == wanted
@@ -207,7 +208,7 @@ def test_a_forked_process_measures(cache, loaded, monkeypatch):
     if not loaded:
         monkeypatch.setattr(machine_code, "_loaded", [])
         monkeypatch.setattr(kernel, "_memory", type(kernel._memory)())
-    with machine_code._loading:  # as if another thread were loading: it does not exist in the child
+    with machine_code._locks[0]:  # as if another thread were loading: it does not exist in the child
         child = os.fork()
         if child == 0:
             is_equal = False

@@ -188,7 +188,7 @@ def load_torch(device: str) -> Steps:
 
 
 def _load_compiled() -> Steps:
-    from blurgate.measuring import kernel
+    from blurgate.measuring import kernel, machine_code
 
-    kernel.prepare()
+    machine_code.prepare()
     return Steps(kernel.extract_features)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from threading import local
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,12 +213,17 @@ def _with_whole_rows(gray: Gray) -> Gray:
     return gray if gray.strides[1] == 1 and gray.strides[0] >= gray.shape[1] else np.ascontiguousarray(gray)
 
 
-def _is_of_energies(group: FeatureGroup) -> bool:
+def _is_of_energies(group: FeatureGroup) -> TypeGuard[BandGroup]:
     return (
         isinstance(group, BandGroup)
         and group.statistics == ("log_energy",)
         and all(isinstance(POOLS[pool], Percentile) for pool in group.pools)
     )
+
+
+def _is_classic(group: FeatureGroup) -> TypeGuard[BandGroup]:
+    is_of_bands = isinstance(group, BandGroup)
+    return is_of_bands and set(group.statistics) <= set(CLASSIC_STATISTICS) and group.pools == ("mean",)
 
 
 def _percent_of(pool: str) -> float:
@@ -239,7 +244,7 @@ def _pool_groups(grays: Sequence[Gray], groups: Sequence[FeatureGroup]) -> list[
 
 
 def _pool(group: FeatureGroup, gray: Gray) -> NDArray[np.float32]:
-    if isinstance(group, EdgeGroup) or not set(group.statistics) <= set(CLASSIC_STATISTICS) or group.pools != ("mean",):
+    if not _is_classic(group):
         return np.asarray(group.pool(block_statistics(gray, group)[0]))
     count = (gray.shape[0] // BLOCK) * (gray.shape[1] // BLOCK)
     if not count:

@@ -1,8 +1,8 @@
 """Python expressions -> the text of a function for LLVM, the compiler behind the compiled engine.
 
-A function of `blurgate.measuring.routines` runs once, as Python, on values that stand for numbers or for lanes of numbers
-side by side. Each operation adds a line to the text; a Python loop writes its body out once per turn. LLVM turns lanes
-into the widest instructions that a processor has, so nothing depends on whether a compiler finds them by itself.
+A function of `blurgate.measuring.routines` runs once, as Python, on values that stand for numbers or for lanes of
+numbers side by side. Each operation adds a line to the text; a Python loop writes its body out once per turn. LLVM
+turns lanes into the widest instructions that a processor has; nothing depends on whether it finds them by itself.
 
 References
 ----------
@@ -33,7 +33,7 @@ def _element_of(type_: str) -> str:
 
 
 def _count_of(type_: str) -> int:
-    return int(type_[1:].split(" x ")[0]) if type_.startswith("<") else 1
+    return int(type_[1:].split(" x ", maxsplit=1)[0]) if type_.startswith("<") else 1
 
 
 def _write_constant(number: float, type_: str) -> str:

@@ -6,8 +6,8 @@ few milliseconds. The file is code that will run, so one that others could have 
 
 The environment variable ``BLURGATE_CODE_FOLDER`` names the folder of the cache, which may be read-only if it has been
 filled before; ``BLURGATE_PROCESSOR`` names the processor to compile for, in LLVM's words, such as ``x86-64-v3`` or
-``generic``, for a folder that several machines share. By default the folder is the package's own ``__pycache__``, or the
-user's cache folder where that cannot be written.
+``generic``, for a folder that several machines share. By default the folder is the package's own ``__pycache__``, or
+the user's cache folder where that cannot be written.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for a
 }
 
 
-_loading = Lock()
+_locks = [Lock()]  # one, for loading
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def prepare() -> MachineCode:
     BlurgateError
         If this machine is none that the routines are written for, or not the one that ``BLURGATE_PROCESSOR`` names.
     """
-    with _loading:
+    with _locks[0]:
         if not _loaded:
             _loaded.append(_load())
         return _loaded[0]
@@ -244,8 +244,7 @@ _loaded: list[MachineCode] = []  # at most one
 
 def _renew_lock() -> None:
     """Forget a lock that a thread held which does not exist in a forked process."""
-    global _loading
-    _loading = Lock()
+    _locks[0] = Lock()
 
 
 if hasattr(os, "register_at_fork"):

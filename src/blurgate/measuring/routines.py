@@ -1,7 +1,7 @@
 """The routines of the compiled engine, as text for LLVM: the same steps as the reference, many blocks side by side.
 
-`blurgate.measuring.machine_code` compiles them, `blurgate.measuring.kernel` calls them. 32 blocks in a row-major sequence
-make a group. All memory comes from the caller, so nothing is allocated, and nothing can fail.
+`blurgate.measuring.machine_code` compiles them, `blurgate.measuring.kernel` calls them. 32 blocks in row-major
+order make a group. All memory comes from the caller, so nothing is allocated, and nothing can fail.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _write_measure_plane(select: Code, width: int) -> Code:
             weight = contrast * contrast
             for statistic in range(len(EDGE_STATISTICS)):
                 value = code.convert(code.load("i8", ratios, lane + statistic * GROUP), "zext", "i64")
-                place = value + statistic * HISTOGRAM_STEP
-                code.store(code.load("i64", histograms, place) + weight, histograms, place)
+                bin_ = value + statistic * HISTOGRAM_STEP
+                code.store(code.load("i64", histograms, bin_) + weight, histograms, bin_)
     size = take("n_percents") * (N_BANDS * 3)  # of each array in `between`
     with code.loop(0, N_BANDS) as band:
         start = padded * band
@@ -293,13 +293,14 @@ def _compute_ratios(code: Code, pixels: Value, ratios: Value, contrasts: Value) 
     darkest = reduce(code.smaller, starmap(code.smaller, pairs))
     contrast = brightest - darkest
     code.store(contrast, contrasts)
-    horizontal, vertical = ([], [])  # type: tuple[list[Value], list[Value]]
+    horizontal: list[Value] = []
+    vertical: list[Value] = []
     for distance in (1, 2, 4):
         across = [(8 * line + start, 8 * line + start + distance) for line in range(8) for start in range(8 - distance)]
         down = [(8 * start + line, 8 * (start + distance) + line) for start in range(8 - distance) for line in range(8)]
-        for pairs, found in ((across, horizontal), (down, vertical)):
+        for places, found in ((across, horizontal), (down, vertical)):
             largest = code.constant(0, all_lanes)
-            for one, other in pairs:
+            for one, other in places:
                 difference = code.larger(p[one], p[other]) - code.smaller(p[one], p[other])
                 largest = code.larger(largest, difference)
             found.append(largest)
@@ -360,92 +361,99 @@ def _write_select() -> Code:
     )
     take = code.argument
     energies, keys, padded, listed = take("energies"), take("keys"), take("padded"), take("listed")
-    wide, whole = lanes(GROUP, "i16"), lanes(16, "i32")
     last = take("n_blocks") - 1
-
-    def count_keys(most: Value) -> Value:
-        """Count keys up to a value."""
-        bound, counts = code.spread(code.convert(most, "trunc", "i16"), GROUP), code.variable(code.constant(0, wide))
-        with code.loop(0, padded, GROUP) as i:
-            found = code.compare(code.load(wide, keys, i), "ule", bound)
-            counts.set(counts.get() - code.convert(found, "sext", "i16"))
-        return code.convert(code.total(code.convert(counts.get(), "zext", "i32")), "zext", "i64")
-
-    def count_listed(most: Value, n_listed: Value) -> Value:
-        """Count listed energies up to a value; infinity follows them."""
-        bound, counts = code.spread(most, 16), code.variable(code.constant(0, whole))
-        with code.loop(0, n_listed, 16) as i:
-            found = code.compare(code.load(whole, listed, i), "ule", bound)
-            counts.set(counts.get() - code.convert(found, "sext", "i32"))
-        return code.convert(code.total(counts.get()), "zext", "i64")
-
-    def find_next(after: Value, array: Value, count: Value) -> Value:
-        """Find the least energy above a value."""
-        bound, least = code.spread(after, 16), code.variable(code.constant(_INFINITY, whole))
-        with code.loop(0, count, 16) as i:
-            each = code.load(whole, array, i)
-            each = code.select(code.compare(each, "ugt", bound), each, _INFINITY)
-            least.set(code.smaller(least.get(), each))
-        return code.call("vector.reduce.umin", least.get(), result="i32")
-
-    first, largest = code.variable(code.constant(_LARGEST_KEY, wide)), code.variable(code.constant(0, wide))
-    with code.loop(0, padded, GROUP) as i:
-        each = code.load(wide, keys, i)
-        first.set(code.smaller(first.get(), each))
-        largest.set(code.larger(largest.get(), code.select(code.compare(each, "ugt", _LARGEST_KEY), 0, each)))
-    key = code.variable(code.convert(code.call("vector.reduce.umin", first.get(), result="i16"), "zext", "i64"))
-    most_key = code.convert(code.call("vector.reduce.umax", largest.get(), result="i16"), "zext", "i64")
-    fewer = code.variable(code.constant(0, "i64"))
+    least_key, largest_key = _find_extremes(code, keys, padded, lanes(GROUP, "i16"), _LARGEST_KEY)
+    key, fewer = code.variable(least_key), code.variable(code.constant(0, "i64"))
     with code.loop(0, take("n_percents")) as index:
         percent = code.load("double", take("percents"), index)
         position = code.convert(last, "sitofp", "double") * percent / 100.0
         below = code.convert(position, "fptosi", "i64")
         fraction = position - code.convert(below, "sitofp", "double")
         above = code.smaller(below + 1, last)
-        high = code.variable(most_key)
+        most = code.variable(largest_key)
         with code.repeat_while() as search:  # the least key that more than `below` blocks do not exceed
-            search.check(code.compare(key.get(), "ult", high.get()))
-            middle = (key.get() + high.get()) >> 1
-            count = count_keys(middle)
+            search.check(code.compare(key.get(), "ult", most.get()))
+            middle = key.get() + ((most.get() - key.get()) >> 1)
+            count = _count_up_to(code, keys, padded, lanes(GROUP, "i16"), middle)
             is_enough = code.compare(count, "ugt", below)
-            high.set(code.select(is_enough, middle, high.get()))
+            most.set(code.select(is_enough, middle, most.get()))
             fewer.set(code.select(is_enough, fewer.get(), count))
             key.set(code.select(is_enough, key.get(), middle + 1))
-        n_listed = code.variable(code.constant(0, "i64"))
-        wanted = code.spread(code.convert(key.get(), "trunc", "i16"), GROUP)
-        with code.loop(0, padded, GROUP) as i:
-            found = code.compare(code.load(wide, keys, i), "eq", wanted)
-            marks = code.variable(code.reinterpret(found, "i32"))
-            with code.repeat_while() as search:
-                search.check(code.compare(marks.get(), "ne", 0))
-                lane = code.convert(code.call("cttz", marks.get(), more=", i1 true"), "zext", "i64")
-                code.store(code.load("i32", energies, i + lane), listed, n_listed.get())
-                n_listed.set(n_listed.get() + 1)
-                marks.set(marks.get() & (marks.get() - 1))
-        code.store(code.constant(_INFINITY, whole), listed, n_listed.get())
-        low, top = code.variable(code.constant(_INFINITY, whole)), code.variable(code.constant(0, whole))
-        with code.loop(0, n_listed.get(), 16) as i:
-            each = code.load(whole, listed, i)
-            low.set(code.smaller(low.get(), each))
-            top.set(code.larger(top.get(), code.select(code.compare(each, "eq", _INFINITY), 0, each)))
-        energy = code.variable(code.call("vector.reduce.umin", low.get(), result="i32"))
-        most = code.variable(code.call("vector.reduce.umax", top.get(), result="i32"))
-        with code.repeat_while() as search:
+        n_listed = _list_energies(code, key.get())
+        energy, most = map(code.variable, _find_extremes(code, listed, n_listed, lanes(16, "i32"), _INFINITY - 1))
+        with code.repeat_while() as search:  # the same among the energies with that key
             search.check(code.compare(energy.get(), "ult", most.get()))
-            half = (energy.get() + most.get()) >> 1
-            is_enough = code.compare(count_listed(half, n_listed.get()) + fewer.get(), "ugt", below)
-            most.set(code.select(is_enough, half, most.get()))
-            energy.set(code.select(is_enough, energy.get(), half + 1))
+            middle = energy.get() + ((most.get() - energy.get()) >> 1)
+            count = _count_up_to(code, listed, n_listed, lanes(16, "i32"), middle) + fewer.get()
+            is_enough = code.compare(count, "ugt", below)
+            most.set(code.select(is_enough, middle, most.get()))
+            energy.set(code.select(is_enough, energy.get(), middle + 1))
         following = code.variable(energy.get())
-        reached = count_listed(energy.get(), n_listed.get()) + fewer.get()
+        reached = _count_up_to(code, listed, n_listed, lanes(16, "i32"), energy.get()) + fewer.get()
         with code.when(code.compare(reached, "ule", above)):
-            following.set(find_next(energy.get(), listed, n_listed.get()))
-            with code.when(code.compare(n_listed.get() + fewer.get(), "ule", above)):
-                following.set(find_next(energy.get(), energies, padded))
+            following.set(_find_next(code, listed, n_listed, energy.get()))
+            with code.when(code.compare(n_listed + fewer.get(), "ule", above)):
+                following.set(_find_next(code, energies, padded, energy.get()))
         code.store(energy.get(), take("between"), index)
         code.store(following.get(), take("between"), index + take("size"))
         code.store(code.convert(fraction, "fptrunc", "float"), take("between"), index + take("size") * 2)
     return code
+
+
+def _count_up_to(code: Code, array: Value, size: Value, kind: str, most: Value) -> Value:
+    """Count the numbers of an array up to a value; there may be larger ones after its end, up to whole lanes."""
+    zero, step = code.constant(0, kind), GROUP if "i16" in kind else 16
+    element = "i16" if "i16" in kind else "i32"
+    bound = code.spread(most if most.type == element else code.convert(most, "trunc", element), step)
+    counts = code.variable(zero)
+    with code.loop(0, size, step) as i:
+        counts.set(counts.get() - code.convert(code.compare(code.load(kind, array, i), "ule", bound), "sext", element))
+    found = counts.get()
+    return code.convert(code.total(code.convert(found, "zext", "i32") if element == "i16" else found), "zext", "i64")
+
+
+def _find_extremes(code: Code, array: Value, size: Value, kind: str, most: int) -> tuple[Value, Value]:
+    """Find the smallest and the largest number of an array, leaving out any above `most`."""
+    step, element = (GROUP, "i16") if "i16" in kind else (16, "i32")
+    least, largest = code.variable(code.constant(most, kind)), code.variable(code.constant(0, kind))
+    with code.loop(0, size, step) as i:
+        each = code.load(kind, array, i)
+        least.set(code.smaller(least.get(), each))
+        largest.set(code.larger(largest.get(), code.select(code.compare(each, "ugt", most), 0, each)))
+    found = [
+        code.call("vector.reduce.umin", least.get(), result=element),
+        code.call("vector.reduce.umax", largest.get(), result=element),
+    ]
+    low, high = (code.convert(value, "zext", "i64") for value in found) if element == "i16" else found
+    return low, high
+
+
+def _find_next(code: Code, array: Value, size: Value, energy: Value) -> Value:
+    """Find the least energy of an array that is larger than one."""
+    kind = lanes(16, "i32")
+    bound, least = code.spread(energy, 16), code.variable(code.constant(_INFINITY, kind))
+    with code.loop(0, size, 16) as i:
+        each = code.load(kind, array, i)
+        least.set(code.smaller(least.get(), code.select(code.compare(each, "ugt", bound), each, _INFINITY)))
+    return code.call("vector.reduce.umin", least.get(), result="i32")
+
+
+def _list_energies(code: Code, key: Value) -> Value:
+    """List the energies that have a key, with infinity after them; -> how many there are."""
+    energies, listed = code.argument("energies"), code.argument("listed")
+    n_listed = code.variable(code.constant(0, "i64"))
+    wanted = code.spread(code.convert(key, "trunc", "i16"), GROUP)
+    with code.loop(0, code.argument("padded"), GROUP) as i:
+        found = code.compare(code.load(lanes(GROUP, "i16"), code.argument("keys"), i), "eq", wanted)
+        marks = code.variable(code.reinterpret(found, "i32"))
+        with code.repeat_while() as search:
+            search.check(code.compare(marks.get(), "ne", 0))
+            lane = code.convert(code.call("cttz", marks.get(), more=", i1 true"), "zext", "i64")
+            code.store(code.load("i32", energies, i + lane), listed, n_listed.get())
+            n_listed.set(n_listed.get() + 1)
+            marks.set(marks.get() & (marks.get() - 1))
+    code.store(code.constant(_INFINITY, lanes(16, "i32")), listed, n_listed.get())
+    return n_listed.get()
 
 
 def _write_halve() -> Code:
@@ -497,10 +505,10 @@ def _write_sum_statistics(width: int) -> Code:
                     total = code.load(lanes(width, "double"), by_lane, place)
                     code.store(total + code.convert(value, "fpext", "double"), by_lane, place)
     with code.loop(0, n_totals) as index:
-        total = code.variable(code.constant(0, "double"))
+        joined = code.variable(code.constant(0, "double"))
         with code.loop(0, GROUP) as lane:
-            total.set(total.get() + code.load("double", by_lane, index * GROUP + lane))
-        code.store(total.get(), take("totals"), index)
+            joined.set(joined.get() + code.load("double", by_lane, index * GROUP + lane))
+        code.store(joined.get(), take("totals"), index)
     return code
 
 
@@ -588,9 +596,9 @@ def _write_walk_trees() -> Code:
                 walking.check(code.compare(changed, "ne", 0))
             for number, walk in enumerate(walks):
                 code.store(code.load("float", nodes, code.convert(walk.get(), "zext", "i64") * 4 + 1), leaves, number)
-            with code.loop(0, code.smaller(take("n_trees") - first, WALKED_TREES)) as number:
-                output = code.convert(code.load("i32", take("outputs"), first + number), "zext", "i64")
-                code.store(code.load("float", sums, output) + code.load("float", leaves, number), sums, output)
+            with code.loop(0, code.smaller(take("n_trees") - first, WALKED_TREES)) as tree:
+                output = code.convert(code.load("i32", take("outputs"), first + tree), "zext", "i64")
+                code.store(code.load("float", sums, output) + code.load("float", leaves, tree), sums, output)
     return code
 
 
