@@ -54,7 +54,7 @@ def test_loops_conditions_and_variables():
         total = code.variable(code.constant(0, "i64"))
         with code.loop(0, count) as i:
             each = code.load("i64", numbers, i)
-            with code.when(code.compare(each, "sgt", 10)), code.loop(0, each) as j:  # noqa: SIM117
+            with code.when(code.compare(each, "sgt", 10)), code.loop(0, each) as j:
                 total.set(total.get() + j)
         code.store(total.get(), out)
         halved = code.variable(total.get())

@@ -222,8 +222,9 @@ def _is_of_energies(group: FeatureGroup) -> TypeGuard[BandGroup]:
 
 
 def _is_classic(group: FeatureGroup) -> TypeGuard[BandGroup]:
-    is_of_bands = isinstance(group, BandGroup)
-    return is_of_bands and set(group.statistics) <= set(CLASSIC_STATISTICS) and group.pools == ("mean",)
+    return (
+        isinstance(group, BandGroup) and set(group.statistics) <= set(CLASSIC_STATISTICS) and group.pools == ("mean",)
+    )
 
 
 def _percent_of(pool: str) -> float:

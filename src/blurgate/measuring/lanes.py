@@ -24,7 +24,17 @@ Operand: TypeAlias = "Value | int | float"
 
 
 def lanes(count: int, element: str) -> str:
-    """Name the type of `count` numbers of a type side by side."""
+    """Name the type of `count` numbers of a type side by side.
+
+    Parameters
+    ----------
+    count : int
+    element : str
+
+    Returns
+    -------
+    str
+    """
     return f"<{count} x {element}>"
 
 
@@ -137,7 +147,22 @@ class Code:
         return Value(self, self._arguments[name], f"%{name}")
 
     def constant(self, number: Operand, type_: str) -> Value:
-        """Make a constant of a type, the same in all lanes; a value stays as it is."""
+        """Make a constant of a type, the same in all lanes; a value stays as it is.
+
+        Parameters
+        ----------
+        number : Value, int or float
+        type_ : str
+
+        Returns
+        -------
+        Value
+
+        Raises
+        ------
+        TypeError
+            If `number` is a value of another type.
+        """
         if isinstance(number, Value):
             if number.type != type_:
                 raise TypeError(f"operands must be of one type, got {type_} and {number.type}")
@@ -145,34 +170,96 @@ class Code:
         return Value(self, type_, _write_constant(number, type_))
 
     def constants(self, numbers: Sequence[int], element: str) -> Value:
-        """Make lanes of different constants."""
+        """Make lanes of different constants.
+
+        Parameters
+        ----------
+        numbers : sequence of int
+        element : str
+
+        Returns
+        -------
+        Value
+        """
         texts = [f"{element} {_write_constant(number, element)}" for number in numbers]
         return Value(self, lanes(len(numbers), element), f"<{', '.join(texts)}>")
 
     def emit(self, type_: str, line: str) -> Value:
-        """Add a line that computes a value."""
+        """Add a line that computes a value.
+
+        Parameters
+        ----------
+        type_ : str
+        line : str
+
+        Returns
+        -------
+        Value
+        """
         name = self._new_name("v")
         self._lines.append(f"  {name} = {line}")
         return Value(self, type_, name)
 
     def compare(self, first: Value, relation: str, second: Operand) -> Value:
-        """Compare two values with ``icmp`` or ``fcmp``; `relation` is in LLVM's notation."""
+        """Compare two values with ``icmp`` or ``fcmp``; `relation` is in LLVM's notation.
+
+        Parameters
+        ----------
+        first : Value
+        relation : str
+            A condition of ``icmp`` or ``fcmp``, such as ``ult``.
+        second : Value, int or float
+
+        Returns
+        -------
+        Value
+        """
         word = "fcmp" if _element_of(first.type) in _FLOATS else "icmp"
         other = self.constant(second, first.type)
         return self.emit(_truth_of(first.type), f"{word} {relation} {first.type} {first.name}, {other.name}")
 
     def select(self, condition: Value, first: Operand, second: Operand) -> Value:
-        """Take the first value where the condition holds, else the second; one of them must be a `Value`."""
+        """Take the first value where the condition holds, else the second; one of them must be a `Value`.
+
+        Parameters
+        ----------
+        condition : Value
+        first, second : Value, int or float
+
+        Returns
+        -------
+        Value
+        """
         type_ = first.type if isinstance(first, Value) else second.type  # type: ignore[union-attr]
         one, other = self.constant(first, type_), self.constant(second, type_)
         return self.emit(type_, f"select {condition.type} {condition.name}, {type_} {one.name}, {type_} {other.name}")
 
     def larger(self, first: Value, second: Operand) -> Value:
-        """Compute the maximum of unsigned integers or of floats that are not NaN."""
+        """Compute the maximum of unsigned integers or of floats that are not NaN.
+
+        Parameters
+        ----------
+        first : Value
+        second : Value, int or float
+
+        Returns
+        -------
+        Value
+        """
         return self._extreme("umax", "ogt", first, second)
 
     def smaller(self, first: Value, second: Operand) -> Value:
-        """Compute the minimum of unsigned integers or of floats that are not NaN."""
+        """Compute the minimum of unsigned integers or of floats that are not NaN.
+
+        Parameters
+        ----------
+        first : Value
+        second : Value, int or float
+
+        Returns
+        -------
+        Value
+        """
         return self._extreme("umin", "olt", first, second)
 
     def _extreme(self, word: str, relation: str, first: Value, second: Operand) -> Value:
@@ -181,7 +268,22 @@ class Code:
         return self.call(word, first, self.constant(second, first.type))
 
     def call(self, intrinsic: str, *operands: Value, result: str = "", more: str = "") -> Value:
-        """Call an intrinsic function of LLVM, overloaded by the type of its first operand."""
+        """Call an intrinsic function of LLVM, overloaded by the type of its first operand.
+
+        Parameters
+        ----------
+        intrinsic : str
+            Its name without ``llvm.`` and types.
+        *operands : Value
+        result : str
+            The type of the result; by default that of the first operand.
+        more : str
+            Further operands, as text: a truth each.
+
+        Returns
+        -------
+        Value
+        """
         type_ = operands[0].type
         result = result or type_
         name = f"llvm.{intrinsic}.{_mangle(type_)}"
@@ -191,7 +293,17 @@ class Code:
         return self.emit(result, f"call {result} @{name}({listed})")
 
     def fuse(self, first: Operand, second: Value, third: Value) -> Value:
-        """Compute ``first * second + third``, rounded once where the processor can do that, else as usual."""
+        """Compute ``first * second + third``, rounded once where the processor can do that, else as usual.
+
+        Parameters
+        ----------
+        first : Value, int or float
+        second, third : Value
+
+        Returns
+        -------
+        Value
+        """
         return self.call("fmuladd", self.constant(first, second.type), second, third)
 
     def magnitude(self, value: Value) -> Value:
@@ -203,17 +315,51 @@ class Code:
         return self.call("vector.reduce.add", value, result=_element_of(value.type))
 
     def convert(self, value: Value, word: str, element: str) -> Value:
-        """Convert between types, lane by lane, with an instruction of LLVM such as ``zext`` or ``uitofp``."""
+        """Convert between types, lane by lane, with an instruction of LLVM such as ``zext`` or ``uitofp``.
+
+        Parameters
+        ----------
+        value : Value
+        word : str
+        element : str
+            The type of a number of the result.
+
+        Returns
+        -------
+        Value
+        """
         count = _count_of(value.type)
         type_ = lanes(count, element) if value.type.startswith("<") else element
         return self.emit(type_, f"{word} {value.type} {value.name} to {type_}")
 
     def reinterpret(self, value: Value, type_: str) -> Value:
-        """Read the same bits as another type."""
+        """Read the same bits as another type.
+
+        Parameters
+        ----------
+        value : Value
+        type_ : str
+
+        Returns
+        -------
+        Value
+        """
         return self.emit(type_, f"bitcast {value.type} {value.name} to {type_}")
 
     def shuffle(self, first: Value, second: Value, order: Sequence[int]) -> Value:
-        """Pick lanes of two values, which count as one behind the other."""
+        """Pick lanes of two values, which count as one behind the other.
+
+        Parameters
+        ----------
+        first, second : Value
+            Of one type.
+        order : sequence of int
+            For each lane of the result, a lane of both.
+
+        Returns
+        -------
+        Value
+        """
         listed = ", ".join(f"i32 {lane}" for lane in order)
         return self.emit(
             lanes(len(order), _element_of(first.type)),
@@ -221,37 +367,105 @@ class Code:
         )
 
     def spread(self, value: Value, count: int) -> Value:
-        """Repeat a number in all lanes."""
+        """Repeat a number in all lanes.
+
+        Parameters
+        ----------
+        value : Value
+        count : int
+
+        Returns
+        -------
+        Value
+        """
         type_ = lanes(count, value.type)
         one = self.emit(type_, f"insertelement {type_} poison, {value.type} {value.name}, i32 0")
         return self.shuffle(one, one, [0] * count)
 
     def at(self, address: Value, index: Operand, element: str) -> Value:
-        """Compute the address of an element of an array; the index is an ``i64``."""
+        """Compute the address of an element of an array; the index is an ``i64``.
+
+        Parameters
+        ----------
+        address : Value
+        index : Value or int
+        element : str
+            Type of the elements.
+
+        Returns
+        -------
+        Value
+        """
         place = self.constant(index, "i64")
         return self.emit("ptr", f"getelementptr inbounds {element}, ptr {address.name}, i64 {place.name}")
 
     def load(self, type_: str, address: Value, index: Operand = 0) -> Value:
-        """Load an element of an array, or lanes that begin there."""
+        """Load an element of an array, or lanes that begin there.
+
+        Parameters
+        ----------
+        type_ : str
+        address : Value
+            Of the array.
+        index : Value or int
+
+        Returns
+        -------
+        Value
+        """
         place = self.at(address, index, _element_of(type_))
         return self.emit(type_, f"load {type_}, ptr {place.name}, align {_SIZES[_element_of(type_)]}")
 
     def load_unaligned(self, type_: str, address: Value) -> Value:
-        """Load from any address."""
+        """Load from any address.
+
+        Parameters
+        ----------
+        type_ : str
+        address : Value
+
+        Returns
+        -------
+        Value
+        """
         return self.emit(type_, f"load {type_}, ptr {address.name}, align 1")
 
     def store(self, value: Value, address: Value, index: Operand = 0) -> None:
-        """Store an element of an array, or lanes that begin there."""
+        """Store an element of an array, or lanes that begin there.
+
+        Parameters
+        ----------
+        value : Value
+        address : Value
+            Of the array.
+        index : Value or int
+        """
         element = _element_of(value.type)
         place = self.at(address, index, element)
         self._lines.append(f"  store {value.type} {value.name}, ptr {place.name}, align {_SIZES[element]}")
 
     def store_unaligned(self, value: Value, address: Value) -> None:
-        """Store to any address."""
+        """Store to any address.
+
+        Parameters
+        ----------
+        value, address : Value
+        """
         self._lines.append(f"  store {value.type} {value.name}, ptr {address.name}, align 1")
 
     def reserve(self, count: int, element: str) -> Value:
-        """Reserve memory for an array, for as long as the function runs."""
+        """Reserve memory for an array, for as long as the function runs.
+
+        Parameters
+        ----------
+        count : int
+        element : str
+
+        Returns
+        -------
+        Value
+            Its address.
+        """
         name = self._new_name("array")
         self._entry.append(f"  {name} = alloca [{count} x {element}], align 64")
         return Value(self, "ptr", name)
@@ -266,7 +480,18 @@ class Code:
 
     @contextmanager
     def loop(self, start: Operand, stop: Operand, step: int = 1) -> Iterator[Value]:
-        """Repeat the lines inside for each index (``i64``) from `start` to before `stop`."""
+        """Repeat the lines inside for each index (``i64``) from `start` to before `stop`.
+
+        Parameters
+        ----------
+        start, stop : Value or int
+        step : int
+
+        Yields
+        ------
+        Value
+            The index.
+        """
         first, last = self.constant(start, "i64"), self.constant(stop, "i64")
         head, body, after = self._new_labels("head", "body", "after")
         before = self._block
@@ -305,7 +530,13 @@ class Code:
         self._begin(after)
 
     def invoke(self, function: Code, *operands: Value) -> None:
-        """Call another function of the same text."""
+        """Call another function of the same text.
+
+        Parameters
+        ----------
+        function : Code
+        *operands : Value
+        """
         listed = ", ".join(f"{operand.type} {operand.name}" for operand in operands)
         self._lines.append(f"  call void @{function.name}({listed})")
 
@@ -321,7 +552,13 @@ class Code:
         return "\n".join(lines), self._intrinsics
 
     def leave(self, condition: Value, label: str) -> None:
-        """Go on at a label unless a condition holds; see `Repetition`."""
+        """Go on at a label unless a condition holds; see `Repetition`.
+
+        Parameters
+        ----------
+        condition : Value
+        label : str
+        """
         (body,) = self._new_labels("go")
         self._branch(condition, body, label)
         self._begin(body)

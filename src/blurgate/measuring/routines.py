@@ -179,16 +179,16 @@ def _write_measure_plane(select: Code, width: int) -> Code:
             weight = contrast * contrast
             for statistic in range(len(EDGE_STATISTICS)):
                 value = code.convert(code.load("i8", ratios, lane + statistic * GROUP), "zext", "i64")
-                bin_ = value + statistic * HISTOGRAM_STEP
-                code.store(code.load("i64", histograms, bin_) + weight, histograms, bin_)
+                entry = value + statistic * HISTOGRAM_STEP
+                code.store(code.load("i64", histograms, entry) + weight, histograms, entry)
     size = take("n_percents") * (N_BANDS * 3)  # of each array in `between`
-    with code.loop(0, N_BANDS) as band:
-        start = padded * band
+    with code.loop(0, N_BANDS) as number:
+        start = padded * number
         code.invoke(
             select,
             *(code.at(energies, start, "i32"), code.at(keys, start, "i16"), n_blocks, padded, listed),
             *(take("percents"), take("n_percents")),
-            *(code.at(take("between"), take("n_percents") * band, "float"), size),
+            *(code.at(take("between"), take("n_percents") * number, "float"), size),
         )
     _pool_edges(code, histograms)
     return code
