@@ -6,7 +6,8 @@ import pytest
 
 from blurgate import measuring
 from blurgate.errors import BlurgateError
-from blurgate.measuring.engines import MANY, Engine, load_torch
+from blurgate.measuring import machine_code
+from blurgate.measuring.engines import FEW, MANY, Engine, load_torch
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import read_gray
 
@@ -15,8 +16,15 @@ def steps(name="auto", *, count):
     return Engine(name, count=count).prepare()
 
 
-def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A process that has not loaded compiled code, and a machine that has none."""
     pytest.importorskip("llvmlite", reason="needs the extra fast")
+    monkeypatch.setattr(machine_code, "_loaded", [])
+    monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path))
+
+
+def test_auto_uses_compiled_code_for_many_photos(fresh, monkeypatch):
     from blurgate.measuring import kernel
 
     assert steps(count=MANY - 1).begin is extract_features
@@ -32,6 +40,22 @@ def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
         steps("compiled", count=MANY)
 
 
+def test_auto_uses_code_in_the_cache_for_few_photos(fresh, monkeypatch, tmp_path):
+    from blurgate.measuring import kernel
+
+    (tmp_path / "blurgate-old.code").write_text("of an earlier version")
+    assert steps(count=FEW).begin is extract_features
+    machine_code.prepare()
+    monkeypatch.setattr(machine_code, "_loaded", [])
+    assert steps(count=FEW - 1).begin is extract_features
+    assert steps(count=FEW).begin is kernel.extract_features
+
+
+def test_few_photos_do_not_load_the_compiler_to_find_an_empty_cache(fresh, monkeypatch):
+    monkeypatch.setattr(machine_code, "needs_extra", lambda *_: pytest.fail("LLVM is imported"))
+    assert steps(count=FEW).begin is extract_features
+
+
 def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
     pytest.importorskip("torch", reason="needs the extra gpu")
     gray = read_gray(min(sharp_folder.iterdir()))
@@ -45,9 +69,8 @@ def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
 
 def test_code_that_cannot_be_made_does_not_stop_a_scan(monkeypatch):
     pytest.importorskip("llvmlite", reason="needs the extra fast")
-    from blurgate.measuring import machine_code
 
-    def fail():
+    def fail(**_):
         raise RuntimeError("LLVM IR parsing error")
 
     monkeypatch.setattr(machine_code, "prepare", fail)

@@ -190,7 +190,7 @@ def test_another_order_of_bytes_is_refused(monkeypatch):
 def test_threads_load_once(monkeypatch):
     loads = []
     monkeypatch.setattr(machine_code, "_loaded", [])
-    monkeypatch.setattr(machine_code, "_load", lambda: loads.append(None) or object())
+    monkeypatch.setattr(machine_code, "_load", lambda **_: loads.append(None) or object())
     threads = [Thread(target=machine_code.prepare) for _ in range(8)]
     for thread in threads:
         thread.start()

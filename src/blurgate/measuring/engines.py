@@ -16,7 +16,8 @@ from blurgate.photos.images import Gray
 
 ENGINES = ("auto", "numpy", "compiled")
 DEVICES = ("cpu", "cuda")
-MANY = 100  # from this many photos on, compiled code saves more time than loading it takes, or compiling it once
+FEW = 5  # from this many photos on, compiled code saves more time than loading it takes, if it is in its cache
+MANY = 100  # from this many photos on, it saves more time than compiling it takes
 
 
 class Engine:
@@ -25,8 +26,8 @@ class Engine:
     Parameters
     ----------
     name : {'auto', 'numpy', 'compiled'}
-        ``compiled`` needs the extra ``fast``; ``auto`` chooses ``compiled`` for at least `MANY` photos if it works,
-        otherwise ``numpy``.
+        ``compiled`` needs the extra ``fast``; ``auto`` chooses ``compiled`` for at least `MANY` photos if it works, or
+        for at least `FEW` if an earlier run has compiled it, otherwise ``numpy``.
     device : {'cpu', 'cuda'}
         ``cuda`` measures batches with torch and needs the extra ``gpu``.
     count : int
@@ -103,10 +104,10 @@ class Engine:
     def _load_steps(self) -> Steps:
         if self.device == "cuda":
             return load_torch("cuda")
-        if self.name == "numpy" or (self.name == "auto" and self.count < MANY):
+        if self.name == "numpy" or (self.name == "auto" and self.count < FEW):
             return Steps(extract_features)
         try:
-            return _load_compiled()
+            return _load_compiled(only_cached=self.name == "auto" and self.count < MANY)
         except Exception as error:  # llvmlite missing, of another version, ...
             if self.name == "auto":
                 return Steps(extract_features)
@@ -187,8 +188,8 @@ def load_torch(device: str) -> Steps:
     return Steps(send, extract)
 
 
-def _load_compiled() -> Steps:
+def _load_compiled(*, only_cached: bool) -> Steps:
     from blurgate.measuring import kernel, machine_code
 
-    machine_code.prepare()
+    machine_code.prepare(only_cached=only_cached)
     return Steps(kernel.extract_features)

@@ -29,6 +29,8 @@ from numpy.typing import NDArray
 
 from blurgate.errors import BlurgateError, needs_extra
 
+_FILE_NAME = "blurgate-{}.code"
+_NOT_CACHED = "no compiled code for this processor is in the cache"
 _HEADER = b"blurgate machine code 1\n"
 WALKED_TREES = 8  # side by side, to hide how long memory takes
 _LEVELS = {  # processors that are a set of features -> those that LLVM must find in this one
@@ -67,10 +69,15 @@ class MachineCode:
     memory: Any
 
 
-def prepare() -> MachineCode:
+def prepare(*, only_cached: bool = False) -> MachineCode:
     """Load the routines from the cache, or compile them; later calls return at once.
 
     Logs one warning before compiling because that takes a second or two.
+
+    Parameters
+    ----------
+    only_cached : bool
+        Whether to fail rather than compile.
 
     Returns
     -------
@@ -81,11 +88,12 @@ def prepare() -> MachineCode:
     MissingExtraError
         If llvmlite is not installed.
     BlurgateError
-        If this machine is none that the routines are written for, or not the one that ``BLURGATE_PROCESSOR`` names.
+        If this machine is none that the routines are written for, or not the one that ``BLURGATE_PROCESSOR`` names; or
+        if code had to be compiled, but should not.
     """
     with _locks[0]:
         if not _loaded:
-            _loaded.append(_load())
+            _loaded.append(_load(only_cached=only_cached))
         return _loaded[0]
 
 
@@ -99,7 +107,10 @@ def address_of(array: NDArray[Any]) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def _load() -> MachineCode:
+def _load(*, only_cached: bool = False) -> MachineCode:
+    folders = find_folders()
+    if only_cached and not any(next(folder.glob(_FILE_NAME.format("*")), None) for folder in folders):
+        raise BlurgateError(_NOT_CACHED)  # without importing LLVM
     with needs_extra("fast", "Compiled code"):
         import llvmlite
         import llvmlite.binding as llvm
@@ -110,10 +121,11 @@ def _load() -> MachineCode:
     processor, features = _choose_processor(llvm)
     triple = llvm.get_process_triple()
     key = "\n".join([_hash_sources(), llvmlite.__version__, triple, processor, features])
-    folders = find_folders()
-    name = f"blurgate-{hashlib.sha256(key.encode()).hexdigest()[:24]}.code"
+    name = _FILE_NAME.format(hashlib.sha256(key.encode()).hexdigest()[:24])
     content = next(filter(None, (_read(folder / name, key) for folder in folders)), None)
     if content is None:
+        if only_cached:
+            raise BlurgateError(_NOT_CACHED)
         content = _compile(llvm, _make_target(llvm, triple, processor, features), features or processor, folders)
         _save(content, key, name, folders)
     return _link(llvm, _make_target(llvm, triple, processor, features), content)
