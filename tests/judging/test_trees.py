@@ -37,8 +37,9 @@ def test_the_margins_equal_xgboosts_to_the_bit(objective, seed):
     booster, features = fit(objective, rng, subsample=0.7)
     trees = read_trees(bytes(booster.save_raw("ubj")))
     at_splits = rng.choice(trees.node_value, size=(200, features.shape[1])).astype(np.float32)  # where < and <= differ
-    for rows in (features, at_splits, features[:1], features[:0], features[:, ::-1][:, ::-1]):
+    for rows in (features, at_splits, features[:1], np.asfortranarray(features)):
         np.testing.assert_array_equal(trees.predict_margins(rows), predict_with_xgboost(booster, rows))
+    assert trees.predict_margins(features[:0]).shape == (0, len(trees.base_margin))
 
 
 @pytest.fixture(params=["numpy", "compiled"], autouse=True)

@@ -32,7 +32,7 @@ from blurgate.errors import BlurgateError, needs_extra
 _FILE_NAME = "blurgate-{}.code"
 _NOT_CACHED = "no compiled code for this processor is in the cache"
 _HEADER = b"blurgate machine code 1\n"
-WALKED_TREES = 8  # side by side, to hide how long memory takes
+WALKED_TREES = 8  # that a row walks side by side
 _LEVELS = {  # processors that are a set of features -> those that LLVM must find in this one
     "x86-64-v2": {"sse4.2", "popcnt"},
     "x86-64-v3": {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"},
@@ -182,7 +182,7 @@ def _make_object(llvm: Any, target: Any, width: int) -> bytes:
     """Compile the routines to an object file, with so many floats side by side."""
     from blurgate.measuring.routines import write_module
 
-    module = llvm.parse_assembly(write_module(width))
+    module = llvm.parse_assembly(write_module(width, WALKED_TREES))
     module.verify()
     passes = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=2))
     passes.getModulePassManager().run(module, passes)

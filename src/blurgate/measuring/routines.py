@@ -15,7 +15,6 @@ import numpy as np
 from blurgate.measuring.blocks import BANDS, NOISE_FLOOR
 from blurgate.measuring.edges import DIRECTIONS, EDGES, EQUAL_DIFFERENCES, FULL_CONTRAST, MIN_DIVISOR
 from blurgate.measuring.lanes import Code, Value, join_functions, lanes
-from blurgate.measuring.machine_code import WALKED_TREES
 
 GROUP = 32  # blocks
 N_BANDS = len(BANDS)
@@ -59,7 +58,7 @@ def _fit_log2_polynomial(degree: int = 6) -> list[float]:
     return [float(np.float32(a)) for a in np.polynomial.polynomial.polyfit(t, np.log2(1 + t) / t, degree)]
 
 
-def write_module(width: int) -> str:
+def write_module(width: int, n_walks: int) -> str:
     """Write all routines.
 
     Parameters
@@ -67,6 +66,8 @@ def write_module(width: int) -> str:
     width : int
         How many floats of float32 are computed side by side, a divisor of `GROUP`: as many as a register of the
         processor holds. Results do not depend on it.
+    n_walks : int
+        How many trees a row walks side by side, to hide how long memory takes.
 
     Returns
     -------
@@ -76,7 +77,7 @@ def write_module(width: int) -> str:
     select, halve = _write_select(), _write_halve()
     plane = _write_measure_plane(select, width)
     return join_functions(
-        [select, halve, plane, _write_measure(plane, halve), _write_sum_statistics(width), _write_walk_trees()]
+        [select, halve, plane, _write_measure(plane, halve), _write_sum_statistics(width), _write_walk_trees(n_walks)]
     )
 
 
@@ -559,11 +560,11 @@ def _compute_log2(code: Code, x: Value) -> tuple[Value, Value]:
     return code.reinterpret(bits, x.type), code.fuse(t, polynomial, exponent)
 
 
-def _write_walk_trees() -> Code:
+def _write_walk_trees(n_walks: int) -> Code:
     """Write ``walk_trees``: rows of features -> margins, summed in the order of the trees, as XGBoost does.
 
     A node is four numbers of 32 bits: its feature, with the side of rows that lack it in the highest bit; the value to
-    compare with, or a leaf's margin; its children. There are places for roots up to a multiple of `WALKED_TREES`.
+    compare with, or a leaf's margin; its children. There are places for roots up to a multiple of `n_walks`.
     """
     code = Code(
         "walk_trees",
@@ -580,12 +581,12 @@ def _write_walk_trees() -> Code:
         },
     )
     take = code.argument
-    nodes, roots, leaves = take("nodes"), take("roots"), code.reserve(WALKED_TREES, "float")
+    nodes, roots, leaves = take("nodes"), take("roots"), code.reserve(n_walks, "float")
     with code.loop(0, take("n_rows")) as index:
         row = code.at(take("rows"), index * take("n_features"), "float")
         sums = code.at(take("margins"), index * take("n_outputs"), "float")
-        with code.loop(0, take("n_trees"), WALKED_TREES) as first:
-            walks = [code.variable(code.load("i32", roots, first + walk)) for walk in range(WALKED_TREES)]
+        with code.loop(0, take("n_trees"), n_walks) as first:
+            walks = [code.variable(code.load("i32", roots, first + walk)) for walk in range(n_walks)]
             with code.repeat_while() as walking:
                 changed = code.constant(0, "i32")
                 for walk in walks:
@@ -596,7 +597,7 @@ def _write_walk_trees() -> Code:
                 walking.check(code.compare(changed, "ne", 0))
             for number, walk in enumerate(walks):
                 code.store(code.load("float", nodes, code.convert(walk.get(), "zext", "i64") * 4 + 1), leaves, number)
-            with code.loop(0, code.smaller(take("n_trees") - first, WALKED_TREES)) as tree:
+            with code.loop(0, code.smaller(take("n_trees") - first, n_walks)) as tree:
                 output = code.convert(code.load("i32", take("outputs"), first + tree), "zext", "i64")
                 code.store(code.load("float", sums, output) + code.load("float", leaves, tree), sums, output)
     return code
