@@ -17,8 +17,9 @@ def steps(name="auto", *, count):
 
 
 @pytest.fixture
-def fresh(monkeypatch, tmp_path):
+def fresh(compiled, monkeypatch, tmp_path):
     """A process that has not loaded compiled code, and a machine that has none."""
+    assert not compiled
     pytest.importorskip("llvmlite", reason="needs the extra fast")
     monkeypatch.setattr(machine_code, "_loaded", [])
     monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path))

@@ -40,26 +40,6 @@ def cache(filled, tmp_path, monkeypatch):
     return tmp_path / stored.name
 
 
-@pytest.fixture
-def compiled(monkeypatch):
-    """Widths for which code was compiled; what has been compiled before is taken from memory."""
-    made = []
-    make = machine_code._make_object
-
-    def make_once(llvm, target, width):
-        made.append(width)
-        processor = os.environ.get("BLURGATE_PROCESSOR")
-        if processor not in _OBJECTS:
-            _OBJECTS[processor] = make(llvm, target, width)
-        return _OBJECTS[processor]
-
-    monkeypatch.setattr(machine_code, "_make_object", make_once)
-    return made
-
-
-_OBJECTS = {}  # processor -> what is compiled for it
-
-
 def assert_works(code, monkeypatch):
     monkeypatch.setattr(machine_code, "_loaded", [code])
     monkeypatch.setattr(kernel, "_memory", type(kernel._memory)())
@@ -119,7 +99,8 @@ def test_damaged_code_is_compiled_again(cache, compiled, caplog, change, monkeyp
 
 def test_another_processor_has_code_of_its_own(cache, compiled, monkeypatch):
     stored = cache.read_bytes()
-    monkeypatch.setenv("BLURGATE_PROCESSOR", "generic")
+    processor, described = machine_code._choose_processor(llvm)
+    monkeypatch.setattr(machine_code, "_choose_processor", lambda _: (processor, f"{described},+prefer-256-bit"))
     assert_works(machine_code._load(), monkeypatch)
     (other,) = set(cache.parent.iterdir()) - {cache}
     other.write_bytes(stored)  # under the right name, but for another processor
@@ -158,6 +139,19 @@ def test_a_folder_that_cannot_be_written(compiled, caplog, tmp_path, monkeypatch
     monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path / "file" / "folder"))
     assert_works(machine_code._load(), monkeypatch)
     assert caplog.messages == [f"{COMPILED[:-4]}on every run, as no cache folder can be written"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_or_a_folder_in_place_of_the_code(cache, compiled, caplog, monkeypatch):
+    cache.unlink()
+    os.mkfifo(cache)  # reading it would wait for ever
+    assert_works(machine_code._load(), monkeypatch)
+    assert cache.is_file()
+    cache.unlink()
+    cache.mkdir()
+    assert_works(machine_code._load(), monkeypatch)
+    assert caplog.messages == [COMPILED] * 2
+    assert list(cache.parent.iterdir()) == [cache]
 
 
 def test_a_full_disk_leaves_nothing_behind(compiled, tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from blurgate.errors import BlurgateError, needs_extra
+from blurgate.files import open_regular
 
 _FILE_NAME = "blurgate-{}.code"
 _NOT_CACHED = "no compiled code for this processor is in the cache"
@@ -58,15 +59,12 @@ class MachineCode:
     ----------
     measure, sum_statistics, halve, walk_trees : callable
         See `blurgate.measuring.routines`.
-    memory : object
-        Keeps the code in memory.
     """
 
     measure: Any
     sum_statistics: Any
     halve: Any
     walk_trees: Any
-    memory: Any
 
 
 def prepare(*, only_cached: bool = False) -> MachineCode:
@@ -198,7 +196,8 @@ def _link(llvm: Any, target: Any, content: bytes) -> MachineCode:
         name: ctypes.CFUNCTYPE(None, *map(kinds.__getitem__, signature))(engine.get_function_address(name))
         for name, signature in _SIGNATURES.items()
     }
-    return MachineCode(**functions, memory=engine)
+    engine.detach()  # the code stays in memory to the end: a thread may still run it while the interpreter leaves
+    return MachineCode(**functions)
 
 
 def _seal(content: bytes, key: str) -> bytes:
@@ -208,7 +207,7 @@ def _seal(content: bytes, key: str) -> bytes:
 def _read(path: Path, key: str) -> bytes | None:
     """Read code, unless it is damaged, for another machine, or of a file that others may have written."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if not _is_trusted(os.fstat(file.fileno())):
                 return None
             stored = file.read()
