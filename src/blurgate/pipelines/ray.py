@@ -15,6 +15,10 @@ from blurgate.photos.shrinking import At
 from blurgate.pipelines.columns import FIELDS, NUMBERS, PREFIX, list_values, name_columns, require_free
 from blurgate.pipelines.pictures import Options, find_column, find_path_column, judge_each, pair_with_paths, read_cell
 
+_NO_BATCH = (
+    "expected a batch of Ray's (a dict of arrays, or a table of pandas or pyarrow), got {}: use map_batches, not map"
+)
+
 
 class Judge:
     """A callable class for ``map_batches`` that adds columns with verdicts: each actor loads the model once.
@@ -123,15 +127,15 @@ def _list_names(batch: Any) -> list[str]:
         return list(batch)
     names = getattr(batch, "column_names", getattr(batch, "columns", None))  # pyarrow, pandas
     if names is None:
-        raise TypeError(
-            f"expected a batch of Ray's (a dict of arrays, or a table of pandas or pyarrow), got {type(batch).__name__}: "
-            "use map_batches, not map"
-        )
+        raise TypeError(_NO_BATCH.format(type(batch).__name__))
     return list(names)
 
 
 def _list_cells(batch: Any, column: str) -> Any:
     cells = batch[column]
+    alone = isinstance(cells, np.ndarray) and (cells.ndim == 2 or (cells.ndim == 3 and cells.shape[2] in (3, 4)))
+    if alone or isinstance(cells, bytes | str | Mapping):  # its letters or lines would be taken for pictures
+        raise TypeError(_NO_BATCH.format("one row"))
     return cells.to_pylist() if hasattr(cells, "to_pylist") else list(cells)
 
 
