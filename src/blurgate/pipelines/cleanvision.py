@@ -113,7 +113,7 @@ def _choose_reading(dataset: Any) -> Callable[[Any], Item]:
         return lambda index: Item(str(index))
     if files is not None:
         return lambda index: _read(lambda: files.cat_file(index), str(index))
-    if key and hasattr(rows, "cast_column"):
+    if key and rows is not None:
         from datasets import Image  # whose dataset it is
 
         stored = rows.cast_column(key, Image(decode=False))

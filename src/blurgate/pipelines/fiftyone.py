@@ -73,6 +73,8 @@ def judge_samples(
         If the model cannot be loaded.
     ValueError
         If the samples are no images, a field holds something else, or an option is out of its range.
+    TypeError
+        If the samples are patches.
     MachineError
         If the machine, and not a photo, is why photos cannot be read.
     """
@@ -95,8 +97,8 @@ def judge_samples(
 class Judge(SamplesMixin, Model):  # type: ignore[misc]  # FiftyOne's types are not looked at
     """A model for ``apply_model``: a label for each photo.
 
-    It judges the file of a sample, so that verdicts are those of the file. FiftyOne reads each photo as well, and leaves
-    those that it cannot read without a label: `judge_samples` does neither.
+    It judges the file of a sample, so that verdicts are those of the file. FiftyOne reads each photo as well, and
+    leaves those that it cannot read without a label: `judge_samples` does neither.
 
     Parameters
     ----------
@@ -209,7 +211,7 @@ def _check(samples: Any, label_field: str, probability_field: str) -> None:
             f"samples must be images, got {samples.media_type}: choose them with select_group_slices or to_frames"
         )
     if isinstance(samples, PatchesView):
-        raise ValueError("samples must be whole images, got patches: judge the dataset that they are of")
+        raise TypeError("samples must be whole images, got patches: judge the dataset that they are of")
     if label_field == probability_field:
         raise ValueError(f"label_field and probability_field must differ, got {label_field} for both")
     schema = _schema(samples)

@@ -161,7 +161,7 @@ def _is_lazy(batch: Any, column: str) -> bool:
 
 
 def _list_stored(batch: Any, column: str) -> Any:
-    """List pictures as they are stored where that can be had: decoding all of a batch fails if one picture is broken."""
+    """List pictures as they are stored, if that can be had: decoding a batch fails if one picture is broken."""
     return batch.pa_table.column(column).to_pylist() if _is_lazy(batch, column) else batch[column]
 
 

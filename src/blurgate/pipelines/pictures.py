@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def read_cell(cell: Any, path: str = "") -> Item:
     if isinstance(cell, Mapping):
         content, named = cell.get("bytes"), str(cell.get("path") or "")
         path, cell = named or path, content if content is not None else named or None
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell):
+    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and math.isnan(cell)):
         return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
     if isinstance(cell, str | os.PathLike):
         return Item(os.fsdecode(cell))
