@@ -3,6 +3,9 @@
 import logging
 import math
 import os
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -53,10 +56,15 @@ def readable(wanted):
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Ray Data on a cluster of this machine."""
+    """Ray Data on a cluster of its own, whatever else runs on this machine."""
     ray = pytest.importorskip("ray", reason="ray is not installed")
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import ray.data
+
+        ray.data.DataContext.get_current()  # sets an option that Ray itself calls deprecated
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     yield ray
     ray.shutdown()
@@ -66,3 +74,15 @@ def to_verdict(row, prefix="blur_"):
     """What the columns of a row say, with None for no number."""
     found = {name: row[f"{prefix}{name}"] for name in FIELDS}
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in found.items()}
+
+
+def run_stored(code, folder, *words, cwd=None):
+    """Run a script with a database of its own; skip the test where MongoDB does not start."""
+    settings = {"FIFTYONE_DATABASE_DIR": str(folder / "db"), "FIFTYONE_DO_NOT_TRACK": "true"}
+    environment = {name: value for name, value in os.environ.items() if name != "FIFTYONE_DISABLE_SERVICES"} | settings
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
+    if done.returncode and any(word in done.stderr for word in ("MongoDB", "mongod", "ServerSelectionTimeoutError")):
+        pytest.skip(f"MongoDB does not start: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    return done

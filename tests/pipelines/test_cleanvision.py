@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import pytest
 
@@ -43,6 +44,7 @@ def test_the_verdicts_are_there_with_reasons_and_errors(lab, wanted):
     assert table["error"].to_dict() == {path: verdict["error"] for path, verdict in wanted.items()}
 
 
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame:Warning")  # CleanVision's own
 def test_the_report_shows_blurred_photos(readable, capsys):
     pyplot = pytest.importorskip("matplotlib.pyplot", reason="matplotlib is not installed")
     pyplot.switch_backend("agg")
@@ -58,7 +60,7 @@ def test_it_goes_with_other_issues_in_any_order_and_can_be_saved(readable, tmp_p
     first = lab.issues["blurred_score"].to_dict()
     lab.find_issues({"blurry": {}}, n_jobs=1, verbose=False)
     assert {"dark_score", "blurred_score", "blurry_score"} <= set(lab.issues.columns)
-    lab.save(str(tmp_path / "saved"), verbose=False)
+    lab.save(str(tmp_path / "saved"))
     again = Imagelab.load(str(tmp_path / "saved")).issues["blurred_score"].to_dict()
     assert str(again) == str(first)  # text, since NaN is unlike itself
 
@@ -85,7 +87,7 @@ def test_files_of_another_store_are_judged(paths, wanted):
     fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
     store = fsspec.filesystem("memory")
     for path in paths:
-        store.pipe(f"/shop/{path.rpartition('/')[2]}", open(path, "rb").read())
+        store.pipe(f"/shop/{path.rpartition('/')[2]}", Path(path).read_bytes())
     try:
         found = find(Imagelab(data_path="memory://shop", verbose=False))
     finally:

@@ -2,14 +2,13 @@
 
 import json
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from pipelines.conftest import run_stored
 
 from blurgate import Verdict
 
@@ -151,15 +150,3 @@ def test_a_dataset_is_judged(paths, wanted, tmp_path):
     assert {path: found for path, found in models.items() if found} == {
         path: verdict["decision"] for path, verdict in wanted.items() if verdict["decision"] != "error"
     }
-
-
-def run_stored(code, folder, *words, cwd=None):
-    """Run a script with a database of its own; skip the test where MongoDB does not start."""
-    settings = {"FIFTYONE_DATABASE_DIR": str(folder / "db"), "FIFTYONE_DO_NOT_TRACK": "true"}
-    environment = {name: value for name, value in os.environ.items() if name != "FIFTYONE_DISABLE_SERVICES"} | settings
-    command = [sys.executable, "-c", code, *words]
-    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode and any(word in done.stderr for word in ("MongoDB", "mongod", "ServerSelectionTimeoutError")):
-        pytest.skip(f"MongoDB does not start: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-    return done

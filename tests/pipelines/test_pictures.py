@@ -1,5 +1,6 @@
 import errno
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +22,7 @@ def judge():
 
 def test_a_cell_is_read_whatever_holds_it(judge, paths, wanted):
     path = next(path for path in paths if path.endswith("coffee.jpg"))
-    with open(path, "rb") as stream:
-        content = stream.read()
+    content = Path(path).read_bytes()
     cells = [path, content, {"bytes": content, "path": "x.jpg"}, {"bytes": None, "path": path}, np.bytes_(content)]
     cells += [bytearray(content), memoryview(content)]
     verdicts = list(judge_each(judge, cells, read_cell))
@@ -51,6 +51,7 @@ def test_a_strict_judge_raises_the_error(judge):
 def test_an_error_names_the_picture(judge):
     (verdict,) = judge_each(judge, [("content", "a/cat.jpg")], lambda pair: read_cell(b"no picture", pair[1]))
     assert verdict.path == "a/cat.jpg"
+    assert verdict.error == "a/cat.jpg cannot be read: it is not a picture in any known format"
 
 
 def test_order_does_not_depend_on_threads(judge, paths):

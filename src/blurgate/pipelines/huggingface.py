@@ -20,8 +20,8 @@ class Judge:
     """A function for ``Dataset.map`` that adds columns with verdicts, also of a streamed dataset.
 
     Pictures of a dataset are judged as they are stored, not as the dataset decodes them: so verdicts are those of the
-    files, and a broken one is a row with its error. Only a streamed dataset decodes them first; cast its column to
-    ``Image(decode=False)`` to avoid that.
+    files, and a broken one is a row with its error. Only a dataset that is streamed or has a format decodes them first;
+    cast its column to ``Image(decode=False)`` to avoid that.
 
     It can be sent to other processes, and what Hugging Face's cache knows it by is the content of the model, the
     options and the version of blurgate.
@@ -140,8 +140,8 @@ class Judge:
     def _judge_batch(self, batch: Any) -> tuple[list[Verdict], bool]:
         if not isinstance(batch, Mapping):
             raise TypeError(
-                f"expected a batch with its columns by name, got {type(batch).__name__}: leave out input_columns, and "
-                "name the column of pictures with column= of the judge"
+                f"expected a batch with its columns by name, got {type(batch).__name__}: leave out input_columns and "
+                "with_format, and name the column of pictures with column= of the judge"
             )
         column = find_column(batch, self._column)
         cells = _list_stored(batch, column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 NAMES = ("bytes", "image", "img", "photo", "jpg", "jpeg", "png", "webp", "path", "file", "filepath")  # by priority
 _PATHS = ("path", "file", "filepath", "file_name", "__key__")  # columns that say what a picture is called
+_UNNAMED = "the picture"  # what errors call one in memory
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
@@ -108,7 +109,7 @@ def judge_each(
 
     def work(chunk: list[T]) -> list[tuple[Verdict, MachineError | None]]:
         found = judge.judge(map(read, chunk))
-        return [(judge.decide(each.evidence), each.problem) for each in found]
+        return [(_name(judge.decide(each.evidence)), each.problem) for each in found]
 
     row = 0
     chunks = _cut(pictures)
@@ -188,6 +189,13 @@ def find_path_column(names: Iterable[str], column: str) -> str | None:
     """Find the column that says what each picture is called; None if there is none beside the pictures' own."""
     there = set(names)
     return next((name for name in _PATHS if name in there and name != column), None)
+
+
+def _name(verdict: Verdict) -> Verdict:
+    """Let an error say which picture it is about, as that of a file does; its content does not know."""
+    if not verdict.path or not verdict.error.startswith(_UNNAMED):
+        return verdict
+    return replace(verdict, error=verdict.path + verdict.error.removeprefix(_UNNAMED))
 
 
 def _cut(pictures: Iterable[T]) -> Iterator[list[T]]:
