@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -41,8 +42,9 @@ def fiftyone():
     """The module, without a database."""
     os.environ.setdefault("FIFTYONE_DISABLE_SERVICES", "1")
     os.environ["FIFTYONE_DO_NOT_TRACK"] = "true"
-    from blurgate.pipelines import fiftyone
-
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of its own libraries
+        from blurgate.pipelines import fiftyone
     return fiftyone
 
 

@@ -186,7 +186,20 @@ def find_column(names: Iterable[str], column: str | None) -> str:
 
 
 def find_path_column(names: Iterable[str], column: str) -> str | None:
-    """Find the column that says what each picture is called; None if there is none beside the pictures' own."""
+    """Find the column that says what each picture is called.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of all columns.
+    column : str
+        That of the pictures.
+
+    Returns
+    -------
+    str or None
+        None if there is none beside the pictures' own.
+    """
     there = set(names)
     return next((name for name in _PATHS if name in there and name != column), None)
 
