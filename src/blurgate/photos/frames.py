@@ -194,10 +194,10 @@ def _measure_margin(side: Gray, bar: int, colour: int) -> int:
 
 
 def _count_lines(side: Gray, colour: int, share: float) -> int:
-    start, chunk = 0, _FIRST_CHUNK
+    start, chunk, least = 0, _FIRST_CHUNK, share * side.shape[1]
     while start < len(side):
         near = _is_near(side[start : start + chunk], colour, TOLERANCE)
-        ends = np.flatnonzero(np.count_nonzero(near, axis=1) < share * side.shape[1])
+        ends = np.flatnonzero(np.add.reduce(near.view(np.uint8), axis=1, dtype=np.uint32) < least)
         if len(ends):
             return start + int(ends[0])
         start, chunk = start + chunk, _CHUNK
