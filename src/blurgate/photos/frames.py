@@ -161,9 +161,9 @@ def _places(height: int, width: int) -> NDArray[np.intp]:
 
 def _have_one_colour(lines: Gray) -> list[bool]:
     """Check each line, one per row."""
-    ordered = np.sort(lines, axis=1)
     rest = round(lines.shape[1] * (1 - BAR_SHARE) / 2)
-    return [most - least <= 2 * TOLERANCE for most, least in ordered[:, [-1 - rest, rest]].tolist()]
+    ordered = np.sort(lines, axis=1)
+    return [line.item(-1 - rest) - line.item(rest) <= 2 * TOLERANCE for line in ordered]
 
 
 def _measure_bar(side: Gray) -> Bar:
