@@ -21,6 +21,7 @@ FILED_MARK = ".blurgate-filed"
 
 _MARK_BYTES = 2**16
 _READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+_BUFFER = 2**13  # bytes
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # a file system without them
 
 
@@ -94,7 +95,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     descriptor = os.open(path, _READING)
     try:
         _require_regular(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb")
+        return os.fdopen(descriptor, "rb", _BUFFER)  # a size, so that the system is not asked whether it is a terminal
     except BaseException:
         os.close(descriptor)
         raise

@@ -271,8 +271,10 @@ class BlurModel:
             return Measurement(amend(evidence, reason=TOO_SMALL))
         seen = plane.gray if at is None else self._fit_measuring(plane.gray)
         features = extract(seen, self.inputs.feature_set)
-        measured = Measurement(evidence, features, gray=plane.gray, tiles=None if seen is plane.gray else seen)
-        return self.ask(measured, extract=extract) if isinstance(features, np.ndarray) else measured
+        tiles = None if seen is plane.gray else seen
+        if isinstance(features, np.ndarray):
+            return self._ask(evidence, features, plane.gray, tiles, extract)
+        return Measurement(evidence, features, gray=plane.gray, tiles=tiles)
 
     def ask(self, photo: Measurement, *, extract: Extract = extract_features) -> Measurement:
         """Ask the net about a measured photo if `asks` says so, and note what makes the photo doubtful.
@@ -296,22 +298,29 @@ class BlurModel:
         """
         if photo.gray is None or photo.features is None:
             return photo
-        row, outputs = photo.features[np.newaxis], _UNASKED if self.net else _NO_OUTPUTS
-        textured = bool(self.inputs.has_texture(row)[0])
-        margins = self._predict_alone(row) if textured and self.is_cascade else None
-        asked = textured and (bool(self._find_asked(*margins)[0]) if margins else self.net is not None)
-        evidence = photo.evidence
+        return self._ask(photo.evidence, photo.features, photo.gray, photo.tiles, extract)
+
+    def _ask(
+        self, evidence: Evidence, features: NDArray[np.float32], gray: Gray, tiles: Gray | None, extract: Extract
+    ) -> Measurement:
+        outputs, margins = _UNASKED if self.net else _NO_OUTPUTS, None
+        textured = self.inputs.shows_texture(features)
+        asked = textured and self.net is not None
+        if textured and self.is_cascade:
+            margins = self._predict_alone(features[np.newaxis])
+            asked = self._asks_one(float(margins[0][0]), float(margins[1][0]))
         if self.net and asked:
-            outputs = self.net.predict(photo.gray if photo.tiles is None else photo.tiles)
+            outputs = self.net.predict(gray if tiles is None else tiles)
+        row = features[np.newaxis]
         if self.explainer and asked:
-            evidence = self.explain_blur(evidence, photo.gray)
+            evidence = self.explain_blur(evidence, gray)
             odds = self._find_log_odds(np.concatenate([row, outputs[np.newaxis]], axis=1), margins)
             if round(float(to_probability(odds)[0]), _DIGITS) >= EVEN and evidence.strength_px is not None:
-                evidence = amend(evidence, sharp_to_px=self._find_sharp_side(photo.gray, evidence.strength_px, extract))
+                evidence = amend(evidence, sharp_to_px=self._find_sharp_side(gray, evidence.strength_px, extract))
         if textured and (asked or not self.net):  # the trees of a cascade alone leave no photo to be looked at
-            evidence = amend(evidence, doubts=self._find_doubts(photo.gray, row, outputs, margins))
+            evidence = amend(evidence, doubts=self._find_doubts(gray, row, outputs, margins))
         kept = (float(margins[0][0]), float(margins[1][0])) if margins else None
-        return Measurement(evidence, photo.features, outputs, margins=kept)
+        return Measurement(evidence, features, outputs, margins=kept)
 
     def explain_blur(self, evidence: Evidence, gray: Gray) -> Evidence:
         """Add kind, strength and direction of the blur to evidence; nothing without an explainer.
@@ -557,6 +566,13 @@ class BlurModel:
             return np.ones(len(margins), bool)
         reached = to_probability(self._judge_alone(margins) + own) >= self._least_reached
         return reached | (margins >= self.card.ask_from)
+
+    def _asks_one(self, margin: float, own: float) -> bool:
+        """Check it for one photo of a cascade, in numbers in place of arrays."""
+        alone, ask_from = self.card.alone[TREES], self.card.ask_from
+        odds = alone["slope"] * margin + alone["intercept"] + own
+        reached = to_probability(np.asarray(odds)) >= self._least_reached
+        return bool(reached) or margin >= float(ask_from or 0.0)
 
     @property
     def _least_reached(self) -> float:

@@ -48,6 +48,9 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may 
 
 _NO_PICTURE = "it is not a picture in any known format"
 _EMPTY = "it is empty"
+_FIRST_READ = 2**18  # bytes
+_BYTES = (bytes, bytearray, memoryview)
+_FILES = (str, os.PathLike, *_BYTES, Image.Image)
 _WEBP_SIDE = 16_383  # pixels: the format's limit
 _SAYING, _SAID = threading.Lock(), set[str]()  # warnings for the whole process, whichever thread meets the cause
 
@@ -120,14 +123,14 @@ class _PlainJpeg:
         width, height = -(-width // factor), -(-height // factor)
         try:
             gray = np.empty((height, width), np.uint8)
-            plane = Image.frombuffer("L", (width, height), gray, "raw", "L", 0, 1).im
+            plane = Image.core.map_buffer(gray, (width, height), "raw", 0, ("L", 0, 1))  # type: ignore[attr-defined]
             decoder = Image._getdecoder("L", "jpeg", ("L", ""), (factor, 0))
             try:
                 decoder.setimage(plane, (0, 0, width, height))
                 left, problem = decoder.decode(self.content)
             finally:
                 decoder.cleanup()
-        except Exception:  # the decoder's function is not public: another Pillow may lack it
+        except Exception:  # these functions are not public: another Pillow may lack them
             return None
         return gray if left < 0 and problem == 0 else None
 
@@ -343,7 +346,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as opened:
+        with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as opened:
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -643,7 +646,7 @@ def _decode(
 
 
 def _check_type(photo: Photo) -> None:
-    if isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or is_stream(photo):
+    if isinstance(photo, _FILES) or is_stream(photo):
         return
     if not isinstance(photo, np.ndarray):
         raise TypeError(
@@ -667,7 +670,7 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float, *, plain: bool
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
+    with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as stream:
         yield _identify(stream, wanted, max_megapixels, plain=plain)
 
 
@@ -716,10 +719,15 @@ def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> byt
 
 def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float, *, plain: bool = False) -> Any:
     """Open a picture file by its content, not its name, without decoding its pixels."""
-    head = stream.read(32)
-    size = stream.seek(0, os.SEEK_END)
-    if head.startswith(b"\xff\xd8"):
-        return _open_jpeg(stream, size, max_megapixels, plain=plain)
+    start = stream.read(_FIRST_READ)  # of a small photo, all of it
+    whole = len(start) < _FIRST_READ
+    size = len(start) if whole else stream.seek(0, os.SEEK_END)
+    if start.startswith(b"\xff\xd8"):
+        check_bytes(size, "JPEG", max_megapixels)
+        if not whole:
+            stream.seek(0)
+        return _open_jpeg(start if whole else stream.read(), max_megapixels, plain=plain)
+    head = start[:32]
     if head.startswith((*_TIFF_HEADS, _RAF_HEAD)) or head[4:12] == b"ftyp" + _CR3_BRAND:
         if preview := find_preview(stream):
             return _open_preview(preview, wanted, max_megapixels)
@@ -728,18 +736,15 @@ def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float, *, plain
     return _open_picture(stream, head, size, wanted, max_megapixels)
 
 
-def _open_jpeg(stream: BinaryIO, size: int, max_megapixels: float, *, plain: bool) -> Any:
-    """Open a JPEG, which is read whole to be checked; one that Pillow would have nothing to say about is left to us."""
-    check_bytes(size, "JPEG", max_megapixels)
-    stream.seek(0)
-    content = stream.read()
+def _open_jpeg(content: bytes, max_megapixels: float, *, plain: bool) -> Any:
+    """Open a JPEG, all of which is checked; if `plain`, one that has nothing unusual in its header stays as it is."""
     frame = check_jpeg(content)
     limit = Image.MAX_IMAGE_PIXELS  # beyond it, Pillow warns or refuses
     if plain and frame.plain and (limit is None or frame.width * frame.height <= limit):
         picture: Any = _PlainJpeg(content, frame)
     else:
         picture = _open_known(io.BytesIO(content), content)
-    check_cost(picture, size, frame, max_megapixels)
+    check_cost(picture, len(content), frame, max_megapixels)
     return picture
 
 

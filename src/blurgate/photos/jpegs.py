@@ -84,7 +84,7 @@ def check_jpeg(content: bytes) -> Frame:
         If it is cut short, or has too many scans, too much metadata, or EXIF that claims too much.
     """
     frame = read_frame(content)
-    if is_bomb(frame.exif):
+    if frame.exif and is_bomb(frame.exif):
         raise ValueError("its metadata is damaged: its EXIF claims more than it holds")
     if frame.scans:
         _count_passes(content, frame.start)
@@ -104,13 +104,9 @@ def read_frame(content: bytes) -> Frame:
     position, junk, shape, plain, xmp = 2, 0, None, True, b""
     exif: list[bytes] = []
     for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(content, position)
-        if not found:
-            raise ValueError("it is cut short")
-        begun, start = found.span()
-        marker = content[start - 1]
-        junk += begun - position
-        end = start + max(2, int.from_bytes(content[start : start + 2], "big"))  # at least: so that a walk goes on
+        start = _find_marker(content, position)
+        junk += start - 2 - position
+        marker, end = content[start - 1], start + _length(content, start)
         segment = content[start + 2 : end]
         if junk > _MOST_JUNK:
             raise ValueError("it is damaged: it has far more fill than a picture needs")
@@ -120,8 +116,7 @@ def read_frame(content: bytes) -> Frame:
         elif marker == _EXIF and segment.startswith(b"Exif\0\0"):
             _add_exif(exif, segment)
         elif marker == _START_OF_SCAN:
-            frame = _describe(shape, segment, start, b"".join(exif))
-            return frame._replace(xmp=xmp, plain=plain and not junk)
+            return _describe(shape, segment, start, b"".join(exif), xmp, plain=plain and not junk)
         elif marker == _EXIF and segment.startswith(_XMP):
             xmp = segment[len(_XMP) :]
         elif marker not in _HARMLESS:
@@ -131,6 +126,17 @@ def read_frame(content: bytes) -> Frame:
         else:
             position, plain = end, plain and len(segment) == end - start - 2
     raise ValueError("it is damaged: it has far more segments than a picture needs")
+
+
+def _find_marker(content: bytes, position: int) -> int:
+    """Find where the next marker ends."""
+    here = content[position : position + 2]
+    if len(here) == 2 and here[0] == 0xFF and 0 < here[1] < 0xFF:  # as nearly everywhere
+        return position + 2
+    found = _MARKER.search(content, position)
+    if not found:
+        raise ValueError("it is cut short")
+    return found.end()
 
 
 def _add_exif(exif: list[bytes], segment: bytes) -> None:
@@ -148,7 +154,7 @@ def _is_plain_frame(marker: int, segment: bytes) -> bool:
 def _is_plain(marker: int, segment: bytes) -> bool:
     """Check that a segment is one that Pillow reads without complaint, and that changes nothing for the pixels."""
     if marker == _QUANTISING:
-        return bool(segment) and len(segment) % 65 == 0 and all(code < 16 for code in segment[::65])
+        return bool(segment) and len(segment) % 65 == 0 and max(segment[::65]) < 16
     if segment.startswith(_STRANGE):
         return False
     return marker in _LEAST and len(segment) >= _LEAST[marker]
@@ -159,14 +165,17 @@ def _length(content: bytes, start: int) -> int:
     return max(2, int.from_bytes(content[start : start + 2], "big"))
 
 
-def _describe(shape: tuple[int, bytes] | None, scan: bytes, start: int, exif: bytes) -> Frame:
+def _describe(
+    shape: tuple[int, bytes] | None, scan: bytes, start: int, exif: bytes, xmp: bytes, *, plain: bool
+) -> Frame:
     if shape is None or len(shape[1]) < 6 or not scan:
         raise ValueError("its header is damaged, or of a kind that is not read")
     marker, segment = shape
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
     sampling = [(code >> 4) * (code & 15) for code in segment[7::3]]
     samples = sum(sampling) / max(*sampling, 1) if sampling else 1.0
-    return Frame(width, height, samples, marker in _PROGRESSIVE or scan[0] < segment[5], start, exif)
+    scans = marker in _PROGRESSIVE or scan[0] < segment[5]
+    return Frame(width, height, samples, scans, start, exif, xmp, plain)
 
 
 def _count_passes(content: bytes, start: int) -> None:
