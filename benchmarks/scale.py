@@ -236,7 +236,8 @@ def measure_memory(work: Path, count: int, jobs: int) -> Numbers:
     code = (
         "import sys; from pathlib import Path; from blurgate.scanning.run import ScanRequest, run_scan\n"
         "folder, output, workers, jobs = sys.argv[1:]\n"
-        "request = ScanRequest(photos=[folder], roots=[Path(folder)], output=Path(output), workers=workers, jobs=int(jobs))\n"
+        "how = {'workers': workers, 'jobs': int(jobs)}\n"
+        "request = ScanRequest(photos=[folder], roots=[Path(folder)], output=Path(output), **how)\n"
         "print(run_scan(request).tally.total)"
     )
     results: Numbers = {"photos": count, "jobs": jobs}
