@@ -197,7 +197,20 @@ def measure_jobs(work: Path, seconds: float, most: int) -> Numbers:
 
 
 def measure_ceiling(paths: Sequence[str], seconds: float, counts: Sequence[int]) -> Numbers:
-    """Measure how much faster several processes that share nothing decode photos than one does."""
+    """Measure how much faster several processes that share nothing decode photos than one does.
+
+    Parameters
+    ----------
+    paths : sequence of str
+    seconds : float
+        For each measurement.
+    counts : sequence of int
+        Of processes, the first 1.
+
+    Returns
+    -------
+    dict
+    """
     context, rates = multiprocessing.get_context("fork"), {}
     for count in counts:
         with context.Pool(count) as pool:
@@ -326,7 +339,17 @@ def measure_gpu(work: Path, device: str, seconds: float) -> Numbers:
 
 
 def measure_copy(device: str, seconds: float) -> Numbers:
-    """Measure the memory bandwidth of a device by copying from it to itself; bytes read and written count."""
+    """Measure the memory bandwidth of a device by copying from it to itself; bytes read and written count.
+
+    Parameters
+    ----------
+    device : str
+    seconds : float
+
+    Returns
+    -------
+    dict
+    """
     import torch
 
     source = torch.zeros(2**30 if device.startswith("cuda") else 2**26, dtype=torch.uint8, device=device)
