@@ -32,7 +32,7 @@ from blurgate.scanning.process_worker import REQUEST
 from blurgate.threads import PAUSE
 
 _COMMAND = (sys.executable, "-P", "-m", "blurgate.scanning.process_worker")  # -P: no import from the current folder
-_FIRST = 4  # photos in the first chunks, before it is known how long a photo takes
+_FIRST = 0.025  # seconds that the first photos are expected to take each
 _LARGEST = 2 * BATCH  # photos in a chunk
 _CHUNK = 0.1  # seconds that a chunk should take: long beside what handing it over costs
 _CHUNK_BYTES = 2**23  # of photos in memory in a chunk
@@ -80,7 +80,7 @@ class Processes:
     def __init__(self, judge: Judge, count: int) -> None:
         if count < 1:
             raise ValueError(f"jobs must be at least 1, got {count}")
-        self._judge, self._count, self._size = judge, count, _FIRST
+        self._judge, self._count, self._seconds = judge, count, _FIRST
         self._template: _Template | None = None
         self._workers: list[_Worker] = []
         self._ahead: deque[Item] = deque()  # photos that are in no chunk yet
@@ -135,8 +135,9 @@ class Processes:
         """Look ahead, and hand photos to processes that have too few; False if there are none left."""
         wanted = self._count * _WAITING * _LARGEST
         self._ahead.extend(islice(items, wanted - len(self._ahead)))
+        size = max(1, min(_LARGEST, int(_CHUNK / self._seconds)))
         if len(self._ahead) < wanted:  # the last ones: no process should have many of them while others have none
-            self._size = min(self._size, -(-len(self._ahead) // (self._count * _WAITING)))
+            size = min(size, -(-len(self._ahead) // (self._count * _WAITING)))
         while self._again or (self._ahead and sum(len(each.items) for each in self._order) < self._count * _AHEAD):
             if not self._again and not _is_sent(self._ahead[0]):
                 self._order.append(self._judge_here())
@@ -147,7 +148,7 @@ class Processes:
             if self._again:
                 chunk = self._again.popleft()
             else:
-                chunk = self._cut_chunk()
+                chunk = self._cut_chunk(size)
                 self._order.append(chunk)
             worker.chunks.append(chunk)
             with suppress(OSError):  # if it has died, `_take_answers` finds out
@@ -161,9 +162,9 @@ class Processes:
             items.append(self._ahead.popleft())
         return _Chunk(items, self._judge.judge(items))
 
-    def _cut_chunk(self) -> _Chunk:
+    def _cut_chunk(self, most: int) -> _Chunk:
         items, size = [self._ahead.popleft()], 0
-        while self._ahead and _is_sent(self._ahead[0]) and len(items) < self._size and size < _CHUNK_BYTES:
+        while self._ahead and _is_sent(self._ahead[0]) and len(items) < most and size < _CHUNK_BYTES:
             items.append(self._ahead.popleft())
             size += 0 if isinstance(items[-1].photo, str) else len(items[-1].photo)
         return _Chunk(items)
@@ -183,7 +184,7 @@ class Processes:
                 continue
             chunk = worker.chunks.popleft()
             chunk.answer = answer if isinstance(answer, BaseException) else _join(chunk.items, answer)
-            self._size = max(1, min(_LARGEST, int(_CHUNK / max(seconds, 1e-6))))
+            self._seconds += (seconds - self._seconds) / 4
 
     def _start(self) -> list[_Worker]:
         self._template = _Template(self._judge)
