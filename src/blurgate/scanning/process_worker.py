@@ -7,6 +7,7 @@ when the scan has gone, whatever it is at: the system then closes its connection
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import queue
@@ -22,9 +23,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
+import numpy as np
 from PIL import Image
 
 from blurgate.errors import BlurgateError
+from blurgate.photos.images import encode_jpeg, read_gray
 from blurgate.scanning.items import Item
 from blurgate.scanning.judge import Judge
 
@@ -49,9 +52,11 @@ def _serve(content: int, control: socket.socket) -> None:
         with os.fdopen(content, "rb") as file:
             judge, Image.MAX_IMAGE_PIXELS = pickle.load(file)  # noqa: S301 the scan has written it
         judge.prepare()
+        read_gray(encode_jpeg(np.zeros((64, 64, 1), np.uint8), quality=90))  # loads what reads most photos
     except Exception as error:
         answers.send(_make_sendable(error))
         return
+    gc.freeze()  # else each worker would write to all that it shares, and so get a copy
     workers: dict[int, int] = {}
     while True:
         request, passed, *_ = socket.recv_fds(control, REQUEST.size, 1)
