@@ -7,7 +7,8 @@
 
 jobs: photos a second with 1, 2, 4, 8 ... threads and processes, of 512x512 and 1920x1080, by the shipped model and by
 its trees alone, and their ratio to one of the same kind. Photos are in the page cache, and are judged again and again
-for a few seconds, from when every worker has begun; the start is stated apart. A quarter of them is blurred. Beside it,
+for a few seconds, from when every worker has begun; the start is stated apart, and from how many photos on processes
+make up for theirs. A quarter of them is blurred. Beside it,
 the ceiling of the machine: how much faster it is at decoding alone with so many processes that share nothing.
 memory: what the command and all its processes hold while they scan many small photos (hard links of 500 distinct ones).
 store: photos in a bucket of moto's S3 server on the loopback, behind a proxy that takes its time, against the same
@@ -193,7 +194,18 @@ def measure_jobs(work: Path, seconds: float, most: int) -> Numbers:
                 for rate in rates.values():
                     rate["ratio"] = round(rate["photos_per_s"] / rates["1"]["photos_per_s"], 2)
                 results[size].setdefault(model, {})[workers] = rates
+            found = results[size][model]
+            found["processes_from_photos"] = {
+                jobs: _find_break_even(found["threads"][jobs], found["processes"][jobs]) for jobs in found["threads"]
+            }
     return results
+
+
+def _find_break_even(threads: Numbers, processes: Numbers) -> int | None:
+    """Find from how many photos on processes are faster, for all that they start later; None if they never are."""
+    later = processes["start_s"] - threads["start_s"]
+    gained = 1 / threads["photos_per_s"] - 1 / processes["photos_per_s"]
+    return max(0, round(later / gained)) if gained > 0 else None
 
 
 def measure_ceiling(paths: Sequence[str], seconds: float, counts: Sequence[int]) -> Numbers:

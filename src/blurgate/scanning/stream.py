@@ -81,7 +81,7 @@ def scan(
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
     workers : {'auto', 'threads', 'processes'}
-        What processes them: processes of their own, of which each holds about 60 MB, keep more than two cores busy and
+        What processes them: processes of their own, of which each holds about 50 MB, keep more than two cores busy and
         survive a photo that crashes its decoder; they need Linux. ``auto``: processes for many paths and jobs.
     engine : {'auto', 'numpy', 'compiled'}
         What measures the photos on the CPU. Engines give the same decisions, but their probabilities may differ by
