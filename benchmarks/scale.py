@@ -8,8 +8,8 @@
 jobs: photos a second with 1, 2, 4, 8 ... threads and processes, of 512x512 and 1920x1080, by the shipped model and by
 its trees alone, and their ratio to one of the same kind. Photos are in the page cache, and are judged again and again
 for a few seconds, from when every worker has begun; the start is stated apart, and from how many photos on processes
-make up for theirs. A quarter of them is blurred. Beside it,
-the ceiling of the machine: how much faster it is at decoding alone with so many processes that share nothing.
+make up for theirs. A quarter of them is blurred. Beside it, the ceiling of the machine: how much faster it is at
+decoding alone with so many processes that share nothing.
 memory: what the command and all its processes hold while they scan many small photos (hard links of 500 distinct ones).
 store: photos in a bucket of moto's S3 server on the loopback, behind a proxy that takes its time, against the same
 photos on the local disk. gpu: blocks a second, and the bytes that all operations read and write against those of a

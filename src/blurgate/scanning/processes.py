@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice, takewhile
+from itertools import chain, takewhile
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -36,6 +36,7 @@ _FIRST = 0.025  # seconds that the first photos are expected to take each
 _LARGEST = 2 * BATCH  # photos in a chunk
 _CHUNK = 0.1  # seconds that a chunk should take: long beside what handing it over costs
 _CHUNK_BYTES = 2**23  # of photos in memory in a chunk
+_AHEAD_BYTES = 2**25  # of photos in memory that are held for each process
 _WAITING = 2  # chunks that a process has at a time: one in work, one waiting
 _AHEAD = 4 * _LARGEST  # photos per process whose evidence may wait for that of a slow one before them
 _PATIENCE = 10.0  # seconds for processes to end by themselves
@@ -83,6 +84,7 @@ class Processes:
         self._judge, self._count, self._seconds = judge, count, _FIRST
         self._template: _Template | None = None
         self._workers: list[_Worker] = []
+        self._bytes = 0  # of photos in memory that are held
         self._ahead: deque[Item] = deque()  # photos that are in no chunk yet
         self._again: deque[_Chunk] = deque()  # chunks of processes that have died
         self._order: deque[_Chunk] = deque()  # chunks whose evidence has not been passed on
@@ -133,10 +135,9 @@ class Processes:
 
     def _hand_out(self, items: Iterator[Item]) -> bool:
         """Look ahead, and hand photos to processes that have too few; False if there are none left."""
-        wanted = self._count * _WAITING * _LARGEST
-        self._ahead.extend(islice(items, wanted - len(self._ahead)))
+        ended = self._look_ahead(items)
         size = max(1, min(_LARGEST, int(_CHUNK / self._seconds)))
-        if len(self._ahead) < wanted:  # the last ones: no process should have many of them while others have none
+        if ended:  # the last ones: no process should have many of them while others have none
             size = min(size, -(-len(self._ahead) // (self._count * _WAITING)))
         while self._again or (self._ahead and sum(len(each.items) for each in self._order) < self._count * _AHEAD):
             if not self._again and not _is_sent(self._ahead[0]):
@@ -153,7 +154,17 @@ class Processes:
             worker.chunks.append(chunk)
             with suppress(OSError):  # if it has died, `_take_answers` finds out
                 worker.connection.send([replace(item, status=None) for item in chunk.items])
-        return bool(self._ahead)
+        return bool(self._ahead) or not ended
+
+    def _look_ahead(self, items: Iterator[Item]) -> bool:
+        """Take photos, as many as may be held; True if there are no more."""
+        while len(self._ahead) < self._count * _WAITING * _LARGEST and self._bytes < self._count * _AHEAD_BYTES:
+            item = next(items, _END)
+            if item is _END:
+                return True
+            self._ahead.append(item)
+            self._bytes += _weigh(item)
+        return False
 
     def _judge_here(self) -> _Chunk:
         """Judge photos that are known already, or that no other process can read."""
@@ -163,10 +174,11 @@ class Processes:
         return _Chunk(items, self._judge.judge(items))
 
     def _cut_chunk(self, most: int) -> _Chunk:
-        items, size = [self._ahead.popleft()], 0
+        items = [self._ahead.popleft()]
+        size = _weigh(items[0])
         while self._ahead and _is_sent(self._ahead[0]) and len(items) < most and size < _CHUNK_BYTES:
             items.append(self._ahead.popleft())
-            size += 0 if isinstance(items[-1].photo, str) else len(items[-1].photo)
+            size += _weigh(items[-1])
         return _Chunk(items)
 
     def _take_answers(self, timeout: float | None) -> None:
@@ -183,8 +195,14 @@ class Processes:
                 self._replace(worker)
                 continue
             chunk = worker.chunks.popleft()
+            self._drop_photos(chunk)
             chunk.answer = answer if isinstance(answer, BaseException) else _join(chunk.items, answer)
             self._seconds += (seconds - self._seconds) / 4
+
+    def _drop_photos(self, chunk: _Chunk) -> None:
+        """Forget photos in memory that are judged."""
+        self._bytes -= sum(map(_weigh, chunk.items))
+        chunk.items = [replace(item, photo=None) if _weigh(item) else item for item in chunk.items]
 
     def _start(self) -> list[_Worker]:
         self._template = _Template(self._judge)
@@ -213,6 +231,7 @@ class Processes:
             self._again.extendleft(reversed([*alone, *others]))
         elif crashed.deaths > 1:
             crashed.answer = [_describe_crash(crashed.items[0], code)]
+            self._drop_photos(crashed)
             self._again.extendleft(reversed(others))
         else:
             self._again.extendleft(reversed([crashed, *others]))
@@ -291,6 +310,10 @@ class _Template:
 
 def _is_sent(item: Item) -> bool:
     return item.evidence is None and isinstance(item.photo, str | bytes)
+
+
+def _weigh(item: Item) -> int:
+    return len(item.photo) if isinstance(item.photo, bytes) else 0
 
 
 def _join(items: list[Item], found: list[tuple[Evidence, MachineError | None]]) -> list[Judged]:

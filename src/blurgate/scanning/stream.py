@@ -25,7 +25,7 @@ from blurgate.threads import PAUSE, run_in_order
 _Batches = Generator[list[Judged], None, None]
 
 WORKERS = ("auto", "threads", "processes")
-_CAN_FORK = sys.platform == "linux" and bool(sys.executable)  # where a process without threads can do so safely
+_CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
 _FROM_JOBS = 3  # from here on, and
 _FROM_PHOTOS = 300  # from here on, processes are faster than threads
 
