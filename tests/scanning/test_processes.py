@@ -266,7 +266,7 @@ def test_processes_are_chosen_for_many_photos_and_jobs(sharp_folder, model, monk
     asked = []
     monkeypatch.setattr(stream, "_FROM_PHOTOS", 48)
     monkeypatch.setattr(stream, "_FROM_JOBS", 3)
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(stream, "count_cores", lambda: 4)
     monkeypatch.setattr(stream, "_judge_in_processes", lambda *_, jobs: asked.append(jobs) or (_ for _ in ()))
     monkeypatch.setattr(stream, "_judge_on_threads", lambda *_, jobs: (_ for _ in ()))
     photos = sorted(sharp_folder.iterdir())[:count]

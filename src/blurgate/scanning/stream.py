@@ -20,7 +20,7 @@ from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
 from blurgate.scanning.judge import Judge, Judged, cut_batches
 from blurgate.scanning.records import Records, open_records
-from blurgate.threads import PAUSE, run_in_order
+from blurgate.threads import PAUSE, count_cores, run_in_order
 
 _Batches = Generator[list[Judged], None, None]
 
@@ -229,7 +229,7 @@ def scan_items(
         return iter(())
     if not count:
         raise PhotoError(describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
-    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    jobs = count_cores() if jobs is None else jobs
     on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
     if workers == "auto":
         many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
