@@ -167,23 +167,19 @@ def test_a_pause_has_all_before_it_judged(sharp_folder, model):
 
 def test_photos_in_memory_are_held_within_a_limit(sharp_folder, model, monkeypatch):
     monkeypatch.setattr(processes, "_AHEAD_BYTES", 50_000)
+    judge = Judge(model, (0.5, 0.5), engine="numpy")
     photos = [path.read_bytes() for path in sorted(sharp_folder.iterdir())]
-    taken = []
+    assert sum(map(len, photos)) > 1_000_000
 
-    def items():
+    def items(workers):
         for photo in photos:
-            assert sum(map(len, photos[len(taken) : len(given)])) < 4 * 50_000 + max(map(len, photos))
-            given.append(photo)
+            assert workers._bytes < 2 * 50_000
             yield Item(photo)
 
-    given = []
-    with Processes(Judge(model, (0.5, 0.5), engine="numpy"), 2) as workers:
-        for found in workers.judge(items()):
-            taken += found
+    with Processes(judge, 2) as workers:
+        found = [each.evidence for batch in workers.judge(items(workers)) for each in batch]
         assert workers._bytes == 0
-    assert [each.evidence for each in taken] == [
-        each.evidence for each in Judge(model, (0.5, 0.5), engine="numpy").judge(map(Item, photos))
-    ]
+    assert found == [each.evidence for each in judge.judge(map(Item, photos))]
 
 
 def test_no_process_starts_where_all_is_known(sharp_folder, model, monkeypatch, tmp_path):
