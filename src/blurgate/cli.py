@@ -709,6 +709,7 @@ def _make_request(
         fail_on=fail_on or (),
         review=bounds,
         at=_parse_at(at),
+        workers="auto",
         **same,
     )
 

@@ -104,6 +104,18 @@ class Judge:
         """What evidence depends on besides the photo: version, model, and the size at which it is judged."""
         return f"{__version__} {self.model.fingerprint}{'' if self.at is None else f' at {self.at}'}"
 
+    def prepare(self) -> None:
+        """Load what the first photo needs; else it does so itself.
+
+        Raises
+        ------
+        MissingExtraError
+            If the engine or the device needs a library that is not installed.
+        BlurgateError
+            If the engine ``compiled`` is requested but cannot be compiled.
+        """
+        self._engine.prepare()
+
     def judge(self, items: Iterable[Item]) -> list[Judged]:
         """Judge photos, one after the other.
 
