@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from blurgate.errors import PhotoError, require_several
 from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
@@ -19,6 +19,11 @@ from blurgate.scanning.items import Item, describe_nothing, find_none, list_item
 from blurgate.scanning.judge import Judge, Judged, Measured, cut_batches
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
+
+if TYPE_CHECKING:
+    from blurgate.scanning.parts import PartFolder
+
+PLACES = ("here", "ray")  # where to scan
 
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
@@ -39,6 +44,8 @@ def scan(
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
+    on: str = "here",
+    address: str | None = None,
 ) -> Iterator[Verdict]:
     """Scan photos in order, holding only a few in memory at a time.
 
@@ -79,6 +86,12 @@ def scan(
         ``cuda`` measures photos in batches on a GPU with torch, from the extra ``gpu``.
     max_megapixels : float
         A file whose header states more is refused without decoding it.
+    on : {'here', 'ray'}
+        Where to scan: on this machine, or on a Ray cluster, whose workers list, read and judge photos that lie where
+        all of them see them. There `resume` is a folder that they share, in which the verdicts on each piece of the
+        work are saved.
+    address : str, optional
+        Of the cluster: see `blurgate.scanning.ray_data.connect`.
 
     Returns
     -------
@@ -90,7 +103,7 @@ def scan(
     PhotoError
         If a named path does not exist, or no photo is found.
     MissingExtraError
-        If the engine or the device needs a library that is not installed.
+        If the engine, the device or the cluster needs a library that is not installed.
     BlurgateError
         If the engine ``compiled`` is requested but cannot be compiled.
     ModelFileError
@@ -98,14 +111,16 @@ def scan(
     NetError
         If the net of the model is asked and cannot answer, which ends the scan.
     MachineError
-        If the machine, and not a photo, is why photos cannot be read, such as too many open files. Ends the scan.
+        If the machine, and not a photo, is why photos cannot be read, such as too many open files; or if the cluster
+        cannot be reached, or cannot go on. Ends the scan.
     OutputError
         If the records cannot be saved.
     TypeError
         If `photos` is None, a mapping, or holds no photos at all, or one text is given in place of several.
     ValueError
         If the engine, device or column is unknown, `max_megapixels` is not above 0, the threshold or the review is not
-        within 0 to 1, both are given, the review is ``auto`` and the model has no bounds, or `at` is no size.
+        within 0 to 1, both are given, the review is ``auto`` and the model has no bounds, `at` is no size, or a cluster
+        is to judge what cannot be sent to it.
 
     Examples
     --------
@@ -129,6 +144,8 @@ def scan(
         engine=engine,
         device=device,
         max_megapixels=max_megapixels,
+        on=on,
+        address=address,
     )
     return (verdict for _, verdict in judged)
 
@@ -147,12 +164,14 @@ def scan_items(
     threshold: float | None = None,
     review: Review | None = None,
     at: At = None,
-    resume: AnyPath | Records | None = None,
+    resume: AnyPath | Records | PartFolder | None = None,
     find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
+    on: str = "here",
+    address: str | None = None,
 ) -> Iterator[tuple[Item, Verdict]]:
     """Scan photos as `scan` does, for a caller that files them or needs to know where each verdict comes from.
 
@@ -166,11 +185,11 @@ def scan_items(
         What to do if the folders hold no photo: the end of a sentence.
     model, threshold, review, at
         See `scan`.
-    resume : path or Records, optional
-        Records file, or records that the caller has opened.
+    resume : path, Records or PartFolder, optional
+        Records file, or records that the caller has opened; on a cluster, a folder.
     find_moved : callable, optional
         Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
-    jobs, engine, device, max_megapixels
+    jobs, engine, device, max_megapixels, on, address
         See `scan`.
 
     Returns
@@ -194,6 +213,7 @@ def scan_items(
     check_at(at)
     loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
     check_engine(engine, device)
+    check_place(on, address, device)
 
     raws = Counter() if raws is None else raws
 
@@ -203,6 +223,12 @@ def scan_items(
         )
 
     judge = Judge(loaded, (low, high), at, engine, device, max_megapixels)
+    if on == "ray":
+        from blurgate.scanning.ray_data import scan_on_ray  # its own imports are many
+
+        searched: dict[str, Any] = {"include": include, "exclude": exclude, "leave_out": leave_out}
+        found: dict[str, Any] = {"note_left_out": note_left_out, "raws": raws, "if_none": if_none, "column": column}
+        return scan_on_ray(photos, judge, **searched, **found, resume=resume, jobs=jobs, address=address)
     moved = (lambda path: find_moved(path, judge.name)) if find_moved else find_none
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
@@ -215,8 +241,26 @@ def scan_items(
     engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
-    opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
+    opened = (
+        open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(cast("Records | None", resume))
+    )
     return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, engines, items, opened, jobs))
+
+
+def check_place(on: str, address: str | None, device: str = "cpu") -> None:
+    """Check where to work.
+
+    Raises
+    ------
+    ValueError
+        If the place is unknown, an address is given for none, or a cluster is to work on a GPU.
+    """
+    if on not in PLACES:
+        raise ValueError(f"on must be one of {', '.join(PLACES)}, got {on!r}")
+    if address is not None and on != "ray":
+        raise ValueError(f"address goes with on ray, got {on}: it is that of a Ray cluster")
+    if on == "ray" and device != "cpu":
+        raise ValueError(f"device must be cpu on ray, got {device!r}: workers of a cluster judge on their cores")
 
 
 class _Engines:
