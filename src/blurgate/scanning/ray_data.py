@@ -361,7 +361,6 @@ def run_on_ray(
     work: Callable[[T], R],
     items: Iterable[T],
     *,
-    give_up: Callable[[T, str], R],
     jobs: int | None = None,
     address: str | None = None,
 ) -> Iterator[R]:
@@ -370,10 +369,9 @@ def run_on_ray(
     Parameters
     ----------
     work : callable
-        Item -> result; it and all items must be such that they can be pickled.
+        Item -> result; it and all items must be such that they can be pickled. If it has a method `give_up`, that gets
+        each item that has ended the process that worked on it, and why, and gives the result in its place.
     items : iterable
-    give_up : callable
-        Takes an item that has ended the process that worked on it, and why, and gives the result in its place.
     jobs : int, optional
         Items worked on at the same time; by default one for each core of the cluster.
     address : str, optional
@@ -395,7 +393,7 @@ def run_on_ray(
     """
     start = os.getcwd()  # noqa: PTH109
     with connect(address, jobs):
-        for done in _stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, give_up, start, deaths), jobs):
+        for done in _stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, start, deaths), jobs):
             if isinstance(done, BlurgateError):
                 raise done
             yield from done
@@ -671,21 +669,25 @@ class _Batches:
 class _BatchWork:
     """What `run_on_ray` does with a batch."""
 
-    work: Callable[[Any], Any]
-    give_up: Callable[[Any, str], Any]
+    work: Any
     start: str
     deaths: Any
 
     def __call__(self, batch: tuple[str, tuple[Any, ...]]) -> list[Any] | BlurgateError:
         name, items = batch
         try:
-            return _do_carefully(items, _Work(self._do, self.give_up), name, self.deaths)
+            return _do_carefully(items, _Work(self._do, self._give_up), name, self.deaths)
         except BlurgateError as error:
             return error
 
     def _do(self, items: Sequence[Any]) -> list[Any]:
         _enter(self.start)
         return list(map(self.work, items))
+
+    def _give_up(self, item: Any, why: str) -> Any:
+        if give_up := getattr(self.work, "give_up", None):
+            return give_up(item, why)
+        raise MachineError(f"the Ray cluster cannot work on {item} ({why}): leave it out", errno.EIO)
 
 
 def _find_start(paths: Iterable[str]) -> str:
