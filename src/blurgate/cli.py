@@ -354,7 +354,7 @@ def scan(
     _silence_libraries()
     again = "run the same command" if resume else "run the same command with --resume"
     hint = f"the verdicts so far are saved: {again} to continue"
-    saved = Path(request.parts.place) if request.parts else request.records
+    saved = Path(request.pieces.place) if request.pieces else request.records
     with _say_how_to_resume(saved, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)

@@ -532,7 +532,7 @@ class _Measurer:
         return find_inputs(self.feature_set)
 
     def __call__(self, photo: LabelledPhoto) -> _Measured | SkippedPhoto:
-        """Measure a photo's hash, inputs and variance of the Laplacian; skip it if it cannot be read or is too small."""
+        """Measure hash, inputs and variance of the Laplacian; skip a photo that cannot be read or is too small."""
         inputs = self._inputs
         try:
             gray = read_plane(self.folder / photo.path, max_pixels=inputs.measured.max_pixels).gray

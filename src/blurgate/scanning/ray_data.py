@@ -33,7 +33,7 @@ from blurgate.photos.images import disable_pillow_size_limit
 from blurgate.scanning import pieces
 from blurgate.scanning.items import Item, describe_nothing, list_items
 from blurgate.scanning.judge import Judge
-from blurgate.scanning.parts import PartFolder, parse_part, write_part
+from blurgate.scanning.piece_files import PieceFolder, parse_piece, write_piece
 from blurgate.scanning.pieces import Entry, cut_pieces, name_piece, note_files
 from blurgate.version import __version__
 
@@ -144,11 +144,11 @@ class JudgedPiece:
     piece : Piece
         Without its entries.
     name : str
-        Of its part.
+        Of its file.
     content : bytes
-        Its part.
+        Its file.
     known : bool
-        True if the part is from an earlier scan.
+        True if the file is from an earlier scan.
     """
 
     piece: Piece
@@ -164,8 +164,8 @@ class PieceJudge:
     Parameters
     ----------
     judge : Judge
-    folder : PartFolder or None
-        Where parts are saved.
+    folder : PieceFolder or None
+        Where its file is saved.
     token : str
         What the mark in that folder says.
     start : str
@@ -177,14 +177,14 @@ class PieceJudge:
     """
 
     judge: Judge
-    folder: PartFolder | None
+    folder: PieceFolder | None
     token: str
     start: str
     deaths: Any
     version: str = __version__
 
     def __call__(self, piece: Piece) -> JudgedPiece:
-        """Judge a piece, or take its part from an earlier scan."""
+        """Judge a piece, or take its file from an earlier scan."""
         done = replace(piece, entries=())
         if not piece.entries:
             return JudgedPiece(done)
@@ -200,7 +200,7 @@ class PieceJudge:
         if content is not None:
             return JudgedPiece(done, name, content, known=True)
         verdicts = _do_carefully(entries, _Work(self._do, self._give_up), name, self.deaths)
-        content = write_part(verdicts, name)
+        content = write_piece(verdicts, name)
         if self.folder:
             self.folder.save(name, content)
         return JudgedPiece(done, name, content)
@@ -259,7 +259,7 @@ def scan_on_ray(
         Refused: a table is not sent to a cluster.
     include, exclude, leave_out, note_left_out, raws, if_none
         See `blurgate.scanning.stream.scan_items`.
-    resume : path or PartFolder, optional
+    resume : path or PieceFolder, optional
         Folder in which workers save the verdicts on each piece. Pieces that are there are not judged again.
     jobs : int, optional
         Photos judged at the same time; by default one for each core of the cluster.
@@ -280,7 +280,7 @@ def scan_on_ray(
     MissingExtraError
         If Ray is not installed.
     OutputError
-        If parts cannot be saved, or something else lies where they would be.
+        If piece files cannot be saved, or something else lies where they would be.
     ValueError
         If photos are given that are not paths, or `jobs` is below 1.
     """
@@ -299,7 +299,7 @@ def scan_on_ray(
         seconds=pieces.SECONDS,
     )
     raws = Counter() if raws is None else raws
-    folder = resume if isinstance(resume, PartFolder) or not resume else PartFolder(str(Path(resume).absolute()))
+    folder = resume if isinstance(resume, PieceFolder) or not resume else PieceFolder(str(Path(resume).absolute()))
     judged = _judge(listing, judge, folder, raws, note_left_out, jobs=jobs, address=address)
     first = next(judged, None)
     if first is None:
@@ -325,14 +325,14 @@ def _require_paths(photos: Any, column: str | None) -> tuple[str, ...]:
 def _judge(
     listing: Listing,
     judge: Judge,
-    folder: PartFolder | None,
+    folder: PieceFolder | None,
     raws: Counter[str],
     note_left_out: Callable[[str], None] | None,
     *,
     jobs: int | None,
     address: str | None,
 ) -> Iterator[tuple[Item, Verdict]]:
-    """Judge photos on a cluster; at the end, parts of pieces that are no more are removed."""
+    """Judge photos on a cluster; at the end, files of pieces that are no more are removed."""
     names = set[str]()
     with connect(address, jobs):
         token = folder.prepare() if folder else ""
@@ -348,7 +348,7 @@ def _judge(
             if not done.name:
                 continue
             names.add(done.name)
-            verdicts = parse_part(done.content, done.name)
+            verdicts = parse_piece(done.content, done.name)
             if verdicts is None:
                 raise MachineError("verdicts came damaged from the Ray cluster: scan again", errno.EIO)
             for verdict in verdicts:

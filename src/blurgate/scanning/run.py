@@ -27,7 +27,7 @@ from blurgate.scanning.formats import ORDERS, WRITERS, Format, find_format, sort
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item
 from blurgate.scanning.map_drawing import MapDrawing
-from blurgate.scanning.parts import PartFolder
+from blurgate.scanning.piece_files import PieceFolder
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import Records, delete_records, open_records
@@ -137,12 +137,12 @@ class ScanRequest:
         return self.output.with_name(f"{self.output.name}.resume") if self.output and self.on == "here" else None
 
     @property
-    def parts(self) -> PartFolder | None:
+    def pieces(self) -> PieceFolder | None:
         """The folder that does the same on a cluster: beside the output, or the output itself; None without one."""
         if self.output is None or self.on == "here":
             return None
         place = str(self.output) if "://" in str(self.output) else str(self.output.absolute())
-        return PartFolder(place if self.fills_folder else f"{place}.parts", anew=not self.resume)
+        return PieceFolder(place if self.fills_folder else f"{place}.pieces", anew=not self.resume)
 
     @property
     def fills_folder(self) -> bool:
@@ -265,8 +265,8 @@ def run_scan(
             write_gallery(kept, request.report, threshold=threshold, **options, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
-        if request.parts and not request.resume and not request.fills_folder:
-            request.parts.delete()
+        if request.pieces and not request.resume and not request.fills_folder:
+            request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
     failures = [*_list_failures(request, tally), *left_out.list_failures()]
@@ -372,9 +372,7 @@ def check_request(request: ScanRequest) -> Format:
     """
     for name in ("roots", "include", "exclude", "fail_on"):
         require_several(name, getattr(request, name))
-    check_place(request.on, request.address, request.device)
-    if request.on == "ray":
-        _check_cluster(request)
+    _check_cluster(request)
     chosen = WRITERS["parquet"] if request.fills_folder else find_format(request.format, request.output)
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
@@ -403,6 +401,9 @@ def check_request(request: ScanRequest) -> Format:
 
 def _check_cluster(request: ScanRequest) -> None:
     """Refuse what a cluster cannot do."""
+    check_place(request.on, request.address, request.device)
+    if request.on == "here":
+        return
     require_extra("ray", "Scanning on a cluster")
     if request.action == "move":
         raise ValueError("on ray cannot go with move-to, which changes what the workers see: use copy-to or link-to")
@@ -444,8 +445,8 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
 @contextmanager
 def _open_records(request: ScanRequest, say: Callable[[str], None]) -> Iterator[Records | None]:
     """Open the records of the output, unless moved photos would lose their rows."""
-    if request.parts and not request.resume and (count := request.parts.count()):
-        say(f"judging photos again: {request.parts.place} has {count:,} parts of an earlier scan, see --resume")
+    if request.pieces and not request.resume and (count := request.pieces.count()):
+        say(f"judging photos again: {request.pieces.place} has {count:,} pieces of an earlier scan, see --resume")
     if request.records is None:
         yield None
         return
@@ -487,7 +488,7 @@ def _scan(
             threshold=request.threshold,
             review=request.review,
             at=request.at,
-            resume=request.parts or records,
+            resume=request.pieces or records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
             engine=request.engine,

@@ -21,7 +21,7 @@ from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
 
 if TYPE_CHECKING:
-    from blurgate.scanning.parts import PartFolder
+    from blurgate.scanning.piece_files import PieceFolder
 
 PLACES = ("here", "ray")  # where to scan
 
@@ -164,7 +164,7 @@ def scan_items(
     threshold: float | None = None,
     review: Review | None = None,
     at: At = None,
-    resume: AnyPath | Records | PartFolder | None = None,
+    resume: AnyPath | Records | PieceFolder | None = None,
     find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
     engine: str = "auto",
@@ -185,7 +185,7 @@ def scan_items(
         What to do if the folders hold no photo: the end of a sentence.
     model, threshold, review, at
         See `scan`.
-    resume : path, Records or PartFolder, optional
+    resume : path, Records or PieceFolder, optional
         Records file, or records that the caller has opened; on a cluster, a folder.
     find_moved : callable, optional
         Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.

@@ -1,6 +1,6 @@
-"""The verdicts on one piece of a scan <-> a Parquet file, a part; parts lie in a folder that has a mark of ours.
+"""The verdicts on one piece of a scan <-> its piece file, in Parquet; piece files lie in a folder with a mark of ours.
 
-Parts may be damaged or a stranger's: one whose name, columns, paths or values are not those of the piece that it is
+They may be damaged or a stranger's: one whose name, columns, paths or values are not those of the piece that it is
 named after counts as missing, and the piece is judged again.
 """
 
@@ -23,27 +23,27 @@ from blurgate.judging.verdicts import DECISIONS, KINDS, MIXED, Verdict
 from blurgate.scanning.formats import write_parquet
 from blurgate.version import __version__
 
-MARK = "_blurgate-parts.json"  # readers of a folder of Parquet files skip what begins with _
+MARK = "_blurgate-pieces.json"  # readers of a folder of Parquet files skip what begins with _
 
-_NAME = re.compile(r"part-([0-9a-f]{32})\.parquet")
-_PARTIAL = re.compile(r"\.part-[0-9a-f]{32}\.[0-9a-f]{8}\.partial")
-_META = b"blurgate"  # entry of a part's schema
-_MARK_BYTES, _PART_BYTES = 2**16, 2**26  # that are read at most
+_NAME = re.compile(r"piece-([0-9a-f]{32})\.parquet")
+_PARTIAL = re.compile(r"\.piece-[0-9a-f]{32}\.[0-9a-f]{8}\.partial")
+_META = b"blurgate"  # entry of a file's schema
+_MARK_BYTES, _FILE_BYTES = 2**16, 2**26  # that are read at most
 _TEXTS = {each.name for each in fields(Verdict) if each.type == "str"}
 _WHOLE = {each.name for each in fields(Verdict) if each.type == "int | None"}
 _REAL = {each.name for each in fields(Verdict) if each.type == "float | None"}
 
 
 @dataclass(frozen=True)
-class PartFolder:
-    """A folder of parts, on a disk that several machines share or behind an address.
+class PieceFolder:
+    """A folder of piece files, on a disk that several machines share or behind an address.
 
     Parameters
     ----------
     place : str
         Absolute path, or an address such as ``s3://bucket/verdicts``.
     anew : bool
-        True if what is there is not used: every piece is judged again, and its part replaced.
+        True if what is there is not used: every piece is judged again, and its file replaced.
     """
 
     place: str
@@ -72,7 +72,7 @@ class PartFolder:
                     "delete it first"
                 )
             token = secrets.token_hex(8)
-            self._write(MARK, json.dumps({"parts by": f"blurgate {__version__}", "token": token}).encode())
+            self._write(MARK, json.dumps({"pieces by": f"blurgate {__version__}", "token": token}).encode())
         return token
 
     def read_token(self) -> str:
@@ -81,11 +81,11 @@ class PartFolder:
             found = json.loads(self._read(MARK, _MARK_BYTES))
         except (OSError, ValueError, RecursionError):
             return ""
-        ours = isinstance(found, dict) and isinstance(found.get("token"), str) and "parts by" in found
+        ours = isinstance(found, dict) and isinstance(found.get("token"), str) and "pieces by" in found
         return str(found["token"]) if ours else ""
 
     def find(self, name: str, paths: Sequence[str]) -> bytes | None:
-        """Read the part of a piece.
+        """Read the file of a piece.
 
         Parameters
         ----------
@@ -102,14 +102,14 @@ class PartFolder:
         if self.anew:
             return None
         try:
-            content = self._read(_name_file(name), _PART_BYTES)
+            content = self._read(_name_file(name), _FILE_BYTES)
         except OSError:
             return None
-        verdicts = parse_part(content, name)
+        verdicts = parse_piece(content, name)
         return content if verdicts is not None and [verdict.path for verdict in verdicts] == list(paths) else None
 
     def save(self, name: str, content: bytes) -> None:
-        """Write the part of a piece, whole or not at all; one of the same name is replaced.
+        """Write the file of a piece, whole or not at all; one of the same name is replaced.
 
         Raises
         ------
@@ -120,18 +120,18 @@ class PartFolder:
             self._write(_name_file(name), content)
 
     def count(self) -> int:
-        """Count the parts."""
+        """Count the piece files."""
         with suppress(OSError):
             return sum(1 for name in self._list() if _NAME.fullmatch(name))
         return 0
 
     def clear(self, keep: Collection[str] = ()) -> None:
-        """Remove parts of ours, and what writers that were killed have left.
+        """Remove piece files of ours, and what writers that were killed have left.
 
         Parameters
         ----------
         keep : collection of str
-            Names of pieces whose parts stay.
+            Names of pieces whose files stay.
         """
         if not self.read_token():
             return
@@ -155,7 +155,7 @@ class PartFolder:
 
     def _is_ours(self, file: str, name: str) -> bool:
         try:
-            return _read_name(self._read(file, _PART_BYTES)) == name
+            return _read_name(self._read(file, _FILE_BYTES)) == name
         except OSError:
             return False
 
@@ -221,7 +221,7 @@ class PartFolder:
             ) from error
 
 
-def write_part(verdicts: Iterable[Verdict], name: str) -> bytes:
+def write_piece(verdicts: Iterable[Verdict], name: str) -> bytes:
     """Write verdicts as Parquet, with the columns of a scan's own file.
 
     Parameters
@@ -245,8 +245,8 @@ def write_part(verdicts: Iterable[Verdict], name: str) -> bytes:
     return stream.getvalue()
 
 
-def parse_part(content: bytes, name: str) -> list[Verdict] | None:
-    """Read what `write_part` wrote.
+def parse_piece(content: bytes, name: str) -> list[Verdict] | None:
+    """Read what `write_piece` wrote.
 
     Parameters
     ----------
@@ -257,7 +257,7 @@ def parse_part(content: bytes, name: str) -> list[Verdict] | None:
     Returns
     -------
     list of Verdict or None
-        None if it is damaged, or the part of another piece.
+        None if it is damaged, or the file of another piece.
     """
     with needs_extra("parquet", "Reading Parquet"):
         import pyarrow
@@ -287,7 +287,7 @@ def parse_part(content: bytes, name: str) -> list[Verdict] | None:
 
 
 def _read_name(content: bytes) -> str:
-    """Read the name of a part's piece; empty if it is no part of ours."""
+    """Read the name of a file's piece; empty if it is none of ours."""
     import pyarrow
     from pyarrow import parquet
 
@@ -333,7 +333,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _name_file(name: str) -> str:
-    return f"part-{name}.parquet"
+    return f"piece-{name}.parquet"
 
 
 def _is_address(place: str) -> bool:
