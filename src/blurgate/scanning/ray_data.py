@@ -17,7 +17,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -340,19 +340,20 @@ def _judge(
         def make(deaths: Any) -> PieceJudge:
             return PieceJudge(judge, folder, token, listing.start, deaths)
 
-        for done in _require_all(_stream(listing, make, jobs)):
-            for place in done.piece.left_out:
-                if note_left_out:
-                    note_left_out(place)
-            raws.update(done.piece.raws)
-            if not done.name:
-                continue
-            names.add(done.name)
-            verdicts = parse_piece(done.content, done.name)
-            if verdicts is None:
-                raise MachineError("verdicts came damaged from the Ray cluster: scan again", errno.EIO)
-            for verdict in verdicts:
-                yield Item(path=verdict.path, known=done.known), verdict
+        with closing(_stream(listing, make, jobs)) as stream:
+            for done in _require_all(stream):
+                for place in done.piece.left_out:
+                    if note_left_out:
+                        note_left_out(place)
+                raws.update(done.piece.raws)
+                if not done.name:
+                    continue
+                names.add(done.name)
+                verdicts = parse_piece(done.content, done.name)
+                if verdicts is None:
+                    raise MachineError("verdicts came damaged from the Ray cluster: scan again", errno.EIO)
+                for verdict in verdicts:
+                    yield Item(path=verdict.path, known=done.known), verdict
         if folder:
             folder.clear(names)
 
@@ -392,8 +393,11 @@ def run_on_ray(
         What `work` raises.
     """
     start = os.getcwd()  # noqa: PTH109
-    with connect(address, jobs):
-        for done in _stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, start, deaths), jobs):
+    with (
+        connect(address, jobs),
+        closing(_stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, start, deaths), jobs)) as stream,
+    ):
+        for done in stream:
             if isinstance(done, BlurgateError):
                 raise done
             yield from done
@@ -537,8 +541,9 @@ def _stream(
     try:
         for row in rows:
             yield cloudpickle.loads(row["content"])
-    finally:
+    finally:  # here, while there is a connection: afterwards Ray would make another, to any cluster that it finds
         with suppress(Exception):  # the cluster may be gone
+            rows.close()
             ray.kill(deaths)
 
 

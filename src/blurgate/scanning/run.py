@@ -27,8 +27,8 @@ from blurgate.scanning.formats import ORDERS, WRITERS, Format, find_format, sort
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item
 from blurgate.scanning.map_drawing import MapDrawing
-from blurgate.scanning.piece_files import PieceFolder
 from blurgate.scanning.picture_folders import PictureFolder
+from blurgate.scanning.piece_files import PieceFolder
 from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import Records, delete_records, open_records
 from blurgate.scanning.stream import check_place, scan_items
