@@ -652,6 +652,7 @@ def features(
         require_extra("ray", "Working on a cluster")
         from blurgate.scanning.ray_data import run_on_ray
 
+        _silence_libraries()
         read["run"] = partial(run_on_ray, address=address)
     table = blurgate.build_table(source, **read, jobs=jobs, track=_track)
     blurgate.write_table(table, output)

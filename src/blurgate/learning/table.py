@@ -525,7 +525,7 @@ class _Measurer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         nets = [each and each.onnx for each in (self.net, self.explainer)]
-        return _rebuild, (self.folder.absolute(), self.feature_set, *nets)
+        return _rebuild, (self.folder, self.feature_set, *nets)
 
     @cached_property
     def _inputs(self) -> Inputs:

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -516,7 +516,7 @@ def _check_workers() -> None:
 
 def _stream(
     source: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Run a source on one worker, and what `make` makes on all of them; yield results in the order of the source."""
     import ray
     from ray import cloudpickle
