@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 
@@ -66,7 +64,7 @@ def test_files_are_noted_and_those_without_are_left_to_the_judge(tmp_path):
     wrong = Evidence("closed", error="closed cannot be searched for photos")
     items = [Item(str(tmp_path / "a.jpg")), Item(str(tmp_path / "gone.jpg")), Item("zero\0.jpg"), Item(evidence=wrong)]
     found, gone, zero, closed = note_files(items)
-    assert (found.size, found.modified_ns) == (5, os.stat(tmp_path / "a.jpg").st_mtime_ns)
+    assert (found.size, found.modified_ns) == (5, (tmp_path / "a.jpg").stat().st_mtime_ns)
     assert (gone.size, zero.size) == (0, 0)
     assert closed.name == "closed"
     assert [entry.to_item().evidence for entry in (found, closed)] == [None, wrong]

@@ -3,6 +3,8 @@
 import logging
 import os
 import shutil
+import socket
+import sys
 from dataclasses import replace
 
 import pytest
@@ -11,12 +13,25 @@ pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("pyarrow", reason="needs the extra ray")
 
 from blurgate import build_table, scan
-from blurgate.errors import MachineError, NetError, OutputError, PhotoError
+from blurgate.errors import MachineError, MissingExtraError, NetError, OutputError, PhotoError
 from blurgate.files import mark_filed
+from blurgate.judging.verdicts import Evidence, Verdict
 from blurgate.learning.table import write_table
 from blurgate.scanning import pieces, ray_data
-from blurgate.scanning.piece_files import MARK, PieceFolder
-from blurgate.scanning.ray_data import run_on_ray
+from blurgate.scanning.items import Item
+from blurgate.scanning.judge import Judge, Judged
+from blurgate.scanning.piece_files import MARK, PieceFolder, write_piece
+from blurgate.scanning.pieces import Entry
+from blurgate.scanning.ray_data import (
+    JudgedPiece,
+    Listing,
+    Piece,
+    PieceJudge,
+    _require_all,
+    _require_answer,
+    connect,
+    run_on_ray,
+)
 from blurgate.scanning.run import ScanRequest, run_scan
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -37,6 +52,10 @@ def cluster():
     yield cluster
     ray.shutdown()
     cluster.shutdown()
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()} - {MARK}
 
 
 @pytest.fixture
@@ -74,27 +93,26 @@ def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_wh
     assert there.failures == here.failures
     assert there.tally.decisions == here.tally.decisions
     assert [line for line in said_there if "wrote" not in line] == [line for line in said_here if "wrote" not in line]
-    saved = set(os.listdir(tmp_path / "there.csv.pieces")) - {MARK}
+    saved = names(tmp_path / "there.csv.pieces")
     assert len(saved) > 5
 
     shutil.copy(min((photos / "a").iterdir()), photos / "b" / "zzz.png")
-    again = run_scan(on_ray, say=(said := []).append)
-    now = set(os.listdir(tmp_path / "there.csv.pieces")) - {MARK}
+    again = run_scan(on_ray)
+    now = names(tmp_path / "there.csv.pieces")
     assert again.tally.total == there.tally.total + 1
     assert 30 < again.tally.known < there.tally.total
     assert 1 <= len(now - saved) <= 2
     assert 1 <= len(saved - now) <= 2  # files of pieces that are no more
 
-    anew = run_scan(replace(on_ray, resume=False, report=None, photos=["photos/a"]), say=said.append)
-    assert anew.tally.known == 0
-    assert any(f"has {len(now)} pieces of an earlier scan, see --resume" in line for line in said)
-    assert not (tmp_path / "there.csv.pieces").exists()
-
 
 def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", output=tmp_path / "verdicts")
-    outcome = run_scan(wanted)
+    place = PieceFolder(str(tmp_path / "verdicts"))
+    place.prepare()
+    place.save("a" * 32, write_piece([Verdict("gone.jpg", "sharp", 0.1)], "a" * 32))
+    outcome = run_scan(wanted, say=(said := []).append)
+    assert "has 1 pieces of an earlier scan, see --resume" in said[0]
     rows = parquet.read_table(tmp_path / "verdicts").to_pylist()
     expected = {verdict.path: verdict.probability for verdict in scan(photos / "a", model=model, engine="numpy")}
     assert {row["path"]: row["probability"] for row in rows} == expected
@@ -108,9 +126,16 @@ def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_
 def test_what_is_wrong_with_the_photos_is_said_as_here(cluster, photos, model, tmp_path):
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         scan([photos, tmp_path / "nowhere"], model=model, on="ray")
-    with pytest.raises(PhotoError, match="no photo passes include and exclude"):
-        scan(photos, model=model, include=["*.gif"], on="ray")
     assert list(scan([], model=model, on="ray")) == []
+
+
+def test_a_list_ends_with_what_was_left_out(photos):
+    (photos / "d.nef").touch()
+    *some, last = Listing((str(photos),), include=("*.gif",))()
+    assert (some, last.entries, last.after) == ([], (), "")
+    *listed, last = Listing((str(photos),), seconds=0.008)()
+    assert [piece.before for piece in (*listed, last)] == ["", *(piece.after for piece in listed)]
+    assert last.raws == {".nef": 1}
 
 
 def test_features_are_those_measured_here(cluster, photos, net, explainer, tmp_path, monkeypatch):
@@ -147,8 +172,16 @@ def test_errors_of_the_work_are_raised_here(cluster):
 
     with pytest.raises(NetError, match="no answer to 0"):
         list(run_on_ray(fail, range(3)))
-    with pytest.raises(MachineError, match="the Ray cluster cannot go on"):
-        list(run_on_ray(lambda number: 1 / number, [0]))
+
+
+def test_what_ray_says_becomes_one_sentence(cluster):
+    from ray.exceptions import RayError
+
+    with (
+        pytest.raises(MachineError, match=r"the Ray cluster cannot go on \(it is lost\): check its machines"),
+        connect(),
+    ):
+        raise RayError("a trace\n  it is lost\n")
 
 
 def test_a_node_that_dies_loses_no_photo_and_doubles_none(cluster, photos, model, tmp_path):
@@ -162,17 +195,57 @@ def test_a_node_that_dies_loses_no_photo_and_doubles_none(cluster, photos, model
     assert PieceFolder(str(tmp_path / "pieces")).count() > 5
 
 
-def test_a_machine_that_sees_another_folder_or_has_another_version_ends_the_scan(cluster, photos, model, tmp_path):
-    make = ray_data.PieceJudge
+def test_a_machine_that_sees_another_folder_or_has_another_version_ends_the_scan(model, tmp_path):
+    judge = Judge(model, (0.5, 0.5))
+    piece = Piece(0, (Entry("a.jpg"),), "", "x")
+    folder = PieceFolder(str(tmp_path / "pieces"))
+    other = PieceJudge(judge, folder, "another token", "", None)(piece).piece.problem
+    assert isinstance(other, OutputError)
+    assert "must be one place for all machines of the cluster, but" in str(other)
+    old = PieceJudge(judge, None, "", "", None, version="9.9")(piece).piece.problem
+    assert isinstance(old, MachineError)
+    assert "the scan was started with 9.9: install the same" in str(old)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PieceFolder, "prepare", lambda self: "another token")
-        with pytest.raises(OutputError, match="must be one place for all machines of the cluster, but .* does not see"):
-            scan(photos, model=model, on="ray", resume=tmp_path / "pieces")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ray_data, "PieceJudge", lambda *options: make(*options, version="9.9"))
-        with pytest.raises(MachineError, match="the scan was started with 9.9: install the same"):
-            scan(photos, model=model, on="ray")
+
+def test_five_photos_in_a_row_that_the_machine_keeps_from_being_read_end_the_scan(model, monkeypatch, tmp_path):
+    problem = MachineError("the disk is gone", 5)
+    found = [Judged(Item(), Evidence("a.jpg", error="a.jpg cannot be read"), problem)] * 5
+    monkeypatch.setattr(Judge, "judge", lambda *_: found)
+    monkeypatch.setattr(ray_data, "_do_carefully", lambda items, work, *_: work.do(items))
+    work = PieceJudge(Judge(model, (0.5, 0.5)), None, "", "", None)
+    assert work(Piece(0, (Entry("a.jpg"),) * 5, "", "x")).piece.problem is problem
+
+
+def test_a_list_that_changed_while_a_machine_was_replaced_is_noticed():
+    first, second = JudgedPiece(Piece(0, (), "", "x")), JudgedPiece(Piece(1, (), "x", "y"))
+    end = JudgedPiece(Piece(2, (), "y", ""))
+    assert list(_require_all([first, second, end])) == [first, second, end]
+    for wrong in ([first, first, second, end], [first, end], [first, JudgedPiece(Piece(1, (), "z", "y")), end]):
+        with pytest.raises(MachineError, match="the photos that it had listed have changed since"):
+            list(_require_all(wrong))
+    with pytest.raises(MachineError, match="has lost the end of the list"):
+        list(_require_all([first, second]))
+
+
+@pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError, match="address must be auto, HOST:PORT or ray://HOST:PORT") as caught:
+        _require_answer(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_does_not_answer_is_one_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        for address in (f"127.0.0.1:{taken.getsockname()[1]}", f"ray://127.0.0.1:{taken.getsockname()[1]}"):
+            with pytest.raises(MachineError, match="a Ray cluster was needed at .* but nothing answers there"):
+                _require_answer(address)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, photos, model):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match="needs the extra 'ray'"):
+        scan(photos, model=model, on="ray")
 
 
 @pytest.mark.parametrize(
