@@ -232,6 +232,17 @@ EngineName = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
 MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
+On = Annotated[
+    str, typer.Option(help="Where to work: here, or on a Ray cluster (ray; needs the extra ray).", metavar="PLACE")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the cluster: HOST:PORT, ray://HOST:PORT, or auto for the one that runs here; default: RAY_ADDRESS, or "
+        "one that is started for this command.",
+        metavar="ADDRESS",
+    ),
+]
 
 # options of serve
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need a token.", metavar="HOST")]
@@ -338,6 +349,8 @@ def scan(
     device: DeviceName = "cpu",
     max_megapixels: MaxMegapixels = 200,
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Judge photos: sharp or blurred, and with what probability."""
     request = _make_request(**locals())
@@ -348,7 +361,8 @@ def scan(
     _silence_libraries()
     again = "run the same command" if resume else "run the same command with --resume"
     hint = f"the verdicts so far are saved: {again} to continue"
-    with _say_how_to_resume(request.records, hint):
+    saved = Path(request.pieces.place) if request.pieces else request.records
+    with _say_how_to_resume(saved, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)
     if outcome.filing:
@@ -627,9 +641,12 @@ def features(
     ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
+    from blurgate.scanning.stream import check_place
 
     check_outputs(table=output, inputs=[source, _file_of(model or "default")])
     find_table_writer(output)
@@ -639,6 +656,13 @@ def features(
     read: dict[str, Any] = {"feature_set": feature_set}
     if reader:
         read = {"feature_set": reader.card.feature_set, "net": reader.net, "explainer": reader.explainer}
+    check_place(on, address)
+    if on == "ray":
+        require_extra("ray", "Working on a cluster")
+        from blurgate.scanning.ray_data import run_on_ray
+
+        _silence_libraries()
+        read["run"] = partial(run_on_ray, address=address)
     table = blurgate.build_table(source, **read, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")

@@ -265,6 +265,7 @@ EXTRAS = {  # extra -> modules that it installs
     "parquet": ("pyarrow",),
     "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "client": ("httpx",),
+    "ray": ("ray", "pyarrow"),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import OutputError, PhotoError, require_several
+from blurgate.errors import OutputError, PhotoError, require_extra, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
@@ -23,14 +23,15 @@ from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
-from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
+from blurgate.scanning.formats import ORDERS, WRITERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item
 from blurgate.scanning.map_drawing import MapDrawing
 from blurgate.scanning.picture_folders import PictureFolder
+from blurgate.scanning.piece_files import PieceFolder
 from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import Records, delete_records, open_records
-from blurgate.scanning.stream import scan_items
+from blurgate.scanning.stream import check_place, scan_items
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
@@ -97,6 +98,11 @@ class ScanRequest:
     device : {'cpu', 'cuda'}
     max_megapixels : float
         A file whose header states more is refused without decoding it.
+    on : {'here', 'ray'}
+        Where to judge: on this machine or on a Ray cluster. There `output` may also be a folder, named without a
+        suffix: the workers' own Parquet files then are the verdicts.
+    address : str, optional
+        Of the cluster; see `blurgate.scanning.ray_data.connect`.
     """
 
     photos: Any
@@ -124,11 +130,31 @@ class ScanRequest:
     engine: str = "auto"
     device: str = "cpu"
     max_megapixels: float = MAX_MEGAPIXELS
+    on: str = "here"
+    address: str | None = None
 
     @property
     def records(self) -> Path | None:
-        """The file beside the output that lets an interrupted scan resume."""
-        return self.output.with_name(f"{self.output.name}.resume") if self.output else None
+        """The file beside the output that lets an interrupted scan resume; None on a cluster."""
+        return self.output.with_name(f"{self.output.name}.resume") if self.output and self.on == "here" else None
+
+    @property
+    def pieces(self) -> PieceFolder | None:
+        """The folder that does the same on a cluster: beside the output, or the output itself; None without one."""
+        if self.output is None or self.on == "here":
+            return None
+        place = str(self.output) if "://" in str(self.output) else str(self.output.absolute())
+        return PieceFolder(place if self.fills_folder else f"{place}.pieces", anew=not self.resume)
+
+    @property
+    def fills_folder(self) -> bool:
+        """True if the output is a folder that the workers of a cluster fill."""
+        return (
+            self.on == "ray"
+            and self.output is not None
+            and self.format in (None, "parquet")
+            and (self.output.is_dir() or not self.output.suffix)
+        )
 
     def make_filing(self, records: Records | None = None) -> Filing | None:
         """Make what sorts the photos by their verdicts; None if the request has no action."""
@@ -229,7 +255,8 @@ def run_scan(
             verdicts = _file_photos(tally.count(judged), filing, drawing, say, kept if request.report else None)
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             ordered = sort_verdicts(shown, request.sort) if request.sort else shown
-            if request.dry_run and not request.output and not request.format:  # what would be done says it all
+            says_all = request.dry_run and not request.output and not request.format  # what would be done
+            if says_all or request.fills_folder:
                 deque(ordered, maxlen=0)
             else:
                 with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
@@ -240,6 +267,8 @@ def run_scan(
             write_gallery(kept, request.report, threshold=threshold, **options, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
+        if request.pieces and not request.resume and not request.fills_folder:
+            request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
     failures = [*_list_failures(request, tally), *left_out.list_failures()]
@@ -345,7 +374,8 @@ def check_request(request: ScanRequest) -> Format:
     """
     for name in ("roots", "include", "exclude", "fail_on"):
         require_several(name, getattr(request, name))
-    chosen = find_format(request.format, request.output)
+    _check_cluster(request)
+    chosen = WRITERS["parquet"] if request.fills_folder else find_format(request.format, request.output)
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
             raise OutputError(
@@ -367,8 +397,20 @@ def check_request(request: ScanRequest) -> Format:
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
     inputs = [model_file(request.model), *request.roots]
-    check_outputs(gallery=request.report, verdicts=request.output, inputs=inputs)
+    check_outputs(gallery=request.report, verdicts=None if request.fills_folder else request.output, inputs=inputs)
     return chosen
+
+
+def _check_cluster(request: ScanRequest) -> None:
+    """Refuse what a cluster cannot do."""
+    check_place(request.on, request.address, request.device)
+    if request.on == "here":
+        return
+    require_extra("ray", "Scanning on a cluster")
+    if request.action == "move":
+        raise ValueError("on ray cannot go with move-to, which changes what the workers see: use copy-to or link-to")
+    if request.fills_folder and request.sort:
+        raise ValueError("sort needs an output file, got a folder, which each worker fills: name a .parquet or .csv")
 
 
 @contextmanager
@@ -405,6 +447,8 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
 @contextmanager
 def _open_records(request: ScanRequest, say: Callable[[str], None]) -> Iterator[Records | None]:
     """Open the records of the output, unless moved photos would lose their rows."""
+    if request.pieces and not request.resume and (count := request.pieces.count()):
+        say(f"judging photos again: {request.pieces.place} has {count:,} pieces of an earlier scan, see --resume")
     if request.records is None:
         yield None
         return
@@ -446,13 +490,15 @@ def _scan(
             threshold=request.threshold,
             review=request.review,
             at=request.at,
-            resume=records,
+            resume=request.pieces or records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
             workers=request.workers,
             engine=request.engine,
             device=request.device,
             max_megapixels=request.max_megapixels,
+            on=request.on,
+            address=request.address,
         )
     except PhotoError:
         left_out.raws.clear()  # the error itself names them
@@ -470,6 +516,8 @@ def _describe_moved(filing: Filing | None) -> str:
 
 def _count_later(request: ScanRequest, filing: Filing | None, records: Records | None) -> Callable[[], int] | None:
     if not isinstance(request.photos, list | tuple):
+        return None
+    if request.on != "here" and not all(map(os.path.lexists, request.photos)):  # only the workers see them
         return None
     moved, options = records.moved_before if records else 0, _search_options(request, filing)
     return lambda: moved + sum(1 for _ in walk_photos(request.photos, **options, note_left_out=lambda _: None))
