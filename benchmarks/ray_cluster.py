@@ -6,7 +6,8 @@
 
 ``equal`` scans here, then on the cluster, then once more while one of its nodes is killed in the middle: the rows must
 be the same. ``overhead`` times a scan with two workers of a cluster that is already up against a scan with two jobs
-here, in turns. ``memory`` samples the memory of the driver and of its workers over a scan of small photos. Photos are hard links to a hundred different ones, in several folders.
+here, in turns. ``memory`` samples the memory of the driver and of its workers over a scan of small photos. Photos are
+hard links to a hundred different ones, in several folders.
 """
 
 from __future__ import annotations

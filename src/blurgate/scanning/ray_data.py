@@ -48,6 +48,8 @@ _TRIES_ALONE = 2  # the same of a photo
 _BATCH = 32  # items of `run_on_ray` that a worker gets at a time
 _LONGEST_WHY = 300  # characters of what Ray says
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
+_SETTINGS, _TYPE = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 3  # a frame with which both sides of HTTP/2, as in Ray, begin
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 _LOGGERS = ("ray", "ray.data")
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -475,18 +477,25 @@ def _join(address: str, jobs: int | None) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Connect to an address, to learn within a bounded time if anything answers there."""
+    """Connect to an address, to learn within a bounded time if a cluster answers there: Ray may wait much longer."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+    if not colon or "/" in host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ValueError(f"address must be auto, HOST:PORT or ray://HOST:PORT, got {_hide(address)!r}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTING).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTING) as connection:
+            connection.sendall(_HTTP2)
+            answer = connection.recv(len(_SETTINGS))
     except OSError as error:
         raise MachineError(
             f"a Ray cluster was needed at {_hide(address)}, but nothing answers there ({error.strerror or error}): "
             "check the address, or leave it out to work on this machine alone",
             errno.ECONNREFUSED,
         ) from error
+    if answer[_TYPE : _TYPE + 1] != _SETTINGS[_TYPE : _TYPE + 1] and os.environ.get("RAY_USE_TLS", "0") != "1":
+        raise MachineError(
+            f"a Ray cluster was needed at {_hide(address)}, but what answers there is none: check the address and port",
+            errno.EPROTO,
+        )
 
 
 def _check_workers() -> None:
