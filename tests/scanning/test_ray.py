@@ -106,7 +106,8 @@ def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_wh
     assert 1 <= len(saved - now) <= 2  # files of pieces that are no more
 
 
-def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path):
+def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_data, "_choose_stream", lambda: ray_data._stream_afar)  # as over ray://
     parquet = pytest.importorskip("pyarrow.parquet")
     wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", output=tmp_path / "verdicts")
     place = PieceFolder(str(tmp_path / "verdicts"))

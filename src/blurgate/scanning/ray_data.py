@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -338,11 +338,8 @@ def _judge(
     names = set[str]()
     with connect(address, jobs):
         token = folder.prepare() if folder else ""
-
-        def make(deaths: Any) -> PieceJudge:
-            return PieceJudge(judge, folder, token, listing.start, deaths)
-
-        with closing(_stream(listing, make, jobs)) as stream:
+        make = partial(PieceJudge, judge, folder, token, listing.start)
+        with closing(_choose_stream()(listing, make, jobs)) as stream:
             for done in _require_all(stream):
                 for place in done.piece.left_out:
                     if note_left_out:
@@ -397,7 +394,7 @@ def run_on_ray(
     start = os.getcwd()  # noqa: PTH109
     with (
         connect(address, jobs),
-        closing(_stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, start, deaths), jobs)) as stream,
+        closing(_choose_stream()(_Batches(tuple(items)), partial(_BatchWork, work, start), jobs)) as stream,
     ):
         for done in stream:
             if isinstance(done, BlurgateError):
@@ -554,6 +551,53 @@ def _stream(
         with suppress(Exception):  # the cluster may be gone
             rows.close()
             ray.kill(deaths)
+
+
+def _choose_stream() -> Callable[..., Generator[Any, None, None]]:
+    import ray
+
+    return _stream_afar if ray.util.client.ray.is_connected() else _stream
+
+
+def _stream_afar(
+    source: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
+) -> Generator[R, None, None]:
+    """Do as `_stream` does, in a process of the cluster: over ``ray://`` Ray Data does not run."""
+    import ray
+    from ray import cloudpickle
+
+    runner = ray.remote(num_cpus=0)(_Runner).remote(cloudpickle.dumps((source, make, jobs)))
+    try:
+        coming = runner.take.remote()
+        while (content := ray.get(coming)) is not None:
+            coming = runner.take.remote()  # while this one is read
+            yield cloudpickle.loads(content)
+    finally:
+        with suppress(Exception):  # the cluster may be gone
+            ray.kill(runner)
+
+
+class _Runner:
+    """Runs a stream in a process of the cluster.
+
+    Parameters
+    ----------
+    content : bytes
+        What `_stream` takes, pickled.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        from ray import cloudpickle
+
+        self._results: Iterator[Any] = _stream(*cloudpickle.loads(content))
+
+    def take(self) -> bytes | None:
+        from ray import cloudpickle
+
+        for each in self._results:
+            content: bytes = cloudpickle.dumps(each)
+            return content
+        return None
 
 
 class _Source:
