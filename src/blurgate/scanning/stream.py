@@ -6,31 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from blurgate.errors import (
-    MachineError,
-    NetError,
-    PhotoError,
-    find_machine_error,
-    raise_machine_error,
-    require_several,
-)
+from blurgate.errors import PhotoError, require_several
 from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
-from blurgate.judging.verdicts import Evidence, Verdict, decide
+from blurgate.judging.verdicts import Evidence, Verdict
 from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
-from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
+from blurgate.scanning.judge import Judge, Judged, Measured, cut_batches
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, run_in_order
-from blurgate.version import __version__
 
-_BATCH = 16  # photos per evaluation of the trees
-_MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
@@ -213,8 +202,8 @@ def scan_items(
             paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
         )
 
-    judge = f"{__version__} {loaded.fingerprint}{'' if at is None else f' at {at}'}"
-    moved = (lambda path: find_moved(path, judge)) if find_moved else find_none
+    judge = Judge(loaded, (low, high), at, engine, device, max_megapixels)
+    moved = (lambda path: find_moved(path, judge.name)) if find_moved else find_none
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
@@ -227,8 +216,7 @@ def scan_items(
     if not resume:
         engines.choose().prepare()  # with records, only once a photo is not in them
     opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
-    found = _judge(loaded, engines, items, opened, judge, at=at, jobs=jobs, max_megapixels=max_megapixels)
-    return ((item, decide(evidence, high, (low, high))) for item, evidence in found)
+    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, engines, items, opened, jobs))
 
 
 class _Engines:
@@ -262,58 +250,39 @@ class _Engines:
         return engine
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """A measured photo; its item no longer holds the photo itself, which may be large."""
-
-    item: Item
-    measurement: Measurement
-    engine: Engine | None = None
-    problem: MachineError | None = None
-
-
 def _judge(
-    model: BlurModel,
+    judge: Judge,
     engines: _Engines,
     items: Iterator[Item],
     opened: AbstractContextManager[Records | None],
-    judge: str,
-    *,
-    at: At,
     jobs: int | None,
-    max_megapixels: float,
 ) -> Iterator[tuple[Item, Evidence]]:
-    def look_up(task: tuple[Item, Engine | None]) -> _Measured | None:
-        item, _ = task
-        return _Measured(item, Measurement(item.evidence)) if item.evidence else None
+    """Judge photos on several threads."""
 
-    def measure(task: tuple[Item, Engine | None]) -> _Measured:
-        item, engine = task[0], cast(Engine, task[1])
-        path, left = item.path or path_of(item.photo), replace(item, photo=None)
-        try:
-            measurement = model.measure(item.photo, extract=engine.begin, max_megapixels=max_megapixels, at=at)
-        except (PhotoError, TypeError) as error:  # a row of a table may hold anything
-            raise_machine_error(error)
-            unread = Measurement(Evidence(path, error=str(error)))
-            return _Measured(left, unread, engine, find_machine_error(error))
-        except NetError as error:
-            raise_machine_error(error)
-            raise
-        return _Measured(left, replace(measurement, evidence=replace(measurement.evidence, path=path)), engine)
+    def ask(work: Callable[[Measurement], Measurement], batch: list[Measurement]) -> Iterable[Measurement]:
+        return run_in_order(work, batch, jobs=jobs)
 
     with opened as records:
-        pending = _find_known(items, records, judge) if records else items
-        measured = run_in_order(measure, _assign_engines(pending, engines), jobs=jobs, known=look_up)
-        for batch in _cut_batches(_watch_machine(measured)):
-            finished = _finish(batch, model.inputs.feature_set)
-            found = model.judge(_ask_later(finished, model, jobs))
+        pending = _find_known(items, records, judge.name) if records else items
+        tasks = _assign_engines(pending, engines)
+        measured = run_in_order(
+            lambda task: judge.measure(*task), tasks, jobs=jobs, known=lambda task: judge.look_up(task[0])
+        )
+        for batch in cut_batches(_watch_machine(measured), pause=PAUSE):
+            found = judge.finish(batch, ask)
             if records:
-                pairs = zip((each.item.status for each in batch), found, strict=True)
-                records.add(((status, evidence) for status, evidence in pairs if status and not evidence.error), judge)
-            yield from zip((each.item for each in batch), found, strict=True)
+                _save(found, records, judge)
+            for each in found:
+                yield each.item, each.evidence
 
 
-def _watch_machine(measured: Iterable[_Measured]) -> Iterator[_Measured]:
+def _save(found: Iterable[Judged], records: Records, judge: Judge) -> None:
+    """Save the evidence of photos on the disk that could be read."""
+    saved = ((each.item.status, each.evidence) for each in found)
+    records.add(((status, evidence) for status, evidence in saved if status and not evidence.error), judge.name)
+
+
+def _watch_machine(measured: Iterable[Measured]) -> Iterator[Measured]:
     """End the scan after several photos in a row that the machine, and not the photo, kept from being read."""
     row = 0
     for each in measured:
@@ -321,41 +290,6 @@ def _watch_machine(measured: Iterable[_Measured]) -> Iterator[_Measured]:
         if row == _IN_A_ROW and each.problem:
             raise each.problem
         yield each
-
-
-def _cut_batches(measured: Iterable[_Measured]) -> Iterator[list[_Measured]]:
-    """Cut photos into batches; where there are none for now, or they are large, a batch ends early."""
-    batch: list[_Measured] = []
-    held = 0
-    for each in measured:
-        if each is not PAUSE:
-            batch.append(each)
-            held += 0 if each.measurement.gray is None else each.measurement.gray.size
-        if batch and (each is PAUSE or len(batch) == _BATCH or held > _MOST_HELD):
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch
-
-
-def _finish(measured: list[_Measured], feature_set: str) -> list[Measurement]:
-    """Complete the features of a batch; on a GPU, this is where they are computed."""
-    batch = [each.measurement for each in measured]
-    positions = [position for position, measurement in enumerate(batch) if measurement.features is not None]
-    if not positions:
-        return batch
-    engine = cast(Engine, measured[positions[0]].engine)  # the last step of all engines of a scan is the same
-    finished = engine.finish([batch[position].features for position in positions], feature_set)
-    for position, features in zip(positions, finished, strict=True):
-        batch[position] = replace(batch[position], features=features)
-    return batch
-
-
-def _ask_later(batch: list[Measurement], model: BlurModel, jobs: int | None) -> list[Measurement]:
-    """Ask the net about a batch whose features an engine has finished only now; else it has been asked already."""
-    if all(measurement.gray is None for measurement in batch):
-        return batch
-    return list(run_in_order(model.ask, batch, jobs=jobs))
 
 
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
@@ -375,9 +309,9 @@ def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator
             yield Item(item.photo, status=status)
 
 
-def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine | None]]:
+def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine]]:
     for item in items:
         if item is PAUSE:
-            yield cast(tuple[Item, Engine | None], PAUSE)
+            yield cast(tuple[Item, Engine], PAUSE)
         else:
-            yield item, None if item.evidence else engines.take()
+            yield item, engines.choose() if item.evidence else engines.take()
