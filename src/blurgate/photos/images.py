@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import open_regular
+from blurgate.photos.archives import read_member
 from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
 from blurgate.photos.exif import SIDEWAYS, describe_shot, find_turn
 from blurgate.photos.frames import Box, find_part
@@ -30,6 +31,7 @@ from blurgate.photos.jpegs import Frame, check_jpeg
 from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
 from blurgate.photos.modes import convert
 from blurgate.photos.raws import Preview, find_preview
+from blurgate.photos.stores import hide, is_address
 from blurgate.photos.shrinking import FULL, MIN_SIDE, At, check_at, count_halvings_to, fit_side, shrink
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
@@ -287,7 +289,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as opened:
+        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo, max_megapixels) as opened:
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -302,7 +304,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
 
 def path_of(photo: Photo) -> str:
     """Return the path of a photo as text; empty for a picture in memory."""
-    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+    return hide(os.fsdecode(photo)) if isinstance(photo, str | os.PathLike) else ""
 
 
 def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
@@ -599,7 +601,7 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Im
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
+    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo, max_megapixels) as stream:
         yield _identify(stream, wanted, max_megapixels)
 
 
@@ -718,7 +720,9 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
     return picture
 
 
-def _open_file(photo: Any) -> BinaryIO:
+def _open_file(photo: Any, max_megapixels: float = MAX_MEGAPIXELS) -> BinaryIO:
+    if is_address(os.fsdecode(photo)):
+        return io.BytesIO(read_member(os.fsdecode(photo), max_megapixels=max_megapixels))
     path = Path(os.fsdecode(photo))
     try:
         return open_regular(path)

@@ -136,7 +136,7 @@ class Judge:
 
     def look_up(self, item: Item) -> Measured | None:
         """Take evidence that is already known; None if the photo has to be measured."""
-        return Measured(item, Measurement(item.evidence)) if item.evidence else None
+        return Measured(item, Measurement(item.evidence), problem=item.problem) if item.evidence else None
 
     def measure(self, item: Item, engine: Engine) -> Measured:
         """Read and measure a photo: the part of the work that can run on several threads.

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, cast
 
 from blurgate.errors import PhotoError, require_several
@@ -15,6 +16,7 @@ from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
+from blurgate.scanning.fetching import fetch_ahead
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
 from blurgate.scanning.judge import Judge, Judged, Measured, cut_batches
 from blurgate.scanning.records import Records, open_records
@@ -199,7 +201,14 @@ def scan_items(
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
         return walk_photos(
-            paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
+            paths,
+            include=include,
+            exclude=exclude,
+            leave_out=leave_out,
+            note_left_out=note_left_out,
+            raws=raws,
+            column=column,
+            max_megapixels=max_megapixels,
         )
 
     judge = Judge(loaded, (low, high), at, engine, device, max_megapixels)
@@ -264,7 +273,8 @@ def _judge(
 
     with opened as records:
         pending = _find_known(items, records, judge.name) if records else items
-        tasks = _assign_engines(pending, engines)
+        fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
+        tasks = _assign_engines(fetched, engines)
         measured = run_in_order(
             lambda task: judge.measure(*task), tasks, jobs=jobs, known=lambda task: judge.look_up(task[0])
         )
@@ -295,18 +305,19 @@ def _watch_machine(measured: Iterable[Measured]) -> Iterator[Measured]:
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
-        if item is PAUSE or item.filed or not isinstance(item.photo, str):
+        if item is PAUSE or item.filed or item.evidence or not (item.status or isinstance(item.photo, str)):
             yield item
             continue
         try:
-            status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
+            # faster than Path, which matters for a million files
+            status = item.status or os.stat(item.photo)  # noqa: PTH116
         except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
             yield item
             continue
-        if known := records.find(item.photo, status, judge):
+        if known := records.find(item.path or item.photo, status, judge):
             yield Item(evidence=known, known=True)
         else:
-            yield Item(item.photo, status=status)
+            yield replace(item, status=status)
 
 
 def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine]]:
