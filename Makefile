@@ -47,7 +47,7 @@ clean:  ## remove .venv and all that was made in it
 	@touch $@
 
 .venv/test: .venv/pip pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet,fast,heif,serve]' --group dev
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo,blurgenerator,parquet,fast,heif,serve,remote,ray]' --group dev
 	@touch $@
 
 .venv/net: .venv/test

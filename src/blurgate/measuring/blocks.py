@@ -13,6 +13,8 @@ References
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -82,8 +84,8 @@ def transform_blocks(blocks: Array) -> Array:
     xp = array_namespace(blocks)
     pixels = xp.astype(xp.reshape(blocks, (-1, BLOCK * BLOCK)), xp.float32)
     first = pixels[:, :1]
-    matrix = xp.asarray(_TRANSFORM, device=blocks.device)
-    coefficients = matrix @ (pixels - first).T + xp.asarray(_DCT_OF_ONES, device=blocks.device) * first.T
+    matrix, of_ones = _send_constants(xp, blocks.device)
+    coefficients = matrix @ (pixels - first).T + of_ones * first.T
     significant = xp.abs(coefficients) >= NOISE_FLOOR
     coefficients = xp.where(significant, coefficients, xp.zeros_like(coefficients))
     return xp.permute_dims(xp.reshape(coefficients, (BLOCK, BLOCK, -1)), (2, 0, 1))
@@ -111,7 +113,18 @@ def take_band(coefficients: Array, band: str) -> Array:
         raise ValueError(f"band must be one of {', '.join(BANDS)}, got {band!r}")
     xp = array_namespace(coefficients)
     flat = xp.reshape(xp.permute_dims(coefficients, (1, 2, 0)), (BLOCK * BLOCK, -1))
-    return xp.take(flat, xp.asarray(BANDS[band], device=coefficients.device), axis=0)
+    return xp.take(flat, _send_band(xp, coefficients.device, band), axis=0)
+
+
+@cache
+def _send_constants(xp: Any, device: Any) -> tuple[Array, Array]:
+    """Put the constants of the DCT on a device, once: a GPU would wait for each copy."""
+    return xp.asarray(_TRANSFORM, device=device), xp.asarray(_DCT_OF_ONES, device=device)
+
+
+@cache
+def _send_band(xp: Any, device: Any, band: str) -> Array:
+    return xp.asarray(BANDS[band], device=device)
 
 
 def _dct_matrix() -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise, product
+from itertools import groupby, product
 from typing import TypeAlias
 
 import numpy as np
@@ -24,7 +24,7 @@ DEFAULT_FEATURE_SET = "block99"
 
 # Blocks per chunk. CPU: few enough to fit the cache, but enough that threads do not get in each other's way. GPU: as
 # many as several photos have, since each step has a fixed launch cost.
-_CPU_CHUNK, _GPU_CHUNK = 2**12, 2**17
+_CPU_CHUNK, _GPU_CHUNK = 2**12, 2**18
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,22 @@ class BandGroup:
 
         Returns
         -------
-        array of shape (n_blocks, n_bands * n_statistics), float32
+        array of shape (n_bands * n_statistics, n_blocks), float32
             The statistics of the first band, then those of the next.
         """
         bands = [take_band(coefficients, band) for band in self.bands]
         columns = [STATISTICS[statistic](band) for band in bands for statistic in self.statistics]
-        return array_namespace(blocks).stack(columns, axis=1)
+        return array_namespace(blocks).stack(columns)
 
     def pool(self, measured: Array) -> Array:
-        """Pool the result of `compute` into the columns of one scale: -> (n_columns,), float32."""
+        """Pool the result of `compute`, of one photo or several, into the columns of one scale.
+
+        (..., n_statistics, n_blocks) -> (..., n_columns), float32.
+        """
         xp = array_namespace(measured)
-        ordered = xp.sort(measured, axis=0)
-        return xp.reshape(xp.stack([POOLS[pool](ordered) for pool in self.pools], axis=1), (-1,))
+        ordered = xp.sort(measured, axis=-1)
+        pooled = xp.stack([POOLS[pool](ordered) for pool in self.pools], axis=-1)
+        return xp.reshape(pooled, (*pooled.shape[:-2], -1))
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class EdgeGroup:
 
         Returns
         -------
-        array of shape (n_blocks, n_directions * n_statistics), int32
+        array of shape (n_directions * n_statistics, n_blocks), int32
             The statistics of the first direction, then those of the next. Each number holds the statistic in its upper
             16 bits and the weight in its lower 16 bits, so that one sort orders both.
         """
@@ -121,19 +125,23 @@ class EdgeGroup:
         columns = [
             EDGES[statistic](pixels, direction) for direction, statistic in product(self.directions, self.statistics)
         ]
-        return xp.stack([column * 2**16 + weight for column in columns], axis=1)
+        return xp.stack([column * 2**16 + weight for column in columns])
 
     def pool(self, measured: Array) -> Array:
-        """Pool the result of `compute` into the columns of one scale: -> (n_columns,), float32."""
+        """Pool the result of `compute`, of one photo or several, into the columns of one scale.
+
+        (..., n_statistics, n_blocks) -> (..., n_columns), float32.
+        """
         xp = array_namespace(measured)
-        ordered = xp.sort(measured, axis=0)
-        values, cumulative = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=0)
+        ordered = xp.sort(measured, axis=-1)
+        values, cumulative = ordered // 2**16, xp.cumulative_sum(xp.astype(ordered % 2**16, xp.int64), axis=-1)
         largest = xp.full_like(values, 255)
         percentiles = [
-            xp.min(xp.where(cumulative * 100 >= cumulative[-1:, :] * percent, values, largest), axis=0)
+            xp.min(xp.where(cumulative * 100 >= cumulative[..., -1:] * percent, values, largest), axis=-1)
             for percent in self.percents
         ]
-        return xp.astype(xp.reshape(xp.stack(percentiles, axis=1), (-1,)), xp.float32)
+        pooled = xp.astype(xp.stack(percentiles, axis=-1), xp.float32)
+        return xp.reshape(pooled, (*pooled.shape[:-2], -1))
 
 
 FeatureGroup: TypeAlias = BandGroup | EdgeGroup
@@ -177,7 +185,7 @@ def block_statistics(gray: Array, *groups: FeatureGroup) -> list[Array]:
 
     Returns
     -------
-    list of arrays of shape (n_blocks, n_statistics)
+    list of arrays of shape (n_statistics, n_blocks)
         The result of ``compute`` for each group.
 
     Raises
@@ -290,12 +298,22 @@ def _shrink(gray: Array, max_pixels: int | None, halve: Callable[[Array], Array]
 def _pool_groups(planes: Sequence[Array], groups: Sequence[FeatureGroup]) -> list[list[Array]]:
     xp = array_namespace(planes[0])
     blocks = [split_blocks(gray) for gray in planes]
-    bounds = list(accumulate((each.shape[0] for each in blocks), initial=0))
+    counts = [each.shape[0] for each in blocks]
     measured = _compute_blocks(blocks[0] if len(blocks) == 1 else xp.concat(blocks), groups)
-    return [
-        [group.pool(columns[start:end, :]) for start, end in pairwise(bounds)]
-        for group, columns in zip(groups, measured, strict=True)
-    ]
+    return [_pool_photos(group, columns, counts) for group, columns in zip(groups, measured, strict=True)]
+
+
+def _pool_photos(group: FeatureGroup, measured: Array, counts: Sequence[int]) -> list[Array]:
+    """Pool the blocks of each photo; photos in a row that have equally many are pooled side by side."""
+    xp, pooled, start = array_namespace(measured), list[Array](), 0
+    for count, alike in groupby(counts):
+        n_photos = len(list(alike))
+        end = start + n_photos * count
+        side_by_side = xp.reshape(measured[:, start:end], (-1, n_photos, count))
+        columns = group.pool(xp.permute_dims(side_by_side, (1, 0, 2)))
+        pooled += [columns[photo, :] for photo in range(n_photos)]
+        start = end
+    return pooled
 
 
 def _compute_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array]:
@@ -307,7 +325,7 @@ def _compute_blocks(blocks: Array, groups: Sequence[FeatureGroup]) -> list[Array
         chunk = blocks[start : min(start + step, count), :, :]
         coefficients = transform_blocks(chunk)
         measured.append([group.compute(chunk, coefficients) for group in groups])
-    return [xp.concat(list(parts), axis=0) for parts in zip(*measured, strict=True)]
+    return [xp.concat(list(parts), axis=1) for parts in zip(*measured, strict=True)]
 
 
 def has_texture(features: NDArray[np.float32], feature_set: str) -> NDArray[np.bool_]:
@@ -379,14 +397,14 @@ def find_feature_set(name: str) -> FeatureSet:
 
 
 def mean_over_blocks(ordered: Array) -> Array:
-    """Compute the mean over blocks, summed in float64: (n_blocks, n) -> (n,)."""
+    """Compute the mean over blocks, summed in float64: (..., n_blocks) -> (...)."""
     xp = array_namespace(ordered)
-    return xp.astype(xp.mean(xp.astype(ordered, xp.float64), axis=0), xp.float32)
+    return xp.astype(xp.mean(xp.astype(ordered, xp.float64), axis=-1), xp.float32)
 
 
 @dataclass(frozen=True)
 class Percentile:
-    """Percentile over blocks: (n_blocks, n) with ascending columns -> (n,).
+    """Percentile over blocks: (..., n_blocks) with ascending rows -> (...).
 
     It interpolates linearly between two blocks, like ``numpy.percentile``.
 
@@ -399,9 +417,9 @@ class Percentile:
     percent: float
 
     def __call__(self, ordered: Array) -> Array:
-        """Compute the percentile of each column."""
-        below, above, fraction = self.place(ordered.shape[0])
-        return ordered[below, :] + (ordered[above, :] - ordered[below, :]) * fraction
+        """Compute the percentile of each row."""
+        below, above, fraction = self.place(ordered.shape[-1])
+        return ordered[..., below] + (ordered[..., above] - ordered[..., below]) * fraction
 
     def place(self, count: int) -> tuple[int, int, float]:
         """Locate the percentile among sorted blocks.
@@ -424,7 +442,7 @@ class Percentile:
 
 SCALES = ("1", "1/2", "1/4")  # relative to the height and width of the analysed photo
 
-POOLS: dict[str, Callable[[Array], Array]] = {  # each takes columns in ascending order
+POOLS: dict[str, Callable[[Array], Array]] = {  # each takes rows in ascending order
     "mean": mean_over_blocks,
     "p50": Percentile(50),
     "p75": Percentile(75),
