@@ -48,7 +48,7 @@ class Faults:
     _of_paths: Counter[bytes] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 no secret
+        self._random = random.Random(self.seed)
 
     def choose(self, head: bytes) -> str:
         """Choose what happens to a request: ``refuse``, ``cut``, ``dribble``, or nothing."""

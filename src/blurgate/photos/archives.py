@@ -124,7 +124,7 @@ def find_archive(path: str) -> Place | None:
         return Place(scheme, archive, inner.lstrip("/"))
     if (row := split_row(path)) and is_address(path):
         return Place("parquet", row[0], str(row[1]))
-    name = path.split("?")[0] if scheme in ("http", "https") else path
+    name = path.split("?", maxsplit=1)[0] if scheme in ("http", "https") else path
     suffix = next((each for each in SUFFIXES if name.lower().endswith(each)), "")
     if not suffix:
         return None
@@ -860,7 +860,7 @@ def _choose_column(place: Place, schema: Any, column: str | None) -> tuple[str, 
     pictures = [name for name, kind in kinds.items() if kind is not None]
     if column is None:
         column = next((name for name in COLUMNS if name in pictures), pictures[0] if len(pictures) == 1 else None)
-    if column not in kinds:
+    if column is None or column not in kinds:
         wanted = f"named {column}" if column else "of pictures"
         raise ValueError(
             f"column must be one that the table has: expected one {wanted}, but {hide(place.archive)} has "

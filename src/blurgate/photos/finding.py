@@ -238,6 +238,17 @@ class _Patterns:
         return any(fnmatchcase(below if "/" in pattern else name, pattern.lower()) for pattern in patterns)
 
 
+def is_afar(path: str) -> bool:
+    """Tell whether a path names what is no file or folder of a disk: an address, or an archive.
+
+    Examples
+    --------
+    >>> is_afar("s3://bucket/photos"), is_afar("photos")
+    (True, False)
+    """
+    return is_address(path) or _find_local_archive(path) is not None
+
+
 def _require_afar(path: str, column: str | None) -> None:
     if place := find_archive(path):
         try:
@@ -274,7 +285,7 @@ def _find_local_archive(path: str) -> Place | None:
 
 def _is_photo_address(address: str) -> bool:
     """Tell by its name whether an address is that of a photo, and not of a folder."""
-    name = address.split("?")[0] if is_flat(address) else address
+    name = address.split("?", maxsplit=1)[0] if is_flat(address) else address
     if is_flat(address):
         return not name.endswith("/")
     return _suffix(name) in SUFFIXES | RAW_SUFFIXES
@@ -299,7 +310,7 @@ def _walk_afar(
 
 
 def _name_of(address: str) -> str:
-    name = address.split("?")[0] if is_flat(address) else address
+    name = address.split("?", maxsplit=1)[0] if is_flat(address) else address
     return name.rstrip("/").rsplit("/", 1)[-1]
 
 

@@ -31,8 +31,8 @@ from blurgate.photos.jpegs import Frame, check_jpeg
 from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_cost, check_tiff
 from blurgate.photos.modes import convert
 from blurgate.photos.raws import Preview, find_preview
-from blurgate.photos.stores import hide, is_address
 from blurgate.photos.shrinking import FULL, MIN_SIDE, At, check_at, count_halvings_to, fit_side, shrink
+from blurgate.photos.stores import hide, is_address
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
@@ -289,7 +289,11 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo, max_megapixels) as opened:
+        with (
+            io.BytesIO(photo)
+            if isinstance(photo, bytes | bytearray | memoryview)
+            else _open_file(photo, max_megapixels) as opened
+        ):
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -601,7 +605,11 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Im
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo, max_megapixels) as stream:
+    with (
+        io.BytesIO(photo)
+        if isinstance(photo, bytes | bytearray | memoryview)
+        else _open_file(photo, max_megapixels) as stream
+    ):
         yield _identify(stream, wanted, max_megapixels)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -39,8 +40,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _ROW = re.compile(r"(?i)(.*\.parquet)#([0-9]+)", re.DOTALL)
 _USER = re.compile(r"(://)[^/?#:@]*(?::[^/?#]*)?@")
 _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no secret
-    ("id", "v", "version", "versionid", "w", "h", "width", "height", "size", "format", "fm", "q", "quality", "page")
-    + ("file", "name", "path", "photo", "image", "dpr", "fit", "crop", "auto")
+    ["id", "v", "version", "versionid", "w", "h", "width", "height", "size", "format", "fm", "q", "quality", "page", "file", "name", "path", "photo", "image", "dpr", "fit", "crop", "auto"]
 )
 _FLAT = ("http", "https")  # stores without folders
 
@@ -243,7 +243,7 @@ def find_entry(address: str) -> Entry:
     """
     address = reveal(address)
     fs, path = _open_store(address)
-    return _to_entry("", _repeat(address, lambda: _call(fs, "info", path), doing="be found"))
+    return _to_entry("", _repeat(address, lambda: _find(fs, path, address), doing="be found"))
 
 
 def contact(address: str) -> None:
@@ -267,7 +267,7 @@ def contact(address: str) -> None:
 
     def ask() -> None:
         with suppress(FileNotFoundError, PermissionError):
-            _call(fs, "info", path)
+            _find(fs, path, address)
 
     try:
         _repeat(address, ask, doing="be reached")
@@ -307,7 +307,7 @@ def read(address: str, *, size: int | None = None, most: int) -> bytes:
     if split_scheme(address) in _FLAT:
         return _repeat(address, lambda: _read_http(fs, path, 0, most + 1, whole=True))
     if size is None:
-        size = _to_entry("", _repeat(address, lambda: _call(fs, "info", path))).size
+        size = find_entry(address).size
     if size == 0:
         return b""
     end = most + 1 if size is None else min(size, most + 1)
@@ -422,7 +422,7 @@ class Ranges:
             self._last = number
             for wanted in range(number, number + ahead + 1):
                 if wanted * _BLOCK < self.size and wanted not in self._blocks:
-                    self._blocks[wanted] = self._requests.submit(lambda wanted=wanted: self._fetch(wanted))
+                    self._blocks[wanted] = self._requests.submit(partial(self._fetch, wanted))
             block = self._blocks[number]
             self._blocks.move_to_end(number)
             while len(self._blocks) > _BLOCKS:
@@ -488,6 +488,14 @@ class _NoRangesError(Exception):
     """A server that sends the whole object where a part was asked for."""
 
 
+_KNOWN: dict[type[BaseException], _Problem] = {
+    FileNotFoundError: _Problem("does not exist: check the address"),
+    PermissionError: _Problem("cannot be opened: you have no permission to read it"),
+    _CutError: _Problem("the connection ended before all of it was there", temporary=True),
+    _NoRangesError: _Problem("cannot be read in parts: its server sends no ranges: download it first"),
+    TimeoutError: _Problem("the store does not answer in time", temporary=True),
+    ConnectionError: _Problem("no connection to the store", temporary=True),
+}
 _LOCK = threading.Lock()
 _HIDDEN: OrderedDict[str, str] = OrderedDict()
 _STORES: dict[Any, Any] = {}
@@ -542,8 +550,31 @@ def _call(fs: Any, name: str, *args: Any, timeout: float = _REQUEST, **options: 
     return sync(fs.loop, getattr(fs, f"_{name}"), *args, timeout=timeout, **options)
 
 
+def _find(fs: Any, path: str, address: str) -> dict[str, Any]:
+    """Ask a store about an object. fsspec says of all that goes wrong over HTTP that there is no such file."""
+    if split_scheme(address) not in _FLAT:
+        return _call(fs, "info", path)  # type: ignore[no-any-return]
+    from fsspec.asyn import sync
+
+    async def ask() -> dict[str, Any]:
+        session = await fs.set_session()
+        options = dict(fs.kwargs)
+        options["headers"] = {**options.get("headers", {}), "Range": "bytes=0-0"}
+        async with session.get(fs.encode_url(path), **options) as answer:
+            found: dict[str, Any] = {"type": "file", "etag": answer.headers.get("ETag")}
+            found["last_modified"] = answer.headers.get("Last-Modified")
+            if answer.status == 416:  # it is empty
+                return found | {"size": 0}
+            answer.raise_for_status()
+            total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+            length = total if answer.status == 206 else answer.headers.get("Content-Length", "")
+            return found | {"size": int(length) if length.isdigit() else None}
+
+    return sync(fs.loop, ask, timeout=_REQUEST)  # type: ignore[no-any-return]
+
+
 def _read_range(fs: Any, path: str, start: int, end: int, *, exact: bool) -> bytes:
-    if fs.protocol in (_FLAT, *_FLAT):
+    if "http" in fs.protocol:
         content = _read_http(fs, path, start, end, whole=False)
     else:
         timeout = _REQUEST + (end - start) / 1e5
@@ -596,7 +627,7 @@ def _repeat(address: str, request: Callable[[], T], *, doing: str = "be read") -
                 raise PhotoError(
                     f"{hide(address)} cannot {doing}: {problem.words}, after {tries}"
                 ) from _find_machine_error(address, problem)
-        time.sleep(wait * random.uniform(0.5, 1.0))
+        time.sleep(wait * random.uniform(0.5, 1.0))  # noqa: S311 no secret
         wait = min(3 * wait, _LONGEST_WAIT)
     raise AssertionError  # not reached
 
@@ -612,35 +643,34 @@ def _find_machine_error(address: str, problem: _Problem) -> MachineError:
 
 def _classify(error: BaseException) -> _Problem:
     """Say what went wrong, in words without addresses, and whether to try again."""
-    if isinstance(error, FileNotFoundError):
-        return _Problem("does not exist: check the address")
-    if isinstance(error, _CutError):
-        return _Problem("the connection ended before all of it was there", temporary=True)
-    if isinstance(error, _NoRangesError):
-        return _Problem("cannot be read in parts: its server sends no ranges: download it first")
-    status = _find_status(error)
-    name = type(error).__name__
-    if any(part in name for part in _NO_KEYS) or status == 401:
+    for kind, problem in _KNOWN.items():
+        if isinstance(error, kind):
+            return problem
+    name, status = type(error).__name__, _find_status(error)
+    if status == 401 or any(part in name for part in _NO_KEYS):
         return _Problem("cannot be opened: no valid credentials were found for it, see the settings of fsspec")
-    if isinstance(error, PermissionError) or status == 403:
-        return _Problem("cannot be opened: you have no permission to read it")
-    if status in (404, 410):
-        return _Problem("does not exist: check the address")
-    if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
-        return _Problem(f"cannot be read: the store answers with status {status}")
     if status is not None and status >= 400:
-        return _Problem(f"the store is busy or broken (status {status})", temporary=True)
-    if isinstance(error, TimeoutError) or "Timeout" in name:
-        return _Problem("the store does not answer in time", temporary=True)
-    module = type(error).__module__.split(".")[0]
+        return _classify_status(status)
+    if "Timeout" in name:
+        return _KNOWN[TimeoutError]
+    if "Connection" in name or "Connector" in name:
+        return _KNOWN[ConnectionError]
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, ConnectionError) or "Connection" in name or "Connector" in name:
-        return _Problem("no connection to the store", temporary=True)
-    if number in _BUSY or (module in _REMOTE_LIBRARIES and "Param" not in name and "Invalid" not in name):
-        words = os.strerror(number) if number in _BUSY and number else name
+    words = os.strerror(number) if number else escape_unprintable(name)
+    of_library = type(error).__module__.split(".")[0] in _REMOTE_LIBRARIES and "Param" not in name
+    if number in _BUSY or (of_library and "Invalid" not in name):
         return _Problem(f"the store fails ({words})", temporary=True)
-    words = os.strerror(number) if number else name
-    return _Problem(f"cannot be read: {escape_unprintable(words)}")
+    return _Problem(f"cannot be read: {words}")
+
+
+def _classify_status(status: int) -> _Problem:
+    if status == 403:
+        return _KNOWN[PermissionError]
+    if status in {404, 410}:
+        return _KNOWN[FileNotFoundError]
+    if status < 500 and status not in {408, 425, 429}:
+        return _Problem(f"cannot be read: the store answers with status {status}")
+    return _Problem(f"the store is busy or broken (status {status})", temporary=True)
 
 
 def _find_status(error: BaseException | None) -> int | None:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 
 from blurgate.errors import PhotoError, find_machine_error
 from blurgate.judging.verdicts import Evidence
@@ -60,7 +61,7 @@ def fetch_ahead(
             else:
                 requests = requests or Requests(REQUESTS)
                 size = item.status.st_size if item.status else _USUAL
-                window.add(requests.submit(lambda item=item: _fetch(item, max_megapixels)), size)
+                window.add(requests.submit(partial(_fetch, item, max_megapixels)), size)
             yield from window.take_surplus()
         yield from window.take_all()
     finally:

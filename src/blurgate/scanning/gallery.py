@@ -21,6 +21,7 @@ from blurgate.pages import hash_script, read_style
 from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
+from blurgate.photos.stores import is_address
 from blurgate.scanning.overlays import draw_overlay
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -128,7 +129,7 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
 
     def make(item: tuple[int, Verdict]) -> str:
         index, verdict = item
-        content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
+        content = None if verdict.error else thumbnail(verdict.path, side=THUMBNAIL_SIDE)
         if content is None:
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
         layout, encoded = _encode(_find_layout(content)), _encode(content)
@@ -188,16 +189,21 @@ def _find_layout(jpeg: bytes) -> bytes:
 
 def _describe(photos: Sequence[Verdict], threshold: float, page: Path, *, mapped: int) -> str:
     """Encode the page's data."""
-    files = [os.path.abspath(verdict.path) for verdict in photos]  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
-    root = _find_root(files)
+    files = [_locate(verdict.path) for verdict in photos]
+    root = _find_root([file for file in files if not is_address(file)])
     data = [
-        asdict(verdict) | {"file": file, "tail": _find_tail(file, root)}
+        asdict(verdict) | {"file": file, "tail": "" if is_address(file) else _find_tail(file, root)}
         for verdict, file in zip(photos, files, strict=True)
     ]
     # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
     key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
     places = {"places": _find_places(root, page), "guesses": _guess_places(root)}
     return _to_json({"key": key, "threshold": threshold, "mapped": mapped, **places, "photos": data})
+
+
+def _locate(path: str) -> str:
+    """Make a path absolute; what lies in a store or an archive has no place that a page could link to."""
+    return path if is_address(path) else os.path.abspath(path)  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
 
 
 def _to_json(data: Mapping[str, Any]) -> str:

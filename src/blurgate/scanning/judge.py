@@ -21,6 +21,7 @@ from blurgate.scanning.items import Item
 from blurgate.version import __version__
 
 BATCH = 16  # photos per evaluation of the trees
+_UNNAMED = "the picture "  # how messages name a photo that has no path
 MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 
 
@@ -163,7 +164,10 @@ class Judge:
             measurement = self.model.measure(item.photo, extract=engine.begin, **options)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             raise_machine_error(error)
-            unread = Measurement(Evidence(path, error=str(error)))
+            text = str(error)
+            if path and text.startswith(_UNNAMED):  # its content came without its name
+                text = f"{path} {text.removeprefix(_UNNAMED)}"
+            unread = Measurement(Evidence(path, error=text))
             return Measured(left, unread, engine, find_machine_error(error))
         except NetError as error:
             raise_machine_error(error)
