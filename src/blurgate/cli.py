@@ -163,8 +163,8 @@ ScanPaths = Annotated[
     list[str],
     typer.Argument(
         metavar="PATH",
-        help="Photos, folders, .zip, .tar and .parquet, on a disk or as s3://, gs://, az:// or https://; - reads a list "
-        "of them from stdin.",
+        help="Photos, folders, .zip, .tar, .parquet, on a disk or at s3://, gs://, az://, https://; - reads a list of "
+        "them from stdin.",
     ),
 ]
 Include = Annotated[

@@ -1,4 +1,4 @@
-"""Archives of photos (zip, tar, Parquet tables), on the disk or in a store -> their photos, one by one, without extraction.
+"""Archives of photos (zip, tar, Parquet tables), on a disk or in a store -> their photos, one by one, never extracted.
 
 An archive may be a stranger's: nothing that it says of sizes, names or places is believed.
 """
@@ -211,12 +211,14 @@ def check_archive(place: Place, column: str | None = None) -> None:
         source.close()
 
 
-def read_member(address: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+def read_member(address: str, *, size: int | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
     """Read one photo of an archive, or one that a store has.
 
     Parameters
     ----------
     address : str
+    size : int, optional
+        Of one that a store has: its bytes, where a listing has said how many.
     max_megapixels : float
         A file of more bytes than a JPEG of so many pixels may have is refused.
 
@@ -239,7 +241,7 @@ def read_member(address: str, *, max_megapixels: float = MAX_MEGAPIXELS) -> byte
                 return _read_row(place, max_megapixels)
             index = _find_index(place)
             return index.read(place.inner, max_megapixels)
-        content = read(address, most=min(_MOST_BYTES, _find_most(max_megapixels)))
+        content = read(address, size=size, most=min(_MOST_BYTES, _find_most(max_megapixels)))
         check_bytes(len(content), "JPEG", max_megapixels)
     except LimitError as error:
         raise PhotoError(f"{hide(address)} cannot be read: {error}") from error
@@ -815,7 +817,7 @@ _LOCK = threading.Lock()
 
 
 def _find_index(place: Place) -> _Zip | _Tar:
-    """Find or read where the members of an archive lie; a few archives are remembered, each with a source of its own."""
+    """Find out where the members of an archive lie; a few archives are remembered, each with a source of its own."""
     key = (os.getpid(), place.kind, place.archive, _stamp_file(place.archive))
     with _LOCK:
         if key in _INDEXES:

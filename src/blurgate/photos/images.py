@@ -289,11 +289,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with (
-            io.BytesIO(photo)
-            if isinstance(photo, bytes | bytearray | memoryview)
-            else _open_file(photo, max_megapixels) as opened
-        ):
+        with _open_content(photo, max_megapixels) as opened:
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -605,11 +601,7 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Im
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with (
-        io.BytesIO(photo)
-        if isinstance(photo, bytes | bytearray | memoryview)
-        else _open_file(photo, max_megapixels) as stream
-    ):
+    with _open_content(photo, max_megapixels) as stream:
         yield _identify(stream, wanted, max_megapixels)
 
 
@@ -728,9 +720,15 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
     return picture
 
 
-def _open_file(photo: Any, max_megapixels: float = MAX_MEGAPIXELS) -> BinaryIO:
+def _open_content(photo: Any, max_megapixels: float) -> BinaryIO:
+    if isinstance(photo, bytes | bytearray | memoryview):
+        return io.BytesIO(photo)
     if is_address(os.fsdecode(photo)):
         return io.BytesIO(read_member(os.fsdecode(photo), max_megapixels=max_megapixels))
+    return _open_file(photo)
+
+
+def _open_file(photo: Any) -> BinaryIO:
     path = Path(os.fsdecode(photo))
     try:
         return open_regular(path)

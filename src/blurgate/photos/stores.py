@@ -653,6 +653,8 @@ def _classify(error: BaseException) -> _Problem:
         return _classify_status(status)
     if "Timeout" in name:
         return _KNOWN[TimeoutError]
+    if any(part in name for part in ("Payload", "Incomplete", "ContentLength", "Disconnected")):
+        return _KNOWN[_CutError]
     if "Connection" in name or "Connector" in name:
         return _KNOWN[ConnectionError]
     number = error.errno if isinstance(error, OSError) else None
@@ -675,7 +677,7 @@ def _classify_status(status: int) -> _Problem:
 
 def _find_status(error: BaseException | None) -> int | None:
     """Find the status of an HTTP answer in an error of any library."""
-    while error is not None:
+    while error is not None and "http_exceptions" not in type(error).__module__:  # a body that ends early has a "code"
         response = getattr(error, "response", None)
         if isinstance(response, dict):
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

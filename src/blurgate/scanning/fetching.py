@@ -121,7 +121,8 @@ def _fetch(item: Item, max_megapixels: float) -> Item:
     try:
         if item.status:
             check_bytes(item.status.st_size, "JPEG", max_megapixels)
-        return replace(item, photo=read_member(item.photo, max_megapixels=max_megapixels), path=path)
+        size = item.status.st_size if item.status else None
+        return replace(item, photo=read_member(item.photo, size=size, max_megapixels=max_megapixels), path=path)
     except LimitError as error:
         return replace(item, photo=None, evidence=Evidence(path, error=f"{path} cannot be read: {error}"))
     except PhotoError as error:
