@@ -11,7 +11,7 @@ import asyncio
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -102,7 +102,12 @@ def run_proxy(target: int, *, latency_s: float = 0.0, faults: Faults | None = No
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
+    def run() -> None:
+        loop.run_until_complete(serve())
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     ready.wait()
     try:
@@ -121,31 +126,11 @@ async def _forward(
         writer.close()
         return
     plan = [""]
-
-    async def ask() -> None:
-        async for head in _delay(reader, latency_s / 2):
-            plan[0] = faults.choose(head) if faults else ""
-            if plan[0] == "refuse":
-                writer.write(_REFUSAL)
-                await writer.drain()
-                break
-            to_server.write(head)
-            await to_server.drain()
-
-    async def answer() -> None:
-        async for part in _delay(upstream, latency_s / 2):
-            if plan[0] == "cut":
-                start = part.find(b"\r\n\r\n") + 4
-                writer.write(part[: start + (len(part) - start) // 2])
-                await writer.drain()
-                break
-            for piece in _cut(part, 8) if plan[0] == "dribble" else (part,):
-                writer.write(piece)
-                await writer.drain()
-                if plan[0] == "dribble":
-                    await asyncio.sleep(0.02)
-
-    sides = [asyncio.ensure_future(ask()), asyncio.ensure_future(answer())]
+    questions, answers = _delay(reader, latency_s / 2), _delay(upstream, latency_s / 2)
+    sides = [
+        asyncio.ensure_future(_ask(questions, to_server, writer, plan, faults)),
+        asyncio.ensure_future(_answer(answers, writer, plan)),
+    ]
     with suppress(OSError, asyncio.CancelledError):
         await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
     for side in sides:
@@ -157,13 +142,44 @@ async def _forward(
             end.close()
 
 
+async def _ask(
+    questions: AsyncIterator[bytes],
+    to_server: asyncio.StreamWriter,
+    writer: asyncio.StreamWriter,
+    plan: list[str],
+    faults: Faults | None,
+) -> None:
+    async for head in questions:
+        plan[0] = faults.choose(head) if faults else ""
+        if plan[0] == "refuse":
+            writer.write(_REFUSAL)
+            await writer.drain()
+            break
+        to_server.write(head)
+        await to_server.drain()
+
+
+async def _answer(answers: AsyncIterator[bytes], writer: asyncio.StreamWriter, plan: list[str]) -> None:
+    async for part in answers:
+        if plan[0] == "cut":
+            start = part.find(b"\r\n\r\n") + 4
+            writer.write(part[: start + (len(part) - start) // 2])
+            await writer.drain()
+            break
+        for piece in _cut(part, 8) if plan[0] == "dribble" else (part,):
+            writer.write(piece)
+            await writer.drain()
+            if plan[0] == "dribble":
+                await asyncio.sleep(0.02)
+
+
 def _cut(part: bytes, count: int) -> Iterator[bytes]:
     step = max(1, -(-len(part) // count))
     for start in range(0, len(part), step):
         yield part[start : start + step]
 
 
-async def _delay(reader: asyncio.StreamReader, seconds: float):  # type: ignore[no-untyped-def] # an async generator
+async def _delay(reader: asyncio.StreamReader, seconds: float) -> AsyncIterator[bytes]:
     """Yield what arrives, each part some time after it came; what comes meanwhile waits its own time, not longer."""
     loop = asyncio.get_running_loop()
     parts: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64)

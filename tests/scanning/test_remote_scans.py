@@ -90,11 +90,28 @@ def bucket(server, monkeypatch):
     return BUCKET
 
 
-def use_store(monkeypatch, port):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+@pytest.fixture(autouse=True)
+def fresh_stores(monkeypatch):
     monkeypatch.setattr(stores, "_STORES", {})
     monkeypatch.setattr(stores, "_MET", set())
     monkeypatch.setattr(stores, "_FIRST_WAIT", 0.01)
+    yield
+    close()
+
+
+def close():
+    """Close the connections to the stores of a test."""
+    for fs in stores._STORES.values():
+        session = getattr(fs, "_s3", None) or getattr(fs, "_session", None)
+        if session is not None:
+            fs.close_session(fs.loop, session)
+
+
+def use_store(monkeypatch, port):
+    close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(stores, "_STORES", {})
+    monkeypatch.setattr(stores, "_MET", set())
 
 
 def strip(verdicts, root):
@@ -263,9 +280,7 @@ def check_small(size, *_):
     ("status", "message"),
     [(403, "you have no permission"), (401, "no valid credentials"), (500, r"status 500\), after 5 tries")],
 )
-def test_no_secret_is_said_of_a_photo_that_cannot_be_read(monkeypatch, capsys, status, message):
-    monkeypatch.setattr(stores, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(stores, "_MET", set())
+def test_no_secret_is_said_of_a_photo_that_cannot_be_read(capsys, status, message):
     with serve(answer(status)) as port:
         address = f"http://me:hunter2@127.0.0.1:{port}/a.jpg?X-Amz-Signature=abcdef&id=3"
         try:
