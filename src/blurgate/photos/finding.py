@@ -14,9 +14,10 @@ from typing import TypeAlias
 from blurgate.errors import PhotoError, find_machine_error, raise_machine_error, require_several
 from blurgate.files import is_filed, open_regular
 from blurgate.photos.archives import SUFFIXES as ARCHIVES
-from blurgate.photos.archives import Member, Place, check_archive, find_archive, read_head, walk_archive
+from blurgate.photos.archives import check_archive, find_archive, read_head, walk_archive
 from blurgate.photos.images import is_picture
 from blurgate.photos.limits import MAX_MEGAPIXELS
+from blurgate.photos.sources import Member, Place
 from blurgate.photos.stores import Entry, Status, contact, hide, is_address, is_flat, join, list_folder
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
@@ -356,20 +357,17 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
     """Walk a folder of a store as `_walk` walks one of the disk; names alone tell what is a photo."""
     levels: list[tuple[str, str, Iterator[Entry]]] = [(root, "", list_folder(root))]
     while levels:
-        folder, below_folder, entries = levels[-1]
+        folder, above, entries = levels[-1]
         try:
             for entry in entries:
-                address, below = (join(folder, entry.name) if entry.name else folder), f"{below_folder}{entry.name}"
-                if not entry.name and not entry.is_folder:  # the root itself is a photo
-                    if patterns.wants_file(_name_of(folder)):
-                        yield _to_found(folder, entry)
-                elif not entry.name or _is_hidden(entry.name):
+                below = f"{above}{entry.name}"
+                address = join(folder, entry.name) if entry.name else folder
+                if _is_hidden(entry.name):
                     continue
-                elif entry.is_folder:
-                    if not patterns.skips(below):
-                        levels.append((address, f"{below}/", list_folder(address)))
-                        break
-                elif patterns.wants_file(below) and _is_photo_in_store(entry.name, below, patterns, raws):
+                if entry.is_folder and entry.name and not patterns.skips(below):
+                    levels.append((address, f"{below}/", list_folder(address)))
+                    break
+                if not entry.is_folder and _is_photo_in_store(address, below, patterns, raws):
                     yield _to_found(address, entry)
             else:
                 levels.pop()
@@ -382,9 +380,12 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
             yield Found(where, f"cannot be searched for photos: {str(error).removeprefix(f'{where} ')}")
 
 
-def _is_photo_in_store(name: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
-    suffix = _suffix(name)
-    return suffix in SUFFIXES or (suffix in RAW_SUFFIXES and _wants_raw(suffix, below, patterns, raws))
+def _is_photo_in_store(address: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
+    if not below:  # the root itself, which was named
+        return patterns.wants_file(_name_of(address))
+    suffix = _suffix(below)
+    wanted = suffix in SUFFIXES or (suffix in RAW_SUFFIXES and _wants_raw(suffix, below, patterns, raws))
+    return wanted and patterns.wants_file(below)
 
 
 def _walk(folder: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:

@@ -40,7 +40,31 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
 _ROW = re.compile(r"(?i)(.*\.parquet)#([0-9]+)", re.DOTALL)
 _USER = re.compile(r"(://)[^/?#:@]*(?::[^/?#]*)?@")
 _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no secret
-    ["id", "v", "version", "versionid", "w", "h", "width", "height", "size", "format", "fm", "q", "quality", "page", "file", "name", "path", "photo", "image", "dpr", "fit", "crop", "auto"]
+    [
+        "id",
+        "v",
+        "version",
+        "versionid",
+        "w",
+        "h",
+        "width",
+        "height",
+        "size",
+        "format",
+        "fm",
+        "q",
+        "quality",
+        "page",
+        "file",
+        "name",
+        "path",
+        "photo",
+        "image",
+        "dpr",
+        "fit",
+        "crop",
+        "auto",
+    ]
 )
 _FLAT = ("http", "https")  # stores without folders
 
@@ -161,6 +185,14 @@ def reveal(address: str) -> str:
 
 def join(folder: str, name: str) -> str:
     """Write the address of what lies in a folder.
+
+    Parameters
+    ----------
+    folder, name : str
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -392,6 +424,14 @@ class Ranges:
     def read_at(self, offset: int, length: int) -> bytes:
         """Read bytes from an offset on; fewer at the end of the object.
 
+        Parameters
+        ----------
+        offset, length : int
+
+        Returns
+        -------
+        bytes
+
         Raises
         ------
         PhotoError
@@ -442,25 +482,13 @@ class Ranges:
         return _repeat(self._address, lambda: _read_range(self._fs, self._path, start, end, exact=True))
 
 
-def read_head(address: str, length: int) -> bytes | None:
-    """Read the beginning of what is at an address; None if nothing is.
-
-    Raises
-    ------
-    PhotoError
-        If it may not be read, or several tries have failed.
-    """
-    try:
-        found = find_entry(address)
-    except PhotoError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
-    return read(address, size=None if found.size is None else min(found.size, length), most=length)
-
-
 def write(local: str | os.PathLike[str], address: str) -> None:
     """Write a finished file to an address.
+
+    Parameters
+    ----------
+    local : path
+    address : str
 
     Raises
     ------
@@ -495,6 +523,11 @@ _KNOWN: dict[type[BaseException], _Problem] = {
     _NoRangesError: _Problem("cannot be read in parts: its server sends no ranges: download it first"),
     TimeoutError: _Problem("the store does not answer in time", temporary=True),
     ConnectionError: _Problem("no connection to the store", temporary=True),
+}
+_NAMES: dict[type[BaseException], tuple[str, ...]] = {  # parts of the names of errors that libraries raise
+    TimeoutError: ("Timeout",),
+    _CutError: ("Payload", "Incomplete", "ContentLength", "Disconnected"),
+    ConnectionError: ("Connection", "Connector"),
 }
 _LOCK = threading.Lock()
 _HIDDEN: OrderedDict[str, str] = OrderedDict()
@@ -651,12 +684,9 @@ def _classify(error: BaseException) -> _Problem:
         return _Problem("cannot be opened: no valid credentials were found for it, see the settings of fsspec")
     if status is not None and status >= 400:
         return _classify_status(status)
-    if "Timeout" in name:
-        return _KNOWN[TimeoutError]
-    if any(part in name for part in ("Payload", "Incomplete", "ContentLength", "Disconnected")):
-        return _KNOWN[_CutError]
-    if "Connection" in name or "Connector" in name:
-        return _KNOWN[ConnectionError]
+    for kind, words in _NAMES.items():
+        if any(word in name for word in words):
+            return _KNOWN[kind]
     number = error.errno if isinstance(error, OSError) else None
     words = os.strerror(number) if number else escape_unprintable(name)
     of_library = type(error).__module__.split(".")[0] in _REMOTE_LIBRARIES and "Param" not in name
@@ -708,7 +738,18 @@ def _to_entry(name: str, found: dict[str, Any]) -> Entry:
 
 
 def stamp(size: int, *marks: object) -> Status:
-    """Make the status of a photo from its size and all that tells one version from another."""
+    """Make the status of a photo from its size and all that tells one version from another.
+
+    Parameters
+    ----------
+    size : int
+    *marks : object
+        Such as the time and the tag of an object.
+
+    Returns
+    -------
+    Status
+    """
     digest = hashlib.blake2b(repr(marks).encode(errors="surrogatepass"), digest_size=8).digest()
     return Status(size, int.from_bytes(digest, "little") >> 1)
 
