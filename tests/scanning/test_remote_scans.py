@@ -263,7 +263,7 @@ def test_a_web_server(folder, expected):
 def test_a_web_server_may_not_fill_the_memory(monkeypatch):
     handler = answer(200, b"\xff\xd8\xff" + bytes(2**20))
     with serve(handler) as port:
-        monkeypatch.setattr("blurgate.photos.archives._find_most", lambda _: 2**16)
+        monkeypatch.setattr("blurgate.photos.archives.find_most", lambda _: 2**16)
         monkeypatch.setattr("blurgate.photos.archives.check_bytes", check_small)
         (verdict,) = scan([f"http://127.0.0.1:{port}/a.jpg"])
     assert "too long" in verdict.error

@@ -74,7 +74,16 @@ class Source(Protocol):
     status: Status | None
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Read bytes from an offset on; fewer at the end."""
+        """Read bytes from an offset on; fewer at the end.
+
+        Parameters
+        ----------
+        offset, length : int
+
+        Returns
+        -------
+        bytes
+        """
         ...
 
     def close(self) -> None:
@@ -134,7 +143,16 @@ class FileSource:
         self._lock = threading.Lock()
 
     def read_at(self, offset: int, length: int) -> bytes:
-        """Read bytes from an offset on; fewer at the end."""
+        """Read bytes from an offset on; fewer at the end.
+
+        Parameters
+        ----------
+        offset, length : int
+
+        Returns
+        -------
+        bytes
+        """
         with self._lock:  # os.pread is not everywhere
             self._handle.seek(offset)
             return self._handle.read(length)
@@ -168,7 +186,16 @@ class SourceFile(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
+        """Go to a place.
+
+        Parameters
+        ----------
+        offset, whence : int
+
+        Returns
+        -------
+        int
+        """
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._source.size}[whence]
         self._offset = base + offset
         return self._offset
@@ -215,7 +242,18 @@ def find_most(max_megapixels: float) -> int:
 
 
 def describe_size(size: int, max_megapixels: float) -> str:
-    """Say that a member is too long for a photo of so many megapixels; empty if it is not."""
+    """Say that a member is too long for a photo of so many megapixels.
+
+    Parameters
+    ----------
+    size : int
+    max_megapixels : float
+
+    Returns
+    -------
+    str
+        The end of a sentence; empty if it is not too long.
+    """
     try:
         check_bytes(size, "JPEG", max_megapixels)
     except LimitError as error:

@@ -611,10 +611,26 @@ def _read_range(fs: Any, path: str, start: int, end: int, *, exact: bool) -> byt
         content = _read_http(fs, path, start, end, whole=False)
     else:
         timeout = _REQUEST + (end - start) / 1e5
+        if shortcut := _find_shortcut(fs):
+            content = shortcut.read(path, start, end, seconds=timeout)
+            if content is not None:
+                return content  # type: ignore[no-any-return]
         content = _call(fs, "cat_file", path, start=start, end=end, timeout=timeout)
     if exact and len(content) < end - start:
         raise _CutError
     return bytes(content)
+
+
+def _find_shortcut(fs: Any) -> Any:
+    """Return what reads objects of S3 faster than s3fs does; None of other stores."""
+    if "s3" not in fs.protocol:
+        return None
+    shortcut = getattr(fs, "_blurgate_objects", None)  # with the store, so that it ends with it
+    if shortcut is None:
+        from blurgate.photos.s3_objects import S3Objects
+
+        shortcut = fs._blurgate_objects = S3Objects(fs)
+    return shortcut
 
 
 def _read_http(fs: Any, path: str, start: int, end: int, *, whole: bool) -> bytes:
@@ -684,8 +700,8 @@ def _classify(error: BaseException) -> _Problem:
         return _Problem("cannot be opened: no valid credentials were found for it, see the settings of fsspec")
     if status is not None and status >= 400:
         return _classify_status(status)
-    for kind, words in _NAMES.items():
-        if any(word in name for word in words):
+    for kind, parts in _NAMES.items():
+        if any(part in name for part in parts):
             return _KNOWN[kind]
     number = error.errno if isinstance(error, OSError) else None
     words = os.strerror(number) if number else escape_unprintable(name)

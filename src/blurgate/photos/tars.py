@@ -218,6 +218,15 @@ class Tar:
     def read(self, name: str, max_megapixels: float) -> bytes:
         """Read a member.
 
+        Parameters
+        ----------
+        name : str
+        max_megapixels : float
+
+        Returns
+        -------
+        bytes
+
         Raises
         ------
         PhotoError
@@ -303,6 +312,11 @@ def is_packed(source: Source) -> bool:
 
 def check_tar(place: Place, source: Source) -> None:
     """Check that an archive begins like a tar.
+
+    Parameters
+    ----------
+    place : Place
+    source : Source
 
     Raises
     ------

@@ -78,6 +78,15 @@ class Zip:
     def read(self, name: str, max_megapixels: float) -> bytes:
         """Read a member.
 
+        Parameters
+        ----------
+        name : str
+        max_megapixels : float
+
+        Returns
+        -------
+        bytes
+
         Raises
         ------
         PhotoError

@@ -17,6 +17,7 @@ from PIL import Image
 
 from blurgate.errors import MachineError, PhotoError
 from blurgate.judging.verdicts import Evidence
+from blurgate.photos.archives import find_archive
 from blurgate.photos.finding import AnyPath, Found, describe_raws, require_paths
 from blurgate.photos.images import is_stream, read_stream
 from blurgate.photos.picture_tables import COLUMNS
@@ -111,7 +112,7 @@ def list_items(
         raise TypeError(
             f"photos must be paths, photos or a table, got {type(photos).__name__}: pass the part that holds photos"
         )
-    named_afar = column is not None and _names_paths(photos)
+    named_afar = column is not None and (names_tables(photos) or isinstance(photos, Iterator))
     if (column is not None and not named_afar) or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
         return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
@@ -253,12 +254,22 @@ def _sort_key(item: Item, root: AnyPath) -> list[str]:
     return path[len(os.path.join(os.fsdecode(root), "")) :].split(os.sep)
 
 
-def _names_paths(photos: Any) -> bool:
-    """Tell whether photos are paths, of which some may be tables."""
-    if isinstance(photos, str | os.PathLike):
-        return True
-    is_list = isinstance(photos, Sequence) and not isinstance(photos, bytes | bytearray | memoryview)
-    return is_list and bool(photos) and all(isinstance(photo, str | os.PathLike) for photo in photos)
+def names_tables(photos: Any) -> bool:
+    """Tell whether photos are paths, of which some are those of Parquet tables.
+
+    Parameters
+    ----------
+    photos : path, photo, iterable of these, or table
+
+    Returns
+    -------
+    bool
+    """
+    named = [photos] if isinstance(photos, str | os.PathLike) else photos
+    if not isinstance(named, Sequence) or isinstance(named, bytes | bytearray | memoryview):
+        return False
+    places = (find_archive(os.fsdecode(photo)) for photo in named if isinstance(photo, str | os.PathLike))
+    return any(place is not None and place.kind == "parquet" for place in places)
 
 
 def _take_column(table: Any, column: str | None) -> Iterable[Any]:

@@ -29,7 +29,7 @@ from blurgate.photos.stores import Ranges, find_entry, hide, is_address, write
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
-from blurgate.scanning.items import Item
+from blurgate.scanning.items import Item, names_tables
 from blurgate.scanning.map_drawing import MapDrawing
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.scanning.progress import Tally, count_photos
@@ -409,7 +409,7 @@ def check_request(request: ScanRequest) -> Format:
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
-    _require_disk(request)
+    _check_named(request)
     inputs = [model_file(request.model), *request.roots]
     check_outputs(gallery=request.report_path, verdicts=request.output_path, inputs=inputs)
     return chosen
@@ -426,8 +426,10 @@ def _hold_folders(request: ScanRequest) -> Iterator[bool]:
         yield alone
 
 
-def _require_disk(request: ScanRequest) -> None:
-    """Refuse to file or map photos that are not on a disk."""
+def _check_named(request: ScanRequest) -> None:
+    """Refuse to file or map photos that are not on a disk, and a column where there is no table."""
+    if request.column and isinstance(request.photos, list) and not names_tables(request.photos):
+        raise ValueError("column goes with a table: name a .parquet file, or leave it out")
     if request.action or request.maps:
         for path in filter(is_afar, _list_named(request.photos)):
             raise OutputError(_NOT_ON_DISK.format(path=hide(path)))
