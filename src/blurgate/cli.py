@@ -724,9 +724,9 @@ def _make_request(
 
 def _to_place(text: str | None) -> Path | str | None:
     """Read where to write: an address, or a path."""
-    from blurgate.photos.stores import is_address
+    from blurgate.photos.stores import is_address, split_scheme
 
-    return text if text is None or is_address(text) else Path(text)
+    return text if text is None or (split_scheme(text) and is_address(text)) else Path(text)
 
 
 def _parse_at(text: str | None) -> Any:

@@ -2,11 +2,13 @@
 
 import gzip
 import io
+import json
 import os
 import struct
 import tarfile
 import zipfile
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from blurgate.photos.archives import check_archive, find_archive, read_member, w
 from blurgate.photos.images import read_gray, thumbnail
 from blurgate.photos.sources import Place
 
-COUNT = 300
+COUNT = 240
 
 
 def scan(photos, **options):
@@ -116,8 +118,9 @@ def test_a_member_of_a_compressed_tar_is_not_found_again(archives):
 def test_a_part_of_an_archive(archives, expected):
     inside = {name for name in expected if name.startswith("b/")}
     assert set(rows_of(scan(f"zip://b/::{archives / 'photos.zip'}"))) == inside
-    assert set(rows_of(scan(f"tar://b/*.jpg::{archives / 'photos.tar'}"))) == inside
-    assert set(rows_of(scan(f"zip://::{archives / 'photos.zip'}"))) == set(expected)
+    some = {name for name in inside if name.endswith("1.jpg")}
+    assert set(rows_of(scan(f"tar://b/*1.jpg::{archives / 'photos.tar'}"))) == some
+    assert set(rows_of(scan(f"zip://::{archives / 'photos.zip'}", include=["b/*1.jpg"]))) == some
 
 
 @pytest.mark.parametrize("name", ["photos.zip", "photos.tar"])
@@ -269,14 +272,15 @@ def test_of_two_members_with_one_name_the_later_is_judged_as_unzip_does(tmp_path
 def test_of_a_tar_cut_short_what_came_before_is_judged_and_kept(archives, files, expected, tmp_path, name):
     content = (archives / name).read_bytes()
     path = tmp_path / name
-    path.write_bytes(content[: len(content) // 2])
+    path.write_bytes(content[: len(content) // 3])
     done = run("scan", path, "--output", tmp_path / "v.jsonl")
     assert done.exit_code == 1
     last = done.stderr.splitlines()[-1]
     assert "is cut short: its end is missing; what comes before was judged" in last
-    kept = (tmp_path / "v.jsonl").read_text().splitlines()
-    assert COUNT / 3 < len(kept) < COUNT
-    right = {name: row for name, row in rows_of(scan([path])).items() if not row[2]}
+    kept = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text().splitlines()]
+    rows = rows_of(SimpleNamespace(**row) for row in kept)
+    right = {name: row for name, row in rows.items() if not row[2]}
+    assert COUNT / 5 < len(right) < COUNT / 2
     assert right.items() <= expected.items()
 
 
@@ -408,8 +412,8 @@ def test_a_table_of_bytes_or_of_hugging_face_images(table, files, expected):
         assert read_member(f"{path}#11") == files[names[11]]
         assert [row.probability for row in scan(f"{path}#11")] == [expected[names[11]][1]]
     assert len(scan([path], include=["b/*"])) == sum(name.startswith("b/") for name in names)
-    with pytest.raises(PhotoError, match="the table has 30 rows"):
-        read_member(f"{path}#30")
+    with pytest.raises(PhotoError, match="the table has 24 rows"):
+        read_member(f"{path}#24")
 
 
 def test_the_column_of_a_table(table, files):
@@ -473,7 +477,7 @@ def test_archives_on_the_disk_need_no_extra(archives):
     code = (
         "import sys, blurgate\n"
         "found = list(blurgate.scan(sys.argv[1:], model='trees', engine='numpy', include=['b/*0.jpg']))\n"
-        "assert len(found) == 30, len(found)\n"
+        "assert len(found) == 24, len(found)\n"
         "assert not {'fsspec', 'pyarrow', 'aiohttp'} & set(sys.modules)"
     )
     paths = [str(archives / name) for name in ("photos.zip", "photos.tar", "disk")]

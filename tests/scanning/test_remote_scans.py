@@ -21,6 +21,7 @@ from blurgate import MachineError, PhotoError
 from blurgate.cli import app
 from blurgate.errors import OutputError
 from blurgate.photos import stores
+from blurgate.photos.s3_objects import S3Objects
 from blurgate.scanning.fetching import fetch_ahead
 from blurgate.scanning.items import Item
 from blurgate.scanning.run import ScanRequest, run_scan
@@ -135,6 +136,27 @@ def expected(folder):
 def test_a_bucket_gives_the_rows_of_a_disk_in_the_same_order(bucket, expected):
     for root in (f"{bucket}/album", f"{bucket}/album/"):
         assert strip(scan([root]), f"{bucket}/album") == expected
+
+
+def test_objects_are_read_without_s3fs_unless_something_is_unusual(bucket, expected, monkeypatch):
+    read = S3Objects.read
+    found = []
+
+    def note(self, *args, **options):
+        found.append(read(self, *args, **options))
+        return found[-1]
+
+    monkeypatch.setattr(S3Objects, "read", note)
+    assert strip(scan([f"{bucket}/album"]), f"{bucket}/album") == expected
+    assert len(found) == len(expected)
+    assert None not in found
+    monkeypatch.setattr(S3Objects, "read", lambda *_, **__: None)
+    assert strip(scan([f"{bucket}/album"]), f"{bucket}/album") == expected
+
+
+def test_a_pattern_names_several_objects(bucket, expected):
+    found = strip(scan([f"{bucket}/album/photo-0*.jpg"]), f"{bucket}/album")
+    assert found == [row for row in expected if row[0].startswith("photo-0")]
 
 
 def test_include_and_exclude_match_below_the_root(bucket):
@@ -317,6 +339,7 @@ def test_an_empty_prefix_a_missing_bucket_and_an_unknown_scheme_are_one_sentence
         f"{bucket}/nothing/": "does not exist: check the address",
         "s3://no-such-bucket/": "does not exist: check the address",
         "foo://bar/": "of no kind that fsspec knows",
+        "s3://": "a bucket was needed",
     }.items():
         done = run("scan", root)
         assert done.exit_code == 1
@@ -341,6 +364,10 @@ def test_verdicts_and_gallery_are_written_to_a_bucket_and_replace_only_their_own
     done = run("scan", folder, "--output", f"{bucket}/out/letter.csv")
     assert (done.exit_code, fs.cat_file("photos/out/letter.csv")) == (1, b"Dear all,")
     assert "is not a file of verdicts that blurgate wrote" in done.stderr
+    for place in ("http://127.0.0.1:1/v.csv", "zip://v.csv::a.zip"):
+        done = run("scan", folder, "--output", place)
+        assert done.exit_code == 2
+        assert "takes no files" in done.stderr
     done = run("scan", folder, "--output", f"{bucket}/out/v.csv", "--resume")
     assert done.exit_code == 2
     assert "--resume needs an output on a disk" in done.stderr
@@ -373,6 +400,12 @@ def test_photos_that_are_not_on_a_disk_are_not_filed(bucket, tmp_path):
         assert done.exit_code == 1
         assert "only photos on a disk can be copied, moved, linked or given maps" in done.stderr
     assert not (tmp_path / "target").exists()
+
+
+def test_other_commands_say_that_they_read_disks_alone(bucket, tmp_path):
+    done = CliRunner().invoke(app, ["explain", f"{bucket}/album", "--output", str(tmp_path / "page.html")])
+    assert done.exit_code == 1
+    assert "is in a store or an archive, where only scan looks" in done.stderr
 
 
 def test_items_keep_their_order_and_a_pause_lets_all_pass_that_came_before(bucket):

@@ -162,6 +162,7 @@ def read_member(address: str, *, size: int | None = None, max_megapixels: float 
     place = find_archive(address)
     try:
         if place and place.inner:
+            place = place._replace(archive=reveal(place.archive))
             if place.kind == "parquet":
                 return read_row(place, max_megapixels)
             index: Zip | Tar = _find_zip(place) if place.kind == "zip" else _find_tar(place)

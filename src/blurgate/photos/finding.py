@@ -18,7 +18,7 @@ from blurgate.photos.archives import check_archive, find_archive, read_head, wal
 from blurgate.photos.images import is_picture
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.sources import Member, Place
-from blurgate.photos.stores import Entry, Status, contact, hide, is_address, is_flat, join, list_folder
+from blurgate.photos.stores import Entry, Status, contact, expand, hide, is_address, is_flat, join, list_folder
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -119,7 +119,7 @@ def walk_photos(
     left_out = frozenset(os.path.realpath(path) for path in leave_out)
     patterns = _Patterns(include, exclude, left_out, note_left_out)
     for path in map(os.fsdecode, paths):
-        if is_address(path) or _find_local_archive(path):
+        if is_afar(path):
             yield from _walk_afar(path, patterns, raws, column, max_megapixels)
         elif not os.path.isdir(path):
             if patterns.wants_file(os.path.basename(path)):
@@ -134,10 +134,11 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
     Raises
     ------
     PhotoError
-        If one of the paths does not exist, or a folder cannot be listed.
+        If one of the paths does not exist or is not on a disk, or a folder cannot be listed.
     """
     require_several("paths", paths)
     paths = list(paths)
+    require_disk(paths)
     require_paths(paths)
     photos = []
     for found in walk_photos(paths):
@@ -250,24 +251,40 @@ def is_afar(path: str) -> bool:
     return is_address(path) or _find_local_archive(path) is not None
 
 
+def require_disk(paths: Iterable[AnyPath]) -> None:
+    """Check that paths are those of files and folders on a disk, for work that reads nothing else.
+
+    Parameters
+    ----------
+    paths : iterable of path
+
+    Raises
+    ------
+    PhotoError
+        If one is an address or an archive.
+    """
+    for path in filter(is_afar, map(os.fsdecode, paths)):
+        raise PhotoError(
+            f"a file or folder on a disk was needed, but {hide(path)} is in a store or an archive, where only scan "
+            "looks: fetch the photos first"
+        )
+
+
 def _require_afar(path: str, column: str | None) -> None:
-    if place := find_archive(path):
-        try:
+    try:
+        path = expand(path)[0] if is_address(path) else path
+        if place := find_archive(path):
             check_archive(place, column)
-        except PhotoError as error:
-            _raise_cause(error)
-            raise
-    elif _is_photo_address(path):
-        contact(path)
-    else:
-        try:
+        elif _is_photo_address(path):
+            contact(path)
+        else:
             next(list_folder(path), None)
-        except PhotoError as error:
-            _raise_cause(error)
-            raise
+    except PhotoError as error:
+        _raise_cause(error)
+        raise
 
 
-def _raise_cause(error: PhotoError) -> None:
+def _raise_cause(error: Exception) -> None:
     """Raise that a store does not answer, whatever was asked of it."""
     if problem := find_machine_error(error):
         raise problem from error
@@ -296,17 +313,18 @@ def _walk_afar(
     root: str, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
 ) -> Iterator[Found]:
     """Find the photos in an archive or a store; what is wrong with it is one of them."""
+    where = root
     try:
-        if place := find_archive(root):
-            yield from _walk_members(place, patterns, raws, column, max_megapixels)
-        elif _is_photo_address(root):
-            if patterns.wants_file(_name_of(root)):
-                yield _to_found(root)
-        else:
-            yield from _walk_store(root, patterns, raws)
-    except PhotoError as error:
+        for where in expand(root) if is_address(root) else [root]:
+            if place := find_archive(where):
+                yield from _walk_members(place, patterns, raws, column, max_megapixels)
+            elif not _is_photo_address(where):
+                yield from _walk_store(where, patterns, raws)
+            elif patterns.wants_file(_name_of(where)):
+                yield _to_found(where)
+    except (PhotoError, ValueError) as error:  # ValueError: of a table without the column
         _raise_cause(error)
-        where = hide(root)
+        where = hide(where)
         yield Found(where, str(error).removeprefix(f"{where} "), broken=True)
 
 

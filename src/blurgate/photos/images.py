@@ -480,12 +480,12 @@ def _to_picture(rgb: RGB) -> Image.Image:
     return Image.fromarray(rgb[..., 0] if rgb.shape[2] == 1 else rgb)
 
 
-def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 80) -> bytes | None:
+def thumbnail(photo: str | os.PathLike[str] | bytes, *, side: int = 240, quality: int = 80) -> bytes | None:
     """Encode a small JPEG of a picture file.
 
     Parameters
     ----------
-    path : path
+    photo : path or bytes
     side : int
         Maximum length of the longer side, in pixels.
     quality : int
@@ -497,7 +497,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         None if the picture cannot be read.
     """
     try:
-        with _opened(path, _Wanted((2 * side) ** 2), MAX_MEGAPIXELS) as picture:
+        with _opened(photo, _Wanted((2 * side) ** 2), MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = find_turn(picture)
@@ -508,12 +508,12 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
     return encode_jpeg(np.asarray(small if turn is None else small.transpose(turn)), quality=quality)
 
 
-def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_shot(photo: str | os.PathLike[str] | bytes) -> dict[str, str]:
     """Read from a photo's EXIF how it was taken, in words; never where.
 
     Parameters
     ----------
-    path : path
+    photo : path or bytes
 
     Returns
     -------
@@ -527,7 +527,7 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
     {}
     """
     try:
-        with _opened(path, _Wanted(), MAX_MEGAPIXELS) as picture:
+        with _opened(photo, _Wanted(), MAX_MEGAPIXELS) as picture:
             if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
                 return {}
             return describe_shot(picture)

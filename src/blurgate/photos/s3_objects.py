@@ -133,15 +133,18 @@ class S3Objects:
 
 def _ask(connection: http.client.HTTPConnection, url: SplitResult, headers: dict[str, str]) -> http.client.HTTPResponse:
     connection.request("GET", f"{url.path}?{url.query}", headers=headers)
-    return connection.getresponse()
+    answer = connection.getresponse()
+    if answer.status >= http.client.INTERNAL_SERVER_ERROR:
+        raise http.client.HTTPException
+    return answer
 
 
-def _read_body(answer: http.client.HTTPResponse, length: int, deadline: float) -> bytes | None:
+def _read_body(answer: http.client.HTTPResponse, length: int, deadline: float) -> bytes:
     content = bytearray()
     while len(content) < length:
         part = answer.read(min(_CHUNK, length - len(content)))
         if not part or time.monotonic() > deadline:
-            return None
+            raise http.client.IncompleteRead(bytes(content))
         content += part
     answer.read(1)  # ends an answer that has no more, so that its connection can be used again
     return bytes(content)

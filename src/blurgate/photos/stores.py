@@ -29,7 +29,7 @@ T = TypeVar("T")
 TRIES = 5  # of one request
 _PATIENCE = 20.0  # seconds after which nothing is tried again
 _FIRST_WAIT, _LONGEST_WAIT = 0.2, 5.0  # seconds before another try; each is three times as long as the one before
-_REQUEST = 60.0  # seconds that one request may take, and one more for each 100 kB
+_REQUEST = 30.0  # seconds that one request may take, and one more for each 100 kB
 _CONNECTIONS = 50
 _BLOCK = 2**22  # bytes of a large object that are asked for at a time
 _BLOCKS = 8  # held of one object
@@ -37,7 +37,7 @@ _NEXT = 3  # blocks asked for ahead of a reader that goes on
 _SECRETS = 10_000  # addresses with secrets that are remembered, by how they are printed
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
-_ROW = re.compile(r"(?i)(.*\.parquet)#([0-9]+)", re.DOTALL)
+_ROW = re.compile(r"(?i)(.*\.parquet(?:\?[^#]*)?)#([0-9]+)", re.DOTALL)
 _USER = re.compile(r"(://)[^/?#:@]*(?::[^/?#]*)?@")
 _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no secret
     [
@@ -67,6 +67,8 @@ _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no se
     ]
 )
 _FLAT = ("http", "https")  # stores without folders
+_CHAINED = ("zip", "tar")  # kinds of archives, which an address names before their own
+_CONTAINERS = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")  # whose addresses have a name before an @, and no user
 
 _BUSY = {errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO), errno.ETIMEDOUT, errno.EAGAIN, errno.EPIPE} | {
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
@@ -161,15 +163,21 @@ def hide(address: str) -> str:
     'https://shop.example/cat.jpg?id=7'
     >>> hide("s3://bucket/what?.jpg")
     's3://bucket/what?.jpg'
+    >>> hide("zip://me@home.jpg::https://shop.example/a.zip?sig=1a2b")
+    'zip://me@home.jpg::https://shop.example/a.zip'
     """
     if "://" not in address or ("@" not in address and "?" not in address):
         return address
-    hidden = _USER.sub(r"\1", address)
-    if re.search(r"(?i)\bhttps?://", hidden):
-        head, mark, query = hidden.partition("?")
-        query, fragment, rest = query.partition("#")
+    scheme = split_scheme(address)
+    if scheme in _CHAINED:
+        inner, mark, archive = address.rpartition("::")
+        return inner + mark + hide(archive) if mark else address
+    hidden = address if scheme in _CONTAINERS else _USER.sub(r"\1", address, count=1)
+    if scheme in _FLAT:
+        head, _, query = hidden.partition("?")
+        query, row, number = query.partition("#")
         kept = "&".join(part for part in query.split("&") if part.split("=")[0].lower() in _HARMLESS)
-        hidden = head + (f"?{kept}" if kept else "") + (fragment + rest if mark and fragment else "")
+        hidden = head + (f"?{kept}" if kept else "") + row + number
     if hidden != address:
         with _LOCK:
             _HIDDEN[hidden] = address
@@ -207,6 +215,32 @@ def is_flat(address: str) -> bool:
     return split_scheme(address) in _FLAT
 
 
+def expand(address: str) -> list[str]:
+    """List what an address with a pattern, such as ``s3://bucket/*.tar``, stands for, sorted.
+
+    Parameters
+    ----------
+    address : str
+
+    Returns
+    -------
+    list of str
+        The address itself if it has no pattern, or nothing matches.
+
+    Raises
+    ------
+    PhotoError
+        If it may not be listed.
+    """
+    scheme = split_scheme(address)
+    if not re.search(r"[*\[]", address) or scheme in (*_FLAT, *_CHAINED) or not scheme:
+        return [address]
+    fs, path = _open_store(reveal(address))
+    found = _repeat(address, lambda: _call(fs, "glob", path), doing="be listed")
+    start = address[: len(address) - len(path)] if address.endswith(path) else f"{scheme}://"
+    return sorted(start + str(each) for each in found) or [address]
+
+
 def list_folder(address: str) -> Iterator[Entry]:
     """List what lies in a folder of a store, sorted by name; large folders of S3 as the pages arrive.
 
@@ -230,8 +264,10 @@ def list_folder(address: str) -> Iterator[Entry]:
     """
     address = reveal(address)
     fs, path = _open_store(address)
+    if not path.strip("/") and split_scheme(address) not in _FLAT:
+        raise PhotoError(f"a bucket was needed, but {address} names none: write it after the slashes")
     listed: list[Entry]
-    if split_scheme(address) in ("s3", "s3a") and hasattr(fs, "call_s3") and "/" in path.strip("/") + "/":
+    if split_scheme(address) in ("s3", "s3a") and hasattr(fs, "call_s3"):
         yield from _list_s3(fs, path, address)
         return
     found = _repeat(address, lambda: _call(fs, "ls", path, detail=True), doing="be listed")

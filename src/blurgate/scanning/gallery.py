@@ -18,6 +18,7 @@ from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.pages import hash_script, read_style
+from blurgate.photos.archives import read_member
 from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
@@ -40,9 +41,9 @@ class _Read:
     at: At
     max_megapixels: float
 
-    def read(self, path: str) -> Plane:
+    def read(self, photo: str | bytes) -> Plane:
         max_pixels = self.model.inputs.measured.max_pixels
-        return read_plane(path, min_side=1, max_pixels=max_pixels, max_megapixels=self.max_megapixels, at=self.at)
+        return read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=self.max_megapixels, at=self.at)
 
 
 def write_gallery(
@@ -129,13 +130,14 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
 
     def make(item: tuple[int, Verdict]) -> str:
         index, verdict = item
-        content = None if verdict.error else thumbnail(verdict.path, side=THUMBNAIL_SIDE)
-        if content is None:
+        photo = None if verdict.error else _fetch(verdict.path)
+        content = None if photo is None else thumbnail(photo, side=THUMBNAIL_SIDE)
+        if photo is None or content is None:
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
         layout, encoded = _encode(_find_layout(content)), _encode(content)
         lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
-        found = _explain(verdict, read) if read and index < MAPPED else {}
-        for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
+        found = _explain(verdict, photo, read) if read and index < MAPPED else {}
+        for name, data in {"shot": read_shot(photo), "explanation": found}.items():
             if data:
                 lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
         return "".join(lines)
@@ -143,14 +145,22 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _explain(verdict: Verdict, read: _Read) -> dict[str, Any]:
+def _fetch(path: str) -> str | bytes | None:
+    """Read a photo that is not on a disk, once for all that the page has of it; None if it cannot be read."""
+    try:
+        return read_member(path) if is_address(path) else path
+    except PhotoError:
+        return None
+
+
+def _explain(verdict: Verdict, photo: str | bytes, read: _Read) -> dict[str, Any]:
     """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
 
     Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
     did not call blurred is there for lower thresholds.
     """
     try:
-        plane = read.read(verdict.path)
+        plane = read.read(photo)
     except PhotoError:
         return {}
     if (plane.width, plane.height) != (verdict.width, verdict.height):

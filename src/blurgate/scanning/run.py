@@ -25,7 +25,7 @@ from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_o
 from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
-from blurgate.photos.stores import Ranges, find_entry, hide, is_address, write
+from blurgate.photos.stores import Ranges, find_entry, hide, is_address, split_scheme, write
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
@@ -476,6 +476,8 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
 
 def _check_address(address: str, kind: str) -> None:
     """Refuse an address where something lies that is not ours."""
+    if split_scheme(address) in ("http", "https", "zip", "tar"):
+        raise ValueError(f"expected a file or an address such as s3://bucket/name, but {hide(address)} takes no files")
     suffixes = KINDS[kind].suffixes
     if suffixes and not address.lower().endswith(suffixes):
         raise ValueError(f"expected a file named {' or '.join(suffixes)}, got {hide(address)}: choose another name")
