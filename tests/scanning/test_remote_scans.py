@@ -232,6 +232,19 @@ def test_a_changed_object_is_judged_again(bucket, folder, tmp_path):
     assert (first.decision, second.decision) == ("blurred", "sharp")
 
 
+def test_records_know_named_photos_and_rows_of_tables(bucket, folder, tmp_path, monkeypatch):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    contents = [(folder / f"photo-0{number}.jpg").read_bytes() for number in (1, 2, 4)]
+    parquet.write_table(pyarrow.table({"image": contents}), tmp_path / "t.parquet")
+    fs, _ = stores._open_store(bucket)
+    fs.put_file(str(tmp_path / "t.parquet"), "photos/t.parquet")
+    named = [f"{bucket}/album/photo-01.jpg", f"{bucket}/t.parquet", f"{bucket}/album/sub/photo-06.jpg"]
+    first = list(scan(named, resume=tmp_path / "records"))
+    assert [verdict.decision for verdict in first] == ["blurred", "blurred", "sharp", "sharp", "sharp"]
+    monkeypatch.setattr("blurgate.scanning.judge.Judge.measure", None)  # nothing is measured again
+    assert list(scan(named, resume=tmp_path / "records")) == first
+
+
 @contextmanager
 def serve(handler):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:

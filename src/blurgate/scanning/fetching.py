@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -14,7 +14,7 @@ from blurgate.judging.verdicts import Evidence
 from blurgate.photos.archives import find_archive, read_member
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS, LimitError, check_bytes
-from blurgate.photos.stores import Requests, is_address
+from blurgate.photos.stores import Requests, find_entry, is_address
 from blurgate.scanning.items import Item
 from blurgate.threads import PAUSE
 
@@ -38,14 +38,37 @@ def fetch_ahead(
     max_megapixels : float
         A photo that is too long for so many is not fetched.
 
-    Yields
-    ------
-    Item
-        With the content of the photo in place of its address. A photo that cannot be fetched has evidence with its
+    Returns
+    -------
+    iterator of Item
+        With the content of each photo in place of its address. A photo that cannot be fetched has evidence with its
         error, and its `problem` if the store is to blame.
     """
     cores = jobs or os.cpu_count() or 1
     window = _Window(cores * _PHOTOS, cores * _BYTES)
+    return _work_ahead(items, _is_afar, partial(_fetch, max_megapixels=max_megapixels), window)
+
+
+def find_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Ask stores whether photos have changed, before records are asked for them; all other items pass.
+
+    Parameters
+    ----------
+    items : iterable of Item
+        Photos that a listing has found have their status already.
+
+    Returns
+    -------
+    iterator of Item
+        With their status, if the store tells.
+    """
+    return _work_ahead(items, lambda item: not item.status and _is_afar(item), _find, _Window(4 * REQUESTS, _BYTES))
+
+
+def _work_ahead(
+    items: Iterable[Item], wants: Callable[[Item], bool], work: Callable[[Item], Item], window: _Window
+) -> Iterator[Item]:
+    """Do work on some items before they are needed, and yield all in order."""
     requests: Requests | None = None
     try:
         for item in items:
@@ -53,15 +76,14 @@ def fetch_ahead(
                 yield from window.take_all()
                 yield item
                 continue
-            if not _is_afar(item):
+            if not wants(item):
                 if window.is_empty:  # as in every scan of a disk
                     yield item
                     continue
                 window.add(item, 0)
             else:
                 requests = requests or Requests(REQUESTS)
-                size = item.status.st_size if item.status else _USUAL
-                window.add(requests.submit(partial(_fetch, item, max_megapixels)), size)
+                window.add(requests.submit(partial(work, item)), item.status.st_size if item.status else _USUAL)
             yield from window.take_surplus()
         yield from window.take_all()
     finally:
@@ -128,3 +150,11 @@ def _fetch(item: Item, max_megapixels: float) -> Item:
     except PhotoError as error:
         problem = find_machine_error(error)
         return replace(item, photo=None, evidence=Evidence(path, error=str(error)), problem=problem)
+
+
+def _find(item: Item) -> Item:
+    place = find_archive(item.photo)
+    try:
+        return item if place else replace(item, status=find_entry(item.photo).status)
+    except PhotoError:  # reading the photo reports it
+        return item

@@ -16,7 +16,7 @@ from blurgate.measuring.engines import MANY, Engine, check_engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
-from blurgate.scanning.fetching import fetch_ahead
+from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
 from blurgate.scanning.judge import Judge, Judged, Measured, cut_batches
 from blurgate.scanning.records import Records, open_records
@@ -272,7 +272,7 @@ def _judge(
         return run_in_order(work, batch, jobs=jobs)
 
     with opened as records:
-        pending = _find_known(items, records, judge.name) if records else items
+        pending = _find_known(find_ahead(items), records, judge.name) if records else items
         fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
         tasks = _assign_engines(fetched, engines)
         measured = run_in_order(
