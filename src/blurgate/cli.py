@@ -698,7 +698,7 @@ def _make_request(
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
-    from blurgate.photos.stores import is_address
+    from blurgate.photos.addresses import is_address
     from blurgate.scanning.run import ScanRequest
 
     if "" in paths:
@@ -724,7 +724,7 @@ def _make_request(
 
 def _to_place(text: str | None) -> Path | str | None:
     """Read where to write: an address, or a path."""
-    from blurgate.photos.stores import is_address, split_scheme
+    from blurgate.photos.addresses import is_address, split_scheme
 
     return text if text is None or (split_scheme(text) and is_address(text)) else Path(text)
 

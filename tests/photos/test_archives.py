@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 import blurgate
 from blurgate.cli import app
 from blurgate.errors import PhotoError
-from blurgate.photos.archives import check_archive, find_archive, read_member, walk_archive
+from blurgate.photos.addresses import Place, find_archive
+from blurgate.photos.archives import check_archive, read_member, walk_archive
 from blurgate.photos.images import read_gray, thumbnail
-from blurgate.photos.sources import Place
 
 COUNT = 240
 

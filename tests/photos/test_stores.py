@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from blurgate.errors import MachineError, MissingExtraError, PhotoError, find_machine_error
-from blurgate.photos import stores
-from blurgate.photos.stores import Requests, hide, is_address, join, reveal, split_row, stamp
+from blurgate.photos import addresses, stores
+from blurgate.photos.addresses import hide, is_address, join, reveal, split_row, stamp
+from blurgate.photos.stores import Requests
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,11 @@ def test_nothing_secret_is_said_and_the_address_is_found_again(address, said):
 
 
 def test_few_secrets_are_remembered(monkeypatch):
-    monkeypatch.setattr(stores, "_HIDDEN", type(stores._HIDDEN)())
-    monkeypatch.setattr(stores, "_SECRETS", 3)
+    monkeypatch.setattr(addresses, "_HIDDEN", type(addresses._HIDDEN)())
+    monkeypatch.setattr(addresses, "_SECRETS", 3)
     for number in range(10):
         hide(f"https://host/{number}?token=1")
-    assert len(stores._HIDDEN) == 3
+    assert len(addresses._HIDDEN) == 3
 
 
 def test_rows_and_joined_addresses():

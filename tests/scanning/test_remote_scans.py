@@ -21,6 +21,7 @@ from blurgate import MachineError, PhotoError
 from blurgate.cli import app
 from blurgate.errors import OutputError
 from blurgate.photos import stores
+from blurgate.photos.addresses import Status
 from blurgate.photos.s3_objects import S3Objects
 from blurgate.scanning.fetching import fetch_ahead
 from blurgate.scanning.items import Item
@@ -393,7 +394,7 @@ def test_verdicts_that_cannot_be_written_stay_on_the_disk(server, monkeypatch, f
     def fail(*_):
         raise PhotoError("the bucket is full")
 
-    monkeypatch.setattr("blurgate.scanning.run.write", fail)
+    monkeypatch.setattr("blurgate.photos.stores.write", fail)
     with pytest.raises(OutputError, match="the bucket is full: what was to be written lies in ") as caught:
         run_scan(request)
     assert len(Path(str(caught.value).rpartition(" lies in ")[2]).read_text().splitlines()) == 2
@@ -435,7 +436,7 @@ def test_a_photo_that_is_too_long_is_not_fetched(bucket, monkeypatch):
         raise AssertionError("fetched")
 
     monkeypatch.setattr(stores, "_read_range", refuse)
-    item = Item(f"{bucket}/album/photo-01.jpg", status=stores.Status(10**9, 1))
+    item = Item(f"{bucket}/album/photo-01.jpg", status=Status(10**9, 1))
     (found,) = fetch_ahead([item])
     assert "1,000 MB" in found.evidence.error
 
@@ -446,7 +447,7 @@ def test_few_photos_are_held(bucket):
     def list_many():
         for number in range(1000):
             asked.append(number)
-            yield Item(f"{bucket}/album/photo-01.jpg", status=stores.Status(2**20, 1))
+            yield Item(f"{bucket}/album/photo-01.jpg", status=Status(2**20, 1))
 
     items = fetch_ahead(list_many(), jobs=1)
     next(items)

@@ -12,51 +12,17 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from blurgate.errors import PhotoError
+from blurgate.photos.addresses import Place, find_archive, hide, reveal
 from blurgate.photos.limits import MAX_MEGAPIXELS, LimitError, check_bytes
 from blurgate.photos.picture_tables import choose_column, open_table, read_row, walk_table
-from blurgate.photos.sources import Filter, Member, Place, Source, find_most, open_source, stamp_source
-from blurgate.photos.stores import hide, is_address, read, reveal, split_row, split_scheme
+from blurgate.photos.sources import Filter, Member, Source, find_most, open_source, stamp_source
+from blurgate.photos.stores import read
 from blurgate.photos.tars import Tar, check_tar, is_packed, walk_tar
 from blurgate.photos.zips import Zip, walk_zip
 
 T = TypeVar("T")
 
-SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".parquet")
-
 _KEPT = 3  # archives whose places of members are remembered
-
-
-def find_archive(path: str) -> Place | None:
-    """Tell whether a path or an address names an archive, or a part of one.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    Place or None
-
-    Examples
-    --------
-    >>> find_archive("zip://cats/::s3://bucket/photos.zip")
-    Place(kind='zip', archive='s3://bucket/photos.zip', inner='cats/')
-    >>> find_archive("https://host/shard-000.tar?id=1").kind, find_archive("cat.jpg")
-    ('tar', None)
-    """
-    scheme = split_scheme(path)
-    if scheme in ("zip", "tar") and is_address(path):
-        inner, mark, archive = path[len(scheme) + 3 :].rpartition("::")
-        if not mark:
-            return Place(scheme, inner or archive)
-        return Place(scheme, archive, inner.lstrip("/"))
-    if (row := split_row(path)) and is_address(path):
-        return Place("parquet", row[0], str(row[1]))
-    name = path.split("?", maxsplit=1)[0] if scheme in ("http", "https") else path
-    suffix = next((each for each in SUFFIXES if name.lower().endswith(each)), "")
-    if not suffix:
-        return None
-    return Place({".zip": "zip", ".parquet": "parquet"}.get(suffix, "tar"), path)
 
 
 def walk_archive(

@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from blurgate.errors import PhotoError, find_machine_error, raise_machine_error, require_several
 from blurgate.files import is_filed, open_regular
-from blurgate.photos.archives import SUFFIXES as ARCHIVES
-from blurgate.photos.archives import check_archive, find_archive, read_head, walk_archive
+from blurgate.photos.addresses import ARCHIVES, Place, Status, find_archive, hide, is_address, is_flat, join
 from blurgate.photos.images import is_picture
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.sources import Member, Place
-from blurgate.photos.stores import Entry, Status, contact, expand, hide, is_address, is_flat, join, list_folder
+
+if TYPE_CHECKING:
+    from blurgate.photos.sources import Member
+    from blurgate.photos.stores import Entry
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -271,6 +272,9 @@ def require_disk(paths: Iterable[AnyPath]) -> None:
 
 
 def _require_afar(path: str, column: str | None) -> None:
+    from blurgate.photos.archives import check_archive
+    from blurgate.photos.stores import contact, expand, list_folder
+
     try:
         path = expand(path)[0] if is_address(path) else path
         if place := find_archive(path):
@@ -313,6 +317,8 @@ def _walk_afar(
     root: str, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
 ) -> Iterator[Found]:
     """Find the photos in an archive or a store; what is wrong with it is one of them."""
+    from blurgate.photos.stores import expand
+
     where = root
     try:
         for where in expand(root) if is_address(root) else [root]:
@@ -341,6 +347,8 @@ def _to_found(address: str, entry: Entry | None = None) -> Found:
 def _walk_members(
     place: Place, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
 ) -> Iterator[Found]:
+    from blurgate.photos.archives import walk_archive
+
     def wants(name: str) -> bool:
         folders = name.split("/")
         below = ["/".join(folders[:count]) for count in range(1, len(folders))]
@@ -363,6 +371,8 @@ def _walk_members(
 
 def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | None) -> bool:
     """Tell as `_is_photo` does whether a member of an archive is a photo."""
+    from blurgate.photos.archives import read_head
+
     suffix = _suffix(member.name)
     if suffix in SUFFIXES:
         return True
@@ -373,6 +383,8 @@ def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | Non
 
 def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
     """Walk a folder of a store as `_walk` walks one of the disk; names alone tell what is a photo."""
+    from blurgate.photos.stores import list_folder
+
     levels: list[tuple[str, str, Iterator[Entry]]] = [(root, "", list_folder(root))]
     while levels:
         folder, above, entries = levels[-1]

@@ -22,7 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import open_regular
-from blurgate.photos.archives import read_member
+from blurgate.photos.addresses import hide, is_address
 from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
 from blurgate.photos.exif import SIDEWAYS, describe_shot, find_turn
 from blurgate.photos.frames import Box, find_part
@@ -32,7 +32,6 @@ from blurgate.photos.limits import MAX_MEGAPIXELS, Metered, check_bytes, check_c
 from blurgate.photos.modes import convert
 from blurgate.photos.raws import Preview, find_preview
 from blurgate.photos.shrinking import FULL, MIN_SIDE, At, check_at, count_halvings_to, fit_side, shrink
-from blurgate.photos.stores import hide, is_address
 
 Gray: TypeAlias = NDArray[np.uint8]  # (height, width)
 RGB: TypeAlias = NDArray[np.uint8]  # (height, width, 3)
@@ -724,6 +723,8 @@ def _open_content(photo: Any, max_megapixels: float) -> BinaryIO:
     if isinstance(photo, bytes | bytearray | memoryview):
         return io.BytesIO(photo)
     if is_address(os.fsdecode(photo)):
+        from blurgate.photos.archives import read_member  # a scan of a disk needs neither this nor what it imports
+
         return io.BytesIO(read_member(os.fsdecode(photo), max_megapixels=max_megapixels))
     return _open_file(photo)
 

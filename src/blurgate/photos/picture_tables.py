@@ -9,21 +9,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from blurgate.errors import PhotoError, escape_unprintable, needs_extra
+from blurgate.photos.addresses import COLUMNS, Place, Status, hide, stamp
 from blurgate.photos.sources import (
     BOMB_BYTES,
     BOMB_RATIO,
     HEAD,
     SMALL,
     Member,
-    Place,
     Source,
     SourceFile,
     describe_size,
     open_source,
 )
-from blurgate.photos.stores import Status, hide, stamp
 
-COLUMNS = ("path", "file", "image", "photo", "bytes")  # names of a table's photo column, by priority
 _ROWS_BYTES = 2**24  # of rows read at a time
 _TABLES = 1000  # of which the chosen column is remembered
 _LOCK = threading.Lock()

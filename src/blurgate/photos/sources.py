@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol
 
 from blurgate.errors import PhotoError
 from blurgate.files import open_regular
+from blurgate.photos.addresses import Status, hide, is_address
 from blurgate.photos.limits import COSTS, MAX_MEGAPIXELS, LimitError, check_bytes
-from blurgate.photos.stores import Ranges, Status, hide, is_address
+from blurgate.photos.stores import Ranges
 
 HEAD = 32  # bytes that show what a member is
 SMALL = 2**26  # bytes of an archive in a store, or of rows, that are read for one photo
@@ -47,24 +48,6 @@ class Member(NamedTuple):
     head: bytes | None = None
     content: bytes | None = None
     problem: str = ""
-
-
-class Place(NamedTuple):
-    """What a path or an address names: an archive, and a part of it.
-
-    Parameters
-    ----------
-    kind : str
-        ``zip``, ``tar`` or ``parquet``.
-    archive : str
-        Path or address of the archive.
-    inner : str
-        A member, a folder in the archive that ends with a slash, or a pattern; empty for all of it.
-    """
-
-    kind: str
-    archive: str
-    inner: str = ""
 
 
 class Source(Protocol):

@@ -1,4 +1,4 @@
-"""Addresses of photos in stores, such as s3://bucket/cat.jpg -> what is there, through fsspec.
+"""Addresses in stores -> what is there, through fsspec.
 
 What fails for a moment is tried again; what an address may hold of credentials is never said.
 """
@@ -6,7 +6,6 @@ What fails for a moment is tried again; what an address may hold of credentials 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import queue
 import random
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from blurgate.errors import MachineError, MissingExtraError, PhotoError, escape_unprintable, needs_extra
+from blurgate.photos.addresses import CHAINED, FLAT, Status, hide, reveal, split_scheme, stamp
 
 T = TypeVar("T")
 
@@ -34,62 +34,13 @@ _CONNECTIONS = 50
 _BLOCK = 2**22  # bytes of a large object that are asked for at a time
 _BLOCKS = 8  # held of one object
 _NEXT = 3  # blocks asked for ahead of a reader that goes on
-_SECRETS = 10_000  # addresses with secrets that are remembered, by how they are printed
 
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
-_ROW = re.compile(r"(?i)(.*\.parquet(?:\?[^#]*)?)#([0-9]+)", re.DOTALL)
-_USER = re.compile(r"(://)[^/?#:@]*(?::[^/?#]*)?@")
-_HARMLESS = frozenset(  # parameters of a query that name a photo, and are no secret
-    [
-        "id",
-        "v",
-        "version",
-        "versionid",
-        "w",
-        "h",
-        "width",
-        "height",
-        "size",
-        "format",
-        "fm",
-        "q",
-        "quality",
-        "page",
-        "file",
-        "name",
-        "path",
-        "photo",
-        "image",
-        "dpr",
-        "fit",
-        "crop",
-        "auto",
-    ]
-)
-_FLAT = ("http", "https")  # stores without folders
-_CHAINED = ("zip", "tar")  # kinds of archives, which an address names before their own
-_CONTAINERS = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")  # whose addresses have a name before an @, and no user
 
 _BUSY = {errno.EBUSY, errno.EIO, getattr(errno, "EREMOTEIO", errno.EIO), errno.ETIMEDOUT, errno.EAGAIN, errno.EPIPE} | {
     *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN)
 }
 _REMOTE_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "requests", "azure", "gcsfs", "google", "asyncio")
 _NO_KEYS = ("Credential", "Profile", "TokenRetrieval", "Token", "RefreshError", "Unauthorized", "AuthenticationError")
-
-
-class Status(NamedTuple):
-    """What tells whether a photo in a store has changed, named as `os.stat_result` names it.
-
-    Parameters
-    ----------
-    st_size : int
-        Bytes.
-    st_mtime_ns : int
-        Stands for all that the store says of its version: a photo with another one has changed.
-    """
-
-    st_size: int
-    st_mtime_ns: int
 
 
 class Entry(NamedTuple):
@@ -112,109 +63,6 @@ class Entry(NamedTuple):
     status: Status | None = None
 
 
-def is_address(path: str) -> bool:
-    """Tell an address from a path on the disk; a file on the disk that is named like one is a file.
-
-    Parameters
-    ----------
-    path : str
-
-    Returns
-    -------
-    bool
-
-    Examples
-    --------
-    >>> is_address("s3://bucket/cat.jpg"), is_address("table.parquet#17"), is_address("photos/cat.jpg")
-    (True, True, False)
-    """
-    if "://" not in path and ".parquet#" not in path.lower():
-        return False
-    return bool(_SCHEME.match(path) or _ROW.fullmatch(path)) and not os.path.lexists(path)
-
-
-def split_scheme(address: str) -> str:
-    """Return the scheme of an address, in lower case; empty if it has none."""
-    found = _SCHEME.match(address)
-    return found[1].lower() if found else ""
-
-
-def split_row(address: str) -> tuple[str, int] | None:
-    """Split the address of a row into its Parquet file and its number; None if it is no row."""
-    found = _ROW.fullmatch(address)
-    return (found[1], int(found[2])) if found else None
-
-
-def hide(address: str) -> str:
-    """Take out of an address what may be a secret: a user with a password, and the parameters of a signed query.
-
-    Parameters
-    ----------
-    address : str
-
-    Returns
-    -------
-    str
-        What may be printed. Reading it later in the same process reads what `address` names.
-
-    Examples
-    --------
-    >>> hide("https://me:pass@shop.example/cat.jpg?id=7&X-Amz-Signature=1a2b")
-    'https://shop.example/cat.jpg?id=7'
-    >>> hide("s3://bucket/what?.jpg")
-    's3://bucket/what?.jpg'
-    >>> hide("zip://me@home.jpg::https://shop.example/a.zip?sig=1a2b")
-    'zip://me@home.jpg::https://shop.example/a.zip'
-    """
-    if "://" not in address or ("@" not in address and "?" not in address):
-        return address
-    scheme = split_scheme(address)
-    if scheme in _CHAINED:
-        inner, mark, archive = address.rpartition("::")
-        return inner + mark + hide(archive) if mark else address
-    hidden = address if scheme in _CONTAINERS else _USER.sub(r"\1", address, count=1)
-    if scheme in _FLAT:
-        head, _, query = hidden.partition("?")
-        query, row, number = query.partition("#")
-        kept = "&".join(part for part in query.split("&") if part.split("=")[0].lower() in _HARMLESS)
-        hidden = head + (f"?{kept}" if kept else "") + row + number
-    if hidden != address:
-        with _LOCK:
-            _HIDDEN[hidden] = address
-            if len(_HIDDEN) > _SECRETS:
-                _HIDDEN.popitem(last=False)
-    return hidden
-
-
-def reveal(address: str) -> str:
-    """Return the address that `hide` has made this one of, if it has, else the same."""
-    return _HIDDEN.get(address, address)
-
-
-def join(folder: str, name: str) -> str:
-    """Write the address of what lies in a folder.
-
-    Parameters
-    ----------
-    folder, name : str
-
-    Returns
-    -------
-    str
-
-    Examples
-    --------
-    >>> join("s3://bucket", "cat.jpg"), join("https://host/photos/", "cat.jpg")
-    ('s3://bucket/cat.jpg', 'https://host/photos/cat.jpg')
-    """
-    return f"{folder.rstrip('/') if not folder.endswith('://') else folder}/{name}"
-
-
-def is_flat(address: str) -> bool:
-    """Tell whether an address is of a store without folders: there, only one that ends with a slash may be listed."""
-    return split_scheme(address) in _FLAT
-
-
 def expand(address: str) -> list[str]:
     """List what an address with a pattern, such as ``s3://bucket/*.tar``, stands for, sorted.
 
@@ -233,7 +81,7 @@ def expand(address: str) -> list[str]:
         If it may not be listed.
     """
     scheme = split_scheme(address)
-    if not re.search(r"[*\[]", address) or scheme in (*_FLAT, *_CHAINED) or not scheme:
+    if not re.search(r"[*\[]", address) or scheme in (*FLAT, *CHAINED) or not scheme:
         return [address]
     fs, path = _open_store(reveal(address))
     found = _repeat(address, lambda: _call(fs, "glob", path), doing="be listed")
@@ -264,7 +112,7 @@ def list_folder(address: str) -> Iterator[Entry]:
     """
     address = reveal(address)
     fs, path = _open_store(address)
-    if not path.strip("/") and split_scheme(address) not in _FLAT:
+    if not path.strip("/") and split_scheme(address) not in FLAT:
         raise PhotoError(f"a bucket was needed, but {address} names none: write it after the slashes")
     listed: list[Entry]
     if split_scheme(address) in ("s3", "s3a") and hasattr(fs, "call_s3"):
@@ -281,7 +129,7 @@ def list_folder(address: str) -> Iterator[Entry]:
             listed = [_to_entry("", each)]
             break
         below = name.rsplit("/", 1)
-        if below[0] != base and split_scheme(address) in _FLAT:  # a link to elsewhere
+        if below[0] != base and split_scheme(address) in FLAT:  # a link to elsewhere
             continue
         listed.append(_to_entry(below[-1], each))
     del found
@@ -372,7 +220,7 @@ def read(address: str, *, size: int | None = None, most: int) -> bytes:
     """
     address = reveal(address)
     fs, path = _open_store(address)
-    if split_scheme(address) in _FLAT:
+    if split_scheme(address) in FLAT:
         return _repeat(address, lambda: _read_http(fs, path, 0, most + 1, whole=True))
     if size is None:
         size = find_entry(address).size
@@ -566,7 +414,6 @@ _NAMES: dict[type[BaseException], tuple[str, ...]] = {  # parts of the names of 
     ConnectionError: ("Connection", "Connector"),
 }
 _LOCK = threading.Lock()
-_HIDDEN: OrderedDict[str, str] = OrderedDict()
 _STORES: dict[Any, Any] = {}
 _MET: set[tuple[str, str, int]] = set()
 
@@ -589,7 +436,7 @@ def _open_store(address: str) -> tuple[Any, str]:
         ) from error
     options = dict(cls._get_kwargs_from_urls(address))
     path = str(cls._strip_protocol(address))
-    if address.endswith("/") and scheme in _FLAT and not path.endswith("/"):
+    if address.endswith("/") and scheme in FLAT and not path.endswith("/"):
         path += "/"
     key = (scheme, repr(sorted(options.items())), os.getpid())
     with _LOCK:
@@ -621,7 +468,7 @@ def _call(fs: Any, name: str, *args: Any, timeout: float = _REQUEST, **options: 
 
 def _find(fs: Any, path: str, address: str) -> dict[str, Any]:
     """Ask a store about an object. fsspec says of all that goes wrong over HTTP that there is no such file."""
-    if split_scheme(address) not in _FLAT:
+    if split_scheme(address) not in FLAT:
         return _call(fs, "info", path)  # type: ignore[no-any-return]
     from fsspec.asyn import sync
 
@@ -787,23 +634,6 @@ def _to_entry(name: str, found: dict[str, Any]) -> Entry:
     ]
     status = stamp(size, *tags, *times) if size is not None and (tags or times) else None
     return Entry(name, False, size, status)
-
-
-def stamp(size: int, *marks: object) -> Status:
-    """Make the status of a photo from its size and all that tells one version from another.
-
-    Parameters
-    ----------
-    size : int
-    *marks : object
-        Such as the time and the tag of an object.
-
-    Returns
-    -------
-    Status
-    """
-    digest = hashlib.blake2b(repr(marks).encode(errors="surrogatepass"), digest_size=8).digest()
-    return Status(size, int.from_bytes(digest, "little") >> 1)
 
 
 def _list_s3(fs: Any, path: str, address: str) -> Iterator[Entry]:

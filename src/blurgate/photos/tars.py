@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from blurgate.errors import PhotoError
+from blurgate.photos.addresses import Place, hide, is_address, stamp
 from blurgate.photos.limits import check_bytes
-from blurgate.photos.sources import HEAD, SMALL, Filter, Member, Place, Source, describe_size, open_source
-from blurgate.photos.stores import hide, is_address, stamp
+from blurgate.photos.sources import HEAD, SMALL, Filter, Member, Source, describe_size, open_source
 
 _BLOCK = 512
 _MOST_NAMES = 2**20  # bytes of an extended header

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from blurgate.errors import PhotoError, escape_unprintable
+from blurgate.photos.addresses import Place, Status, hide, stamp
 from blurgate.photos.limits import check_bytes
 from blurgate.photos.sources import (
     BOMB_BYTES,
@@ -16,12 +17,10 @@ from blurgate.photos.sources import (
     HEAD,
     Filter,
     Member,
-    Place,
     Source,
     describe_size,
     open_source,
 )
-from blurgate.photos.stores import Status, hide, stamp
 
 _MOST_DIRECTORY = 2**28  # bytes of a directory: two million members
 _MOST_MEMBERS = 2_000_000

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from blurgate.errors import PhotoError, find_machine_error
 from blurgate.judging.verdicts import Evidence
-from blurgate.photos.archives import find_archive, read_member
+from blurgate.photos.addresses import find_archive, is_address
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS, LimitError, check_bytes
-from blurgate.photos.stores import Requests, find_entry, is_address
 from blurgate.scanning.items import Item
 from blurgate.threads import PAUSE
+
+if TYPE_CHECKING:
+    from blurgate.photos.stores import Requests
 
 REQUESTS = 32  # at a time: at 20 ms each, 1,600 photos a second
 _PHOTOS = 64  # held for each core
@@ -82,13 +85,19 @@ def _work_ahead(
                     continue
                 window.add(item, 0)
             else:
-                requests = requests or Requests(REQUESTS)
+                requests = requests or _start_requests()
                 window.add(requests.submit(partial(work, item)), item.status.st_size if item.status else _USUAL)
             yield from window.take_surplus()
         yield from window.take_all()
     finally:
         if requests:
             requests.close()
+
+
+def _start_requests() -> Requests:
+    from blurgate.photos.stores import Requests  # a scan of a disk needs none of it
+
+    return Requests(REQUESTS)
 
 
 class _Window:
@@ -139,6 +148,8 @@ def _is_afar(item: Item) -> bool:
 
 
 def _fetch(item: Item, max_megapixels: float) -> Item:
+    from blurgate.photos.archives import read_member
+
     path = item.path or path_of(item.photo)
     try:
         if item.status:
@@ -153,6 +164,8 @@ def _fetch(item: Item, max_megapixels: float) -> Item:
 
 
 def _find(item: Item) -> Item:
+    from blurgate.photos.stores import find_entry
+
     place = find_archive(item.photo)
     try:
         return item if place else replace(item, status=find_entry(item.photo).status)

@@ -18,11 +18,10 @@ from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.pages import hash_script, read_style
-from blurgate.photos.archives import read_member
+from blurgate.photos.addresses import is_address
 from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
-from blurgate.photos.stores import is_address
 from blurgate.scanning.overlays import draw_overlay
 from blurgate.threads import Track, no_track, run_in_order
 
@@ -147,6 +146,8 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
 
 def _fetch(path: str) -> str | bytes | None:
     """Read a photo that is not on a disk, once for all that the page has of it; None if it cannot be read."""
+    from blurgate.photos.archives import read_member  # a page of photos on a disk needs none of it
+
     try:
         return read_member(path) if is_address(path) else path
     except PhotoError:

@@ -17,11 +17,9 @@ from PIL import Image
 
 from blurgate.errors import MachineError, PhotoError
 from blurgate.judging.verdicts import Evidence
-from blurgate.photos.archives import find_archive
+from blurgate.photos.addresses import COLUMNS, Status, find_archive, hide, is_address
 from blurgate.photos.finding import AnyPath, Found, describe_raws, require_paths
 from blurgate.photos.images import is_stream, read_stream
-from blurgate.photos.picture_tables import COLUMNS
-from blurgate.photos.stores import Status, hide, is_address
 from blurgate.threads import PAUSE
 
 T = TypeVar("T")

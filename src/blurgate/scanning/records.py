@@ -21,7 +21,7 @@ from typing import Any
 from blurgate.errors import OutputError, escape_unprintable
 from blurgate.files import locate
 from blurgate.judging.verdicts import Evidence
-from blurgate.photos.stores import Status
+from blurgate.photos.addresses import Status
 
 _WHAT = "size INTEGER, modified_ns INTEGER, judge TEXT, verdict TEXT"
 _SCHEMA = {

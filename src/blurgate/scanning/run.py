@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -22,10 +21,10 @@ from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_of_ours, read_head
+from blurgate.photos.addresses import hide, is_address, split_scheme
 from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
-from blurgate.photos.stores import Ranges, find_entry, hide, is_address, split_scheme, write
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
@@ -454,7 +453,9 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
         raise ValueError("resume needs an output on a disk: its records are saved beside it")
     for name, address in addresses.items():
         _check_address(address, {"output": "verdicts", "report": "gallery"}[name])
-    folder = Path(tempfile.mkdtemp(prefix="blurgate-"))
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="blurgate-"))
     places = {name: folder / name / (posixpath.basename(address) or name) for name, address in addresses.items()}
     try:
         for place in places.values():
@@ -464,6 +465,8 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    from blurgate.photos.stores import write
+
     for name, address in addresses.items():
         try:
             write(places[name], address)
@@ -476,6 +479,8 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
 
 def _check_address(address: str, kind: str) -> None:
     """Refuse an address where something lies that is not ours."""
+    from blurgate.photos.stores import Ranges, find_entry
+
     if split_scheme(address) in ("http", "https", "zip", "tar"):
         raise ValueError(f"expected a file or an address such as s3://bucket/name, but {hide(address)} takes no files")
     suffixes = KINDS[kind].suffixes
