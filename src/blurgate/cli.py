@@ -244,6 +244,17 @@ EngineName = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
 MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
+On = Annotated[
+    str, typer.Option(help="Where to work: here, or on a Ray cluster (ray; needs the extra ray).", metavar="PLACE")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the cluster: HOST:PORT, ray://HOST:PORT, or auto for the one that runs here; default: RAY_ADDRESS, or "
+        "one that is started for this command.",
+        metavar="ADDRESS",
+    ),
+]
 
 # options of serve
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need a token.", metavar="HOST")]
@@ -280,7 +291,14 @@ Validate = Annotated[
 Timeout = Annotated[
     float | None, typer.Option(min=0, help="Start no new trial after this many seconds.", metavar="SECONDS")
 ]
-Study = Annotated[Path | None, typer.Option(help="Save the search here; the same command resumes it.", metavar="FILE")]
+Study = Annotated[
+    str | None,
+    typer.Option(
+        help="Save the search here; the same command resumes it. The address of a database, such as "
+        "postgresql://user@host/name or sqlite:///FILE, is shared by all trainings that name it.",
+        metavar="FILE",
+    ),
+]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by scene.", metavar="N")]
 MaxFalseAlarms = Annotated[
     float | None,
@@ -344,6 +362,8 @@ def scan(
     device: DeviceName = "cpu",
     max_megapixels: MaxMegapixels = 200,
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Judge photos: sharp or blurred, and with what probability."""
     request = _make_request(**locals())
@@ -354,7 +374,8 @@ def scan(
     _silence_libraries()
     again = "run the same command" if resume else "run the same command with --resume"
     hint = f"the verdicts so far are saved: {again} to continue"
-    with _say_how_to_resume(request.records, hint):
+    saved = Path(request.pieces.place) if request.pieces else request.records
+    with _say_how_to_resume(saved, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)
     if outcome.filing:
@@ -534,14 +555,16 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    _check_report(report, model=output, study=study, inputs=sources)
+    file = None if study is None or "://" in study else Path(study)
+    _check_report(report, model=output, study=file, inputs=sources)
     _load_extra("train", "Training")
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
         table = blurgate.load_sources(sources, Path(work), **made, **common)
         search: dict[str, Any] = {"trials": trials, "timeout": timeout, "study": study, "folds": folds}
-        with _say_how_to_resume(study, "the search so far is saved: run the same command to continue"):
+        saved = file or study is not None
+        with _say_how_to_resume(saved, "the search so far is saved: run the same command to continue"):
             model, evaluation = blurgate.train(table, validate=validate, **search, **common)
         model.save(output)
         _say(f"wrote {output}")
@@ -631,9 +654,12 @@ def features(
     ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
+    from blurgate.scanning.stream import check_place
 
     check_outputs(table=output, inputs=[source, _file_of(model or "default")])
     find_table_writer(output)
@@ -643,6 +669,13 @@ def features(
     read: dict[str, Any] = {"feature_set": feature_set}
     if reader:
         read = {"feature_set": reader.card.feature_set, "net": reader.net, "explainer": reader.explainer}
+    check_place(on, address)
+    if on == "ray":
+        require_extra("ray", "Working on a cluster")
+        from blurgate.scanning.ray_data import run_on_ray
+
+        _silence_libraries()
+        read["run"] = partial(run_on_ray, address=address)
     table = blurgate.build_table(source, **read, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")
@@ -718,6 +751,7 @@ def _make_request(
         fail_on=fail_on or (),
         review=bounds,
         at=_parse_at(at),
+        workers="auto",
         **same,
     )
 
@@ -821,12 +855,12 @@ def _silence_libraries() -> None:
 
 
 @contextmanager
-def _say_how_to_resume(saved: Path | None, hint: str) -> Iterator[None]:
-    """Give the hint if the command is interrupted once the file that it resumes from exists."""
+def _say_how_to_resume(saved: Path | bool | None, hint: str) -> Iterator[None]:
+    """Give the hint if the command is interrupted once there is what it resumes from: True, or a file that exists."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, MachineError, NetError):
-        if saved and saved.exists():
+        if saved is True or (saved and saved.exists()):
             _say(hint)
         raise
 

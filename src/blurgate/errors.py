@@ -268,6 +268,7 @@ EXTRAS = {  # extra -> modules that it installs
     "remote": ("fsspec", "aiohttp", "s3fs", "gcsfs", "adlfs", "pyarrow"),
     "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "client": ("httpx",),
+    "ray": ("ray", "pyarrow"),
     "demo": ("skimage", "sklearn", "scipy", "xgboost", "optuna", "imagehash", "matplotlib", "jinja2"),
 }
 

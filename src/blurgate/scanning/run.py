@@ -9,14 +9,14 @@ import os
 import posixpath
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import MachineError, OutputError, PhotoError, require_several
+from blurgate.errors import MachineError, OutputError, PhotoError, require_extra, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
@@ -26,14 +26,15 @@ from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
-from blurgate.scanning.formats import ORDERS, Format, find_format, sort_verdicts
+from blurgate.scanning.formats import ORDERS, WRITERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
 from blurgate.scanning.items import Item, names_tables
 from blurgate.scanning.map_drawing import MapDrawing
 from blurgate.scanning.picture_folders import PictureFolder
+from blurgate.scanning.piece_files import PieceFolder
 from blurgate.scanning.progress import Tally, count_photos
 from blurgate.scanning.records import Records, delete_records, open_records
-from blurgate.scanning.stream import scan_items
+from blurgate.scanning.stream import check_place, scan_items
 from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
@@ -101,12 +102,18 @@ class ScanRequest:
         True if photos that cannot be read do not make a scan with `fail_on` fail.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
+    workers : {'auto', 'threads', 'processes'}
     engine : {'auto', 'numpy', 'compiled'}
         See `blurgate.scanning.stream.scan`.
     device : {'cpu', 'cuda'}
     max_megapixels : float
         A file whose header states more is refused without decoding it.
-    temporary : sequence of Path
+    on : {'here', 'ray'}
+        Where to judge: on this machine or on a Ray cluster. There `output` may also be a folder, named without a
+        suffix: the workers' own Parquet files then are the verdicts.
+    address : str, optional
+        Of the cluster; see `blurgate.scanning.ray_data.connect`.
+    temporary : mapping of Path to str
         Outputs that are written to an address once they are complete; set by `run_scan` itself.
     """
 
@@ -132,16 +139,13 @@ class ScanRequest:
     strict: bool = False
     allow_unreadable: bool = False
     jobs: int | None = None
+    workers: str = "threads"
     engine: str = "auto"
     device: str = "cpu"
     max_megapixels: float = MAX_MEGAPIXELS
-    temporary: Sequence[Path] = ()
-
-    @property
-    def records(self) -> Path | None:
-        """The file beside the output that lets an interrupted scan resume."""
-        output = self.output_path
-        return output.with_name(f"{output.name}.resume") if output and output not in self.temporary else None
+    on: str = "here"
+    address: str | None = None
+    temporary: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def output_path(self) -> Path | None:
@@ -152,6 +156,32 @@ class ScanRequest:
     def report_path(self) -> Path | None:
         """The gallery, if it is on a disk."""
         return self.report if isinstance(self.report, Path) else None
+
+    @property
+    def records(self) -> Path | None:
+        """The file beside the output that lets an interrupted scan resume; None on a cluster."""
+        output = self.output_path
+        if output is None or output in self.temporary or self.on != "here":
+            return None
+        return output.with_name(f"{output.name}.resume")
+
+    @property
+    def pieces(self) -> PieceFolder | None:
+        """The folder that does the same on a cluster: beside the output, or the output itself; None without one."""
+        if self.output is None or self.on == "here":
+            return None
+        path = self.output_path
+        place = str(self.output) if path is None else self.temporary.get(path) or str(path.absolute())
+        return PieceFolder(place if self.fills_folder else f"{place}.pieces", anew=not self.resume)
+
+    @property
+    def fills_folder(self) -> bool:
+        """True if the output is a folder that the workers of a cluster fill."""
+        if self.on != "ray" or self.output is None or self.format not in {None, "parquet"}:
+            return False
+        if self.output_path:
+            return self.output_path.is_dir() or not self.output_path.suffix
+        return not posixpath.splitext(str(self.output))[1]
 
     def make_filing(self, records: Records | None = None) -> Filing | None:
         """Make what sorts the photos by their verdicts; None if the request has no action."""
@@ -270,7 +300,8 @@ def _run(
             )
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             ordered = sort_verdicts(shown, request.sort) if request.sort else shown
-            if request.dry_run and not request.output and not request.format:  # what would be done says it all
+            says_all = request.dry_run and not request.output and not request.format  # what would be done
+            if says_all or request.fills_folder:
                 deque(ordered, maxlen=0)
             else:
                 with _open_output(request.output_path, stream, binary=chosen.binary, held=held) as target:
@@ -281,6 +312,8 @@ def _run(
             write_gallery(kept, request.report, threshold=threshold, **options, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
+        if request.pieces and not request.resume and not request.fills_folder:
+            request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
     failures = [*_list_failures(request, tally), *left_out.list_failures(), *broken]
@@ -387,7 +420,8 @@ def check_request(request: ScanRequest) -> Format:
     """
     for name in ("roots", "include", "exclude", "fail_on"):
         require_several(name, getattr(request, name))
-    chosen = find_format(request.format, request.output_path)
+    _check_cluster(request)
+    chosen = WRITERS["parquet"] if request.fills_folder else find_format(request.format, request.output_path)
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
             raise OutputError(
@@ -410,8 +444,21 @@ def check_request(request: ScanRequest) -> Format:
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
     _check_named(request)
     inputs = [model_file(request.model), *request.roots]
-    check_outputs(gallery=request.report_path, verdicts=request.output_path, inputs=inputs)
+    verdicts = None if request.fills_folder else request.output_path
+    check_outputs(gallery=request.report_path, verdicts=verdicts, inputs=inputs)
     return chosen
+
+
+def _check_cluster(request: ScanRequest) -> None:
+    """Refuse what a cluster cannot do."""
+    check_place(request.on, request.address, request.device)
+    if request.on == "here":
+        return
+    require_extra("ray", "Scanning on a cluster")
+    if request.action == "move":
+        raise ValueError("on ray cannot go with move-to, which changes what the workers see: use copy-to or link-to")
+    if request.fills_folder and request.sort:
+        raise ValueError("sort needs an output file, got a folder, which each worker fills: name a .parquet or .csv")
 
 
 @contextmanager
@@ -444,12 +491,12 @@ def _list_named(photos: Any) -> list[str]:
 @contextmanager
 def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator[ScanRequest]:
     """Write outputs that belong to an address to the disk first; send them there once they are complete."""
-    wanted = {"output": request.output, "report": request.report}
+    wanted = {"output": None if request.fills_folder else request.output, "report": request.report}
     addresses = {name: path for name, path in wanted.items() if isinstance(path, str)}
     if not addresses:
         yield request
         return
-    if request.resume and "output" in addresses:
+    if request.resume and "output" in addresses and request.on == "here":
         raise ValueError("resume needs an output on a disk: its records are saved beside it")
     for name, address in addresses.items():
         _check_address(address, {"output": "verdicts", "report": "gallery"}[name])
@@ -460,7 +507,7 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
     try:
         for place in places.values():
             place.parent.mkdir()
-        given: dict[str, Any] = {**places, "temporary": tuple(places.values())}
+        given: dict[str, Any] = {**places, "temporary": {place: addresses[name] for name, place in places.items()}}
         yield replace(request, **given)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -528,6 +575,8 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
 @contextmanager
 def _open_records(request: ScanRequest, say: Callable[[str], None]) -> Iterator[Records | None]:
     """Open the records of the output, unless moved photos would lose their rows."""
+    if request.pieces and not request.resume and (count := request.pieces.count()):
+        say(f"judging photos again: {request.pieces.place} has {count:,} pieces of an earlier scan, see --resume")
     if request.records is None:
         yield None
         return
@@ -570,12 +619,15 @@ def _scan(
             threshold=request.threshold,
             review=request.review,
             at=request.at,
-            resume=records,
+            resume=request.pieces or records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
+            workers=request.workers,
             engine=request.engine,
             device=request.device,
             max_megapixels=request.max_megapixels,
+            on=request.on,
+            address=request.address,
         )
     except PhotoError:
         left_out.raws.clear()  # the error itself names them
@@ -594,6 +646,8 @@ def _describe_moved(filing: Filing | None) -> str:
 def _count_later(request: ScanRequest, filing: Filing | None, records: Records | None) -> Callable[[], int] | None:
     if not isinstance(request.photos, list | tuple) or any(map(is_afar, _list_named(request.photos))):
         return None  # listing a store twice takes time
+    if request.on != "here" and not all(map(os.path.lexists, request.photos)):  # only the workers see them
+        return None
     moved, options = records.moved_before if records else 0, _search_options(request, filing)
     return lambda: moved + sum(1 for _ in walk_photos(request.photos, **options, note_left_out=lambda _: None))
 
