@@ -174,8 +174,10 @@ def test_only_report_draws_charts_and_only_preview_and_camera_draw_pictures():
     assert drawing == {"making.camera", "making.preview"}
 
 
-def test_nothing_unpickles():
-    assert users_of("pickle") | users_of("joblib") | users_of("dill") == set()
+def test_only_what_our_own_workers_send_is_unpickled():
+    assert users_of("joblib") | users_of("dill") == set()
+    assert users_of("pickle") == {"scanning.processes", "scanning.process_worker"}  # over pipes of their own
+    assert {name for name, tree in MODULES.items() if "ray.cloudpickle" in set(imports(tree))} == {"scanning.ray_data"}
 
 
 @pytest.fixture(scope="module")

@@ -162,7 +162,7 @@ Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the tree
 ScanPaths = Annotated[
     list[str],
     typer.Argument(
-        metavar="PATH",
+        metavar="PATH...",
         help="Photos, folders, .zip, .tar, .parquet, on a disk or at s3://, gs://, az://, https://; - reads a list of "
         "them from stdin.",
     ),
@@ -282,7 +282,7 @@ Waiting = Annotated[
 
 # options of train and calibrate
 TrainSources = Annotated[
-    list[Path], typer.Argument(metavar="SOURCE", help="Sharp photos, datasets, labelled folders or tables.")
+    list[Path], typer.Argument(metavar="SOURCE...", help="Sharp photos, datasets, labelled folders or tables.")
 ]
 Validate = Annotated[
     str | None,
@@ -389,7 +389,7 @@ def scan(
 
 @app.command(cls=_ScanCommand)
 def explain(
-    paths: Annotated[list[str], typer.Argument(metavar="PHOTO", help="Photos, and folders of photos.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photos, and folders of photos.")],
     model: Model = "default",
     output: Annotated[
         Path | None,
