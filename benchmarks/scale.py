@@ -387,9 +387,11 @@ def count_bytes(call: Any) -> int:
                 for part in ((args, kwargs or {}), result)
             )
             places = {each.untyped_storage().data_ptr() for each in taken}
-            looks = all(each.untyped_storage().data_ptr() in places for each in made)
-            if not looks or func.overloadpacket.__name__.endswith("_"):
-                self.total += sum(each.numel() * each.element_size() for each in (*taken, *made))
+            new = [each for each in made if each.untyped_storage().data_ptr() not in places]
+            if new or func.overloadpacket.__name__.endswith("_"):  # others only look at what is there
+                self.total += sum(
+                    min(each.numel() * each.element_size(), each.untyped_storage().nbytes()) for each in (*taken, *new)
+                )
             return result
 
     with Counting() as counting:
@@ -417,7 +419,7 @@ def _call_for(call: Any, device: str, seconds: float) -> tuple[int, float]:
 
 
 def _draw_plane(side: int, number: int) -> Gray:
-    return np.asarray(draw_photo(side, side, number).convert("L"))
+    return np.array(draw_photo(side, side, number).convert("L"))  # a copy that may be written to, as torch wants it
 
 
 def measure_store(work: Path, count: int, rounds: int, latency_ms: float) -> Numbers:
