@@ -160,7 +160,12 @@ Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the tree
 
 # options of scan
 ScanPaths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Photos and folders; - reads a list of them from stdin.")
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Photos, folders, .zip, .tar, .parquet, on a disk or at s3://, gs://, az://, https://; - reads a list of "
+        "them from stdin.",
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -169,8 +174,15 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(help="Skip photos and folders that match; repeatable.", metavar="PATTERN")
 ]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the pictures in Parquet tables; default: path, file, image, photo, bytes, or the only one.",
+        metavar="NAME",
+    ),
+]
 ScanOutput = Annotated[
-    Path | None,
+    str | None,  # a path would make one slash of the two in an address
     typer.Option(help="Write verdicts to this .csv, .jsonl, .parquet or .txt; default: the screen.", metavar="FILE"),
 ]
 FormatName = Annotated[
@@ -182,7 +194,7 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Resume an earlier scan to this output; judge only new or changed photos.")
 ]
 Gallery = Annotated[
-    Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
+    str | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
 ]
 Maps = Annotated[
     Path | None,
@@ -232,6 +244,17 @@ EngineName = Annotated[
 ]
 DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
 MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
+On = Annotated[
+    str, typer.Option(help="Where to work: here, or on a Ray cluster (ray; needs the extra ray).", metavar="PLACE")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the cluster: HOST:PORT, ray://HOST:PORT, or auto for the one that runs here; default: RAY_ADDRESS, or "
+        "one that is started for this command.",
+        metavar="ADDRESS",
+    ),
+]
 
 # options of serve
 Host = Annotated[str, typer.Option(help="Address to listen on; others than loopback need a token.", metavar="HOST")]
@@ -318,6 +341,7 @@ def scan(
     model: Model = "default",
     include: Include = None,
     exclude: Exclude = None,
+    column: Column = None,
     output: ScanOutput = None,
     format: FormatName = None,
     sort: Sort = None,
@@ -338,6 +362,8 @@ def scan(
     device: DeviceName = "cpu",
     max_megapixels: MaxMegapixels = 200,
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Judge photos: sharp or blurred, and with what probability."""
     request = _make_request(**locals())
@@ -348,7 +374,8 @@ def scan(
     _silence_libraries()
     again = "run the same command" if resume else "run the same command with --resume"
     hint = f"the verdicts so far are saved: {again} to continue"
-    with _say_how_to_resume(request.records, hint):
+    saved = Path(request.pieces.place) if request.pieces else request.records
+    with _say_how_to_resume(saved, hint):
         stream = _open_stdout() if output is None else None
         outcome = run_scan(request, stream=stream, say=_say, show=_choose_progress(output, sort), track=_track)
     if outcome.filing:
@@ -627,9 +654,12 @@ def features(
     ] = None,
     output: Annotated[Path, typer.Option(help="The table, .csv or .parquet.", metavar="FILE")] = Path("features.csv"),
     jobs: Jobs = None,
+    on: On = "here",
+    address: Address = None,
 ) -> None:
     """Measure photos and write a table of their features."""
     from blurgate.learning.table import find_table_writer
+    from blurgate.scanning.stream import check_place
 
     check_outputs(table=output, inputs=[source, _file_of(model or "default")])
     find_table_writer(output)
@@ -639,6 +669,13 @@ def features(
     read: dict[str, Any] = {"feature_set": feature_set}
     if reader:
         read = {"feature_set": reader.card.feature_set, "net": reader.net, "explainer": reader.explainer}
+    check_place(on, address)
+    if on == "ray":
+        require_extra("ray", "Working on a cluster")
+        from blurgate.scanning.ray_data import run_on_ray
+
+        _silence_libraries()
+        read["run"] = partial(run_on_ray, address=address)
     table = blurgate.build_table(source, **read, jobs=jobs, track=_track)
     blurgate.write_table(table, output)
     _say(f"wrote {output}: {_plural(len(table), 'photo')}, {len(table.columns)} features")
@@ -689,9 +726,12 @@ def _make_request(
     fail_on: list[str] | None,
     review: str | None,
     at: str | None,
+    output: str | None,
+    report: str | None,
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
+    from blurgate.photos.addresses import is_address
     from blurgate.scanning.run import ScanRequest
 
     if "" in paths:
@@ -700,7 +740,9 @@ def _make_request(
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
     return ScanRequest(
         photos=_read_paths(paths),
-        roots=[Path(path) for path in paths if path != _STDIN],
+        roots=[Path(path) for path in paths if path != _STDIN and not is_address(path)],
+        output=_to_place(output),
+        report=_to_place(report),
         include=include or (),
         exclude=exclude or (),
         action=action,
@@ -712,6 +754,13 @@ def _make_request(
         workers="auto",
         **same,
     )
+
+
+def _to_place(text: str | None) -> Path | str | None:
+    """Read where to write: an address, or a path."""
+    from blurgate.photos.addresses import is_address, split_scheme
+
+    return text if text is None or (split_scheme(text) and is_address(text)) else Path(text)
 
 
 def _parse_at(text: str | None) -> Any:
@@ -761,7 +810,7 @@ def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[s
     return next(iter(chosen.items()), (None, None))
 
 
-def _choose_progress(output: Path | None, sort: str | None) -> Show | None:
+def _choose_progress(output: str | None, sort: str | None) -> Show | None:
     """Show progress on stderr, unless the verdicts appear on the same screen as they come."""
     from blurgate.scanning.progress import show_progress
 

@@ -97,7 +97,7 @@ def test_a_probability_that_is_rounded_up_to_the_threshold_makes_it_ask(cascade,
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
 def test_a_scan_and_a_table_agree_to_the_bit(cascade, pictures, asked_table, monkeypatch, engine, jobs, threshold):
     if engine == "compiled":
-        pytest.importorskip("numba", reason="needs the extra fast")
+        pytest.importorskip("llvmlite", reason="needs the extra fast")
         from blurgate.measuring import kernel
 
         measured = [kernel.extract_features(read_plane(path).gray, "block99") for path in pictures]
@@ -105,7 +105,7 @@ def test_a_scan_and_a_table_agree_to_the_bit(cascade, pictures, asked_table, mon
     else:
         table = asked_table
     for batch in (3, 16):
-        monkeypatch.setattr("blurgate.scanning.stream._BATCH", batch)
+        monkeypatch.setattr("blurgate.scanning.judge.BATCH", batch)
         found = found_by_scan(pictures, cascade, engine=engine, jobs=jobs, threshold=threshold)
         expected = cascade if threshold is None else cascade.with_threshold(threshold)
         np.testing.assert_array_equal(found, found_in_table(expected, table))
@@ -426,3 +426,17 @@ def test_a_file_without_its_net_is_refused_by_every_variant(tmp_path, monkeypatc
     for name in ("default", "trees", "net", "both"):
         with pytest.raises(ModelFileError, match="contains no net, but its card names one"):
             load_model(name)
+
+
+def test_the_trees_that_decide_whether_to_ask_are_evaluated_once(cascade, pictures, monkeypatch):
+    evaluated, predict = [], BlurModel._predict_margins
+    monkeypatch.setattr(
+        BlurModel,
+        "_predict_margins",
+        lambda self, name, features: evaluated.extend([name] * len(features)) or predict(self, name, features),
+    )
+    measured = [cascade.measure(picture) for picture in pictures[:6]]
+    judged = cascade.judge(measured)
+    assert evaluated.count("blurred") == sum(each.margins is not None for each in measured) > 0
+    anew = cascade.judge([replace(each, margins=None) for each in measured])
+    assert judged == anew

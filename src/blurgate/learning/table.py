@@ -271,6 +271,7 @@ def build_table(
     explainer: Explainer | None = None,
     labelled: bool = False,
     jobs: int | None = None,
+    run: Callable[..., Iterator[Any]] = run_in_order,
     track: Track = no_track,
 ) -> FeatureTable:
     """Measure the photos of a source, or read their features if the source is a table.
@@ -291,6 +292,9 @@ def build_table(
         Require labels, check that before any photo is measured, and leave out photos that the model labelled.
     jobs : int, optional
         Photos measured at the same time, at least 1; by default one per core.
+    run : callable
+        Runs the work on each photo, as `blurgate.threads.run_in_order` does on threads and
+        `blurgate.scanning.ray_data.run_on_ray` on a cluster, where the photos lie as they do here.
     track : Track
         Shows progress.
 
@@ -325,8 +329,8 @@ def build_table(
         require_labels(listed)
         require_person(listed)
         photos = [photo for photo in listed if photo.labelled_by != MODEL]
-    folder = _folder_of(source)
-    measuring = run_in_order(lambda photo: _measure_photo(photo, folder, inputs, net, explainer), photos, jobs=jobs)
+    measure = _Measurer(_folder_of(source), feature_set, net, explainer)
+    measuring = run(measure, photos, jobs=jobs)
     results = list(track(measuring, total=len(photos), doing="measuring photos"))
     measured = [result for result in results if not isinstance(result, SkippedPhoto)]
     skipped = [result for result in results if isinstance(result, SkippedPhoto)]
@@ -510,23 +514,48 @@ class _Measured(NamedTuple):
     reading: NDArray[np.float32]
 
 
-def _measure_photo(
-    photo: LabelledPhoto, folder: Path, inputs: Inputs, net: Net | None, explainer: Explainer | None
-) -> _Measured | SkippedPhoto:
-    """Measure a photo's hash, inputs and variance of the Laplacian; skip it if it cannot be read or is too small."""
-    try:
-        gray = read_plane(folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
-    except PhotoError as error:
-        raise_machine_error(error)
-        return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
-    features = extract_features(gray, inputs.feature_set)
-    if net:
-        features = np.concatenate([features, net.predict(gray)])
-    reading = np.full(len(READINGS), np.nan, np.float32)
-    if explainer and inputs.has_texture(features[np.newaxis])[0]:
-        reading = explainer.read(gray).astype(np.float32)
-    hashed = replace(photo, phash=photo.phash or hash_picture(gray))
-    return _Measured(hashed, features, variance_of_laplacian(gray), reading)
+@dataclass(frozen=True)
+class _Measurer:
+    """Measures photos, here or, pickled, on another machine, where a copy loads what runs its nets."""
+
+    folder: Path
+    feature_set: str
+    net: Net | None
+    explainer: Explainer | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        nets = [each and each.onnx for each in (self.net, self.explainer)]
+        return _rebuild, (self.folder, self.feature_set, *nets)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return find_inputs(self.feature_set)
+
+    def __call__(self, photo: LabelledPhoto) -> _Measured | SkippedPhoto:
+        """Measure hash, inputs and variance of the Laplacian; skip a photo that cannot be read or is too small."""
+        inputs = self._inputs
+        try:
+            gray = read_plane(self.folder / photo.path, max_pixels=inputs.measured.max_pixels).gray
+        except PhotoError as error:
+            raise_machine_error(error)
+            return SkippedPhoto(photo.path, str(error), isinstance(error, SmallPhotoError))
+        features = extract_features(gray, inputs.feature_set)
+        if self.net:
+            features = np.concatenate([features, self.net.predict(gray)])
+        reading = np.full(len(READINGS), np.nan, np.float32)
+        if self.explainer and inputs.has_texture(features[np.newaxis])[0]:
+            reading = self.explainer.read(gray).astype(np.float32)
+        hashed = replace(photo, phash=photo.phash or hash_picture(gray))
+        return _Measured(hashed, features, variance_of_laplacian(gray), reading)
+
+    def give_up(self, photo: LabelledPhoto, why: str) -> SkippedPhoto:
+        """Skip a photo that ended the process that measured it."""
+        return SkippedPhoto(photo.path, f"{self.folder / photo.path} cannot be measured: {why}")
+
+
+def _rebuild(folder: Path, feature_set: str, net: bytes | None, explainer: bytes | None) -> _Measurer:
+    nets = (None if net is None else Net(net), None if explainer is None else Explainer(explainer))
+    return _Measurer(folder, feature_set, *nets)
 
 
 def _parse_reading(row: Mapping[str, Any], columns: Sequence[str], path: Path, number: int) -> NDArray[np.float32]:

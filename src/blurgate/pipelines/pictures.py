@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from blurgate.errors import MachineError, PhotoError
-from blurgate.judging.model import BlurModel, Review, find_bounds, load_model
+from blurgate.judging.model import BlurModel, Review
 from blurgate.judging.verdicts import Evidence, Verdict
-from blurgate.measuring.engines import check_engine
 from blurgate.photos.finding import AnyPath
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import At, check_at
+from blurgate.photos.shrinking import At
 from blurgate.scanning.items import Item
-from blurgate.scanning.judge import BATCH, Judge
+from blurgate.scanning.judge import BATCH, Judge, make_judge
 from blurgate.threads import run_in_order
 
 T = TypeVar("T")
@@ -66,14 +65,14 @@ class Options:
         ValueError
             If an option is out of its range.
         """
-        if not self.max_megapixels > 0:
-            raise ValueError(f"max_megapixels must be above 0, got {self.max_megapixels}")
-        model = self.model if isinstance(self.model, BlurModel) else load_model(self.model)
-        low, high = find_bounds(model, self.threshold, self.review)
-        check_at(self.at)
-        check_engine(self.engine, self.device)
-        return Judge(
-            model.with_threshold(low), (low, high), self.at, self.engine, self.device, float(self.max_megapixels)
+        return make_judge(
+            self.model,
+            threshold=self.threshold,
+            review=self.review,
+            at=self.at,
+            engine=self.engine,
+            device=self.device,
+            max_megapixels=self.max_megapixels,
         )
 
 

@@ -97,13 +97,15 @@ def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:
         stream.write(json.dumps(asdict(verdict)) + "\n")
 
 
-def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes]) -> None:
+def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes], about: dict[bytes, bytes] | None = None) -> None:
     """Write Parquet with the columns of `Verdict`; bytes of a path that are not valid UTF-8 become escapes.
 
     Parameters
     ----------
     verdicts : iterable of Verdict
     stream : binary stream
+    about : dict of bytes to bytes, optional
+        Entries that are stored with the columns.
 
     Raises
     ------
@@ -115,9 +117,9 @@ def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes]) -> None:
         from pyarrow import parquet
 
     numbers = {"int | None": pa.int64(), "float | None": pa.float64()}
-    schema = pa.schema([(each.name, numbers.get(str(each.type), pa.string())) for each in fields(Verdict)])
+    schema = pa.schema([(each.name, numbers.get(str(each.type), pa.string())) for each in fields(Verdict)], about)
     remaining = iter(verdicts)
-    with parquet.ParquetWriter(stream, schema) as writer:
+    with parquet.ParquetWriter(stream, schema, write_page_checksum=True) as writer:
         while rows := [_to_row(verdict) for verdict in islice(remaining, _ROWS)]:
             for row in rows:
                 for name in ("path", "error"):

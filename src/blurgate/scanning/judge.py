@@ -10,17 +10,19 @@ from typing import Any
 from blurgate.errors import MachineError, NetError, PhotoError, find_machine_error, raise_machine_error
 from blurgate.judging.cards import Card
 from blurgate.judging.explainers import Explainer
-from blurgate.judging.model import BlurModel, Measurement
+from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import Evidence, Verdict, decide
-from blurgate.measuring.engines import MANY, Engine
+from blurgate.measuring.engines import MANY, Engine, check_engine
+from blurgate.photos.finding import AnyPath
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import At
+from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.items import Item
 from blurgate.version import __version__
 
 BATCH = 16  # photos per evaluation of the trees
+_UNNAMED = "the picture "  # how messages name a photo that has no path
 MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 
 
@@ -148,7 +150,7 @@ class Judge:
 
     def look_up(self, item: Item) -> Measured | None:
         """Take evidence that is already known; None if the photo has to be measured."""
-        return Measured(item, Measurement(item.evidence)) if item.evidence else None
+        return Measured(item, Measurement(item.evidence), problem=item.problem) if item.evidence else None
 
     def measure(self, item: Item, engine: Engine) -> Measured:
         """Read and measure a photo: the part of the work that can run on several threads.
@@ -175,7 +177,10 @@ class Judge:
             measurement = self.model.measure(item.photo, extract=engine.begin, **options)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             raise_machine_error(error)
-            unread = Measurement(Evidence(path, error=str(error)))
+            text = str(error)
+            if path and text.startswith(_UNNAMED):  # its content came without its name
+                text = f"{path} {text.removeprefix(_UNNAMED)}"
+            unread = Measurement(Evidence(path, error=text))
             return Measured(left, unread, engine, find_machine_error(error))
         except NetError as error:
             raise_machine_error(error)
@@ -221,6 +226,45 @@ class Judge:
             if features is not batch[place].features:
                 batch[place] = replace(batch[place], features=features)
         return batch
+
+
+def make_judge(
+    model: BlurModel | AnyPath | None = None,
+    *,
+    threshold: float | None = None,
+    review: Review | None = None,
+    at: At = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Judge:
+    """Load the model and check the options of a scan.
+
+    Parameters
+    ----------
+    model, threshold, review, at, engine, device, max_megapixels
+        See `blurgate.scanning.stream.scan`.
+
+    Returns
+    -------
+    Judge
+
+    Raises
+    ------
+    ModelFileError
+        If the model cannot be loaded.
+    NetError
+        If the model has a net and ONNX Runtime is not installed.
+    ValueError
+        If an option is out of its range, unknown, or does not go with another.
+    """
+    if not max_megapixels > 0:
+        raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
+    loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
+    low, high = find_bounds(loaded, threshold, review)
+    check_at(at)
+    check_engine(engine, device)
+    return Judge(loaded.with_threshold(low), (low, high), at, engine, device, float(max_megapixels))
 
 
 def cut_batches(measured: Iterable[Measured], *, pause: object = None) -> Iterator[list[Measured]]:

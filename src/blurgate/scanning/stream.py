@@ -7,18 +7,20 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from blurgate.errors import PhotoError, require_several
-from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
+from blurgate.judging.model import BlurModel, Measurement, Review
 from blurgate.judging.verdicts import Evidence, Verdict
-from blurgate.measuring.engines import MANY, Engine, check_engine
+from blurgate.measuring.engines import MANY, Engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import At, check_at
+from blurgate.photos.shrinking import At
+from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
-from blurgate.scanning.judge import Judge, Judged, cut_batches
+from blurgate.scanning.judge import Judge, Judged, cut_batches, make_judge
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, count_cores, run_in_order
 
@@ -28,6 +30,11 @@ WORKERS = ("auto", "threads", "processes")
 _CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
 _FROM_JOBS = 3  # two threads are faster than two processes, and the interpreter's lock bounds more: `scale.py jobs`
 _FROM_PHOTOS = 300  # fewer take less time than processes to start, half a second
+
+if TYPE_CHECKING:
+    from blurgate.scanning.piece_files import PieceFolder
+
+PLACES = ("here", "ray")  # where to scan
 
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
@@ -49,6 +56,8 @@ def scan(
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
+    on: str = "here",
+    address: str | None = None,
 ) -> Iterator[Verdict]:
     """Scan photos in order, holding only a few in memory at a time.
 
@@ -92,6 +101,12 @@ def scan(
         ``cuda`` measures photos in batches on a GPU with torch, from the extra ``gpu``.
     max_megapixels : float
         A file whose header states more is refused without decoding it.
+    on : {'here', 'ray'}
+        Where to scan: on this machine, or on a Ray cluster, whose workers list, read and judge photos that lie where
+        all of them see them. There `resume` is a folder that they share, in which the verdicts on each piece of the
+        work are saved.
+    address : str, optional
+        Of the cluster: see `blurgate.scanning.ray_data.connect`.
 
     Returns
     -------
@@ -103,7 +118,7 @@ def scan(
     PhotoError
         If a named path does not exist, or no photo is found.
     MissingExtraError
-        If the engine or the device needs a library that is not installed.
+        If the engine, the device or the cluster needs a library that is not installed.
     BlurgateError
         If the engine ``compiled`` is requested but cannot be compiled.
     ModelFileError
@@ -111,7 +126,8 @@ def scan(
     NetError
         If the net of the model is asked and cannot answer, which ends the scan.
     MachineError
-        If the machine, and not a photo, is why photos cannot be read, such as too many open files. Ends the scan.
+        If the machine, and not a photo, is why photos cannot be read, such as too many open files; or if the cluster
+        cannot be reached, or cannot go on. Ends the scan.
     OutputError
         If the records cannot be saved.
     TypeError
@@ -119,7 +135,7 @@ def scan(
     ValueError
         If the workers, engine, device or column is unknown or impossible here, `jobs` is below 1, `max_megapixels` is
         not above 0, the threshold or the review is not within 0 to 1, both are given, the review is ``auto`` and the
-        model has no bounds, or `at` is no size.
+        model has no bounds, `at` is no size, or a cluster is to judge what cannot be sent to it.
 
     Examples
     --------
@@ -144,6 +160,8 @@ def scan(
         engine=engine,
         device=device,
         max_megapixels=max_megapixels,
+        on=on,
+        address=address,
     )
     return (verdict for _, verdict in judged)
 
@@ -162,13 +180,15 @@ def scan_items(
     threshold: float | None = None,
     review: Review | None = None,
     at: At = None,
-    resume: AnyPath | Records | None = None,
+    resume: AnyPath | Records | PieceFolder | None = None,
     find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
     workers: str = "threads",
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
+    on: str = "here",
+    address: str | None = None,
 ) -> Iterator[tuple[Item, Verdict]]:
     """Scan photos as `scan` does, for a caller that files them or needs to know where each verdict comes from.
 
@@ -182,11 +202,11 @@ def scan_items(
         What to do if the folders hold no photo: the end of a sentence.
     model, threshold, review, at
         See `scan`.
-    resume : path or Records, optional
-        Records file, or records that the caller has opened.
+    resume : path, Records or PieceFolder, optional
+        Records file, or records that the caller has opened; on a cluster, a folder.
     find_moved : callable, optional
         Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
-    jobs, workers, engine, device, max_megapixels
+    jobs, workers, engine, device, max_megapixels, on, address
         See `scan`.
 
     Returns
@@ -203,23 +223,30 @@ def scan_items(
     """
     for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
-    if not max_megapixels > 0:
-        raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
-    loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
-    low, high = find_bounds(loaded, threshold, review)
-    check_at(at)
-    loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
-    check_engine(engine, device)
     _check_workers(workers, device)
-
+    check_place(on, address, device)
+    options: dict[str, Any] = {"engine": engine, "device": device, "max_megapixels": max_megapixels}
+    judge = make_judge(model, threshold=threshold, review=review, at=at, **options)
     raws = Counter() if raws is None else raws
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
         return walk_photos(
-            paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
+            paths,
+            include=include,
+            exclude=exclude,
+            leave_out=leave_out,
+            note_left_out=note_left_out,
+            raws=raws,
+            column=column,
+            max_megapixels=max_megapixels,
         )
 
-    judge = Judge(loaded, (low, high), at, engine, device, max_megapixels)
+    if on == "ray":
+        from blurgate.scanning.ray_data import scan_on_ray  # its own imports are many
+
+        searched: dict[str, Any] = {"include": include, "exclude": exclude, "leave_out": leave_out}
+        found: dict[str, Any] = {"note_left_out": note_left_out, "raws": raws, "if_none": if_none, "column": column}
+        return scan_on_ray(photos, judge, **searched, **found, resume=resume, jobs=jobs, address=address)
     moved = (lambda path: find_moved(path, judge.name)) if find_moved else find_none
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
@@ -230,18 +257,18 @@ def scan_items(
     if not count:
         raise PhotoError(describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
     jobs = count_cores() if jobs is None else jobs
-    on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
     if workers == "auto":
-        many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
-        workers = "processes" if many and _CAN_FORK and device == "cpu" else "threads"
-    engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
+        workers = _choose_workers(photos, count, jobs, device)
+    engines = _Engines(engine, device, None if streamed else count, judge.model.inputs.feature_set)
     if not resume and workers == "threads":
         engines.choose().prepare()  # with records, only once a photo is not in them
-    opened = open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(resume)
+    opened = (
+        open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(cast("Records | None", resume))
+    )
     judging = partial(_judge_in_processes, judge, jobs=jobs)
     if workers == "threads":
         judging = partial(_judge_on_threads, judge, engines, jobs=jobs)
-    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging))
+    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging, jobs))
 
 
 def _check_workers(workers: str, device: str) -> None:
@@ -251,6 +278,29 @@ def _check_workers(workers: str, device: str) -> None:
         raise ValueError("workers can be processes on Linux alone: leave it out")
     if workers == "processes" and device != "cpu":
         raise ValueError(f"workers can be processes on the CPU alone, got the device {device}: leave out one of them")
+
+
+def _choose_workers(photos: Any, count: int, jobs: int, device: str) -> str:
+    """Choose what is faster for so many photos and jobs."""
+    on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
+    many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
+    return "processes" if many and _CAN_FORK and device == "cpu" else "threads"
+
+
+def check_place(on: str, address: str | None, device: str = "cpu") -> None:
+    """Check where to work.
+
+    Raises
+    ------
+    ValueError
+        If the place is unknown, an address is given for none, or a cluster is to work on a GPU.
+    """
+    if on not in PLACES:
+        raise ValueError(f"on must be one of {', '.join(PLACES)}, got {on!r}")
+    if address is not None and on != "ray":
+        raise ValueError(f"address goes with on ray, got {on}: it is that of a Ray cluster")
+    if on == "ray" and device != "cpu":
+        raise ValueError(f"device must be cpu on ray, got {device!r}: workers of a cluster judge on their cores")
 
 
 class _Engines:
@@ -289,14 +339,24 @@ def _judge(
     items: Iterator[Item],
     opened: AbstractContextManager[Records | None],
     judging: Callable[[Iterable[Item]], _Batches],
+    jobs: int,
 ) -> Iterator[tuple[Item, Evidence]]:
     """Judge photos that are not in the records, and save the evidence of all."""
-    with opened as records, closing(judging(_find_known(items, records, judge.name) if records else items)) as batches:
-        for found in _watch_machine(batches):
-            if records:
-                _save(found, records, judge)
-            for each in found:
-                yield each.item, each.evidence
+    with opened as records:
+        pending = _find_known(find_ahead(items), records, judge.name) if records else items
+        fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
+        with closing(judging(fetched)) as batches:
+            yield from _save_all(_watch_machine(batches), records, judge)
+
+
+def _save_all(
+    batches: Iterable[list[Judged]], records: Records | None, judge: Judge
+) -> Iterator[tuple[Item, Evidence]]:
+    for found in batches:
+        if records:
+            _save(found, records, judge)
+        for each in found:
+            yield each.item, each.evidence
 
 
 def _judge_on_threads(judge: Judge, engines: _Engines, items: Iterable[Item], *, jobs: int) -> _Batches:
@@ -338,18 +398,19 @@ def _watch_machine(batches: Iterable[list[Judged]]) -> Iterator[list[Judged]]:
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
-        if item is PAUSE or item.filed or not isinstance(item.photo, str):
+        if item is PAUSE or item.filed or item.evidence or not (item.status or isinstance(item.photo, str)):
             yield item
             continue
         try:
-            status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
+            # faster than Path, which matters for a million files
+            status = item.status or os.stat(item.photo)  # noqa: PTH116
         except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
             yield item
             continue
-        if known := records.find(item.photo, status, judge):
+        if known := records.find(item.path or item.photo, status, judge):
             yield Item(evidence=known, known=True)
         else:
-            yield Item(item.photo, status=status)
+            yield replace(item, status=status)
 
 
 def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine]]:

@@ -1,0 +1,281 @@
+"""Scans on a Ray cluster of two nodes on this machine; its verdicts are those of a scan here."""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("ray", reason="needs the extra ray")
+pytest.importorskip("pyarrow", reason="needs the extra ray")
+
+from blurgate import build_table, scan
+from blurgate.errors import MachineError, MissingExtraError, NetError, OutputError, PhotoError
+from blurgate.files import mark_filed
+from blurgate.judging.verdicts import Evidence, Verdict
+from blurgate.learning.table import write_table
+from blurgate.scanning import pieces, ray_data
+from blurgate.scanning.items import Item
+from blurgate.scanning.judge import Judge, Judged
+from blurgate.scanning.piece_files import MARK, PieceFolder, write_piece
+from blurgate.scanning.pieces import Entry
+from blurgate.scanning.ray_data import (
+    JudgedPiece,
+    Listing,
+    Piece,
+    PieceJudge,
+    _require_all,
+    _require_answer,
+    connect,
+    run_on_ray,
+)
+from blurgate.scanning.run import ScanRequest, run_scan
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+STORE = 80 * 2**20
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()} - {MARK}
+
+
+@pytest.fixture
+def photos(sharp_folder, tmp_path):
+    """Fifty photos in three folders, some of which cannot be read."""
+    folder = tmp_path / "photos"
+    for number, path in enumerate(sorted(sharp_folder.iterdir())):
+        place = folder / "abc"[number % 3] / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+    (folder / "b" / "torn.jpg").write_text("no photo")
+    os.close(os.open(os.fsencode(folder) + b"/c/\xff\n.jpg", os.O_CREAT))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(pieces, "SECONDS", 0.008)
+
+
+def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_what_is_new(
+    cluster, photos, model, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (photos / "d.nef").touch()
+    filed = photos / "filed"
+    filed.mkdir()
+    shutil.copy(min((photos / "a").iterdir()), filed)
+    mark_filed(filed)
+    wanted = ScanRequest(photos=["photos"], model=model, engine="numpy", fail_on=["undecided"], resume=True)
+    here = run_scan(replace(wanted, output=tmp_path / "here.csv"), say=(said_here := []).append)
+    on_ray = replace(wanted, on="ray", output=tmp_path / "there.csv", report=tmp_path / "there.html")
+    there = run_scan(on_ray, say=(said_there := []).append)
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert there.failures == here.failures
+    assert there.tally.decisions == here.tally.decisions
+    assert [line for line in said_there if "wrote" not in line] == [line for line in said_here if "wrote" not in line]
+    saved = names(tmp_path / "there.csv.pieces")
+    assert len(saved) > 5
+
+    shutil.copy(min((photos / "a").iterdir()), photos / "b" / "zzz.png")
+    again = run_scan(on_ray)
+    now = names(tmp_path / "there.csv.pieces")
+    assert again.tally.total == there.tally.total + 1
+    assert 30 < again.tally.known < there.tally.total
+    assert 1 <= len(now - saved) <= 2
+    assert 1 <= len(saved - now) <= 2  # files of pieces that are no more
+
+
+def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_data, "_choose_stream", lambda: ray_data._stream_afar)  # as over ray://
+    parquet = pytest.importorskip("pyarrow.parquet")
+    wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", output=tmp_path / "verdicts")
+    place = PieceFolder(str(tmp_path / "verdicts"))
+    place.prepare()
+    place.save("a" * 32, write_piece([Verdict("gone.jpg", "sharp", 0.1)], "a" * 32))
+    outcome = run_scan(wanted, say=(said := []).append)
+    assert "has 1 pieces of an earlier scan, see --resume" in said[0]
+    rows = parquet.read_table(tmp_path / "verdicts").to_pylist()
+    expected = {verdict.path: verdict.probability for verdict in scan(photos / "a", model=model, engine="numpy")}
+    assert {row["path"]: row["probability"] for row in rows} == expected
+    assert outcome.tally.total == len(rows) == len(expected)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").touch()
+    with pytest.raises(OutputError, match="letters exists and is not a folder of verdicts that blurgate wrote"):
+        run_scan(replace(wanted, output=tmp_path / "letters"))
+
+
+def test_what_is_wrong_with_the_photos_is_said_as_here(cluster, photos, model, tmp_path):
+    with pytest.raises(PhotoError, match="nowhere does not exist"):
+        scan([photos, tmp_path / "nowhere"], model=model, on="ray")
+    assert list(scan([], model=model, on="ray")) == []
+
+
+def test_a_list_ends_with_what_was_left_out(photos):
+    (photos / "d.nef").touch()
+    *some, last = Listing((str(photos),), include=("*.gif",))()
+    assert (some, last.entries, last.after) == ([], (), "")
+    *listed, last = Listing((str(photos),), seconds=0.008)()
+    assert [piece.before for piece in (*listed, last)] == ["", *(piece.after for piece in listed)]
+    assert [piece.raws for piece in (*listed, last) if piece.raws] == [{".nef": 1}]
+
+
+def test_features_are_those_measured_here(cluster, photos, net, explainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    (photos / "c" / os.fsdecode(b"\xff\n.jpg")).unlink()
+    options = {"feature_set": f"block99+{net.name}", "net": net, "explainer": explainer}
+    for name, run in (("here.csv", {}), ("there.csv", {"run": run_on_ray})):
+        write_table(build_table("photos", **options, **run), tmp_path / name)
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+def test_an_item_that_ends_the_process_is_given_up_and_no_other(cluster):
+    class Halve:  # here, so that workers get it as it is: they cannot import tests
+        def __call__(self, number):
+            if number == 13:
+                import os
+
+                os._exit(1)
+            return number / 2
+
+        def give_up(self, number, why):
+            return f"{number}: {why}"
+
+    found = list(run_on_ray(Halve(), range(70)))
+    assert found.pop(13) == "13: it ends the process that tries"
+    assert found == [number / 2 for number in range(70) if number != 13]
+
+
+def test_errors_of_the_work_are_raised_here(cluster):
+    def fail(number):
+        from blurgate.errors import NetError
+
+        raise NetError(f"no answer to {number}")
+
+    with pytest.raises(NetError, match="no answer to 0"):
+        list(run_on_ray(fail, range(3)))
+
+
+def test_what_ray_says_becomes_one_sentence(cluster):
+    from ray.exceptions import RayError
+
+    with (
+        pytest.raises(MachineError, match=r"the Ray cluster cannot go on \(it is lost\): check its machines"),
+        connect(),
+    ):
+        raise RayError("a trace\n  it is lost\n")
+
+
+def test_a_node_that_dies_loses_no_photo_and_doubles_none(cluster, photos, model, tmp_path):
+    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    expected = list(scan(photos, model=model, engine="numpy"))
+    judged = scan(photos, model=model, engine="numpy", on="ray", resume=tmp_path / "pieces")
+    found = [next(judged)]
+    cluster.remove_node(node, allow_graceful=False)
+    found += judged
+    assert found == expected
+    assert PieceFolder(str(tmp_path / "pieces")).count() > 5
+
+
+def test_a_machine_that_sees_another_folder_or_has_another_version_ends_the_scan(model, tmp_path):
+    judge = Judge(model, (0.5, 0.5))
+    piece = Piece(0, (Entry("a.jpg"),), "", "x")
+    folder = PieceFolder(str(tmp_path / "pieces"))
+    other = PieceJudge(judge, folder, "another token", "", None)(piece).piece.problem
+    assert isinstance(other, OutputError)
+    assert "must be one place for all machines of the cluster, but" in str(other)
+    old = PieceJudge(judge, None, "", "", None, version="9.9")(piece).piece.problem
+    assert isinstance(old, MachineError)
+    assert "the scan was started with 9.9: install the same" in str(old)
+
+
+def test_five_photos_in_a_row_that_the_machine_keeps_from_being_read_end_the_scan(model, monkeypatch, tmp_path):
+    problem = MachineError("the disk is gone", 5)
+    found = [Judged(Item(), Evidence("a.jpg", error="a.jpg cannot be read"), problem)] * 5
+    monkeypatch.setattr(Judge, "judge", lambda *_: found)
+    monkeypatch.setattr(ray_data, "_do_carefully", lambda items, work, *_: work.do(items))
+    work = PieceJudge(Judge(model, (0.5, 0.5)), None, "", "", None)
+    assert work(Piece(0, (Entry("a.jpg"),) * 5, "", "x")).piece.problem is problem
+
+
+def test_a_list_that_changed_while_a_machine_was_replaced_is_noticed():
+    first, second = JudgedPiece(Piece(0, (), "", "x")), JudgedPiece(Piece(1, (), "x", "y"))
+    end = JudgedPiece(Piece(2, (), "y", ""))
+    assert list(_require_all([first, second, end])) == [first, second, end]
+    for wrong in ([first, first, second, end], [first, end], [first, JudgedPiece(Piece(1, (), "z", "y")), end]):
+        with pytest.raises(MachineError, match="the photos that it had listed have changed since"):
+            list(_require_all(wrong))
+    with pytest.raises(MachineError, match="has lost the end of the list"):
+        list(_require_all([first, second]))
+
+
+@pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(ValueError, match="address must be auto, HOST:PORT or ray://HOST:PORT") as caught:
+        _require_answer(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_an_address_that_does_not_answer_is_one_sentence():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens
+        for address in (f"127.0.0.1:{taken.getsockname()[1]}", f"ray://127.0.0.1:{taken.getsockname()[1]}"):
+            with pytest.raises(MachineError, match="a Ray cluster was needed at .* but nothing answers there"):
+                _require_answer(address)
+
+
+def test_what_answers_but_is_no_cluster_is_told_apart(cluster):
+    _require_answer(cluster.address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request"))
+        thread.start()
+        with pytest.raises(MachineError, match="but what answers there is none: check the address and port"):
+            _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
+
+
+def test_without_ray_the_extra_is_named(monkeypatch, photos, model):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match="needs the extra 'ray'"):
+        scan(photos, model=model, on="ray")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"photos": iter(["a.jpg"])}, "on ray needs paths of photos and folders that all its machines see"),
+        ({"device": "cuda"}, "device must be cpu on ray"),
+        ({"on": "mars"}, "on must be one of here, ray, got 'mars'"),
+        ({"on": "here", "address": "auto"}, "address goes with on ray"),
+        ({"jobs": 0}, "jobs must be at least 1"),
+        ({"action": "move", "folder": "sorted"}, "on ray cannot go with move-to"),
+        ({"output": "verdicts", "sort": "path"}, "sort needs an output file"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused(changes, reason, photos, model, tmp_path):
+    for name in {"output", "folder"} & set(changes):
+        changes = {**changes, name: tmp_path / changes[name]}
+    with pytest.raises(ValueError, match=reason):
+        run_scan(
+            replace(ScanRequest(photos=[photos], model=model, on="ray", format="csv"), **{"format": None, **changes})
+        )
