@@ -22,6 +22,7 @@ and, for compiled code, what `fast` brings; memory needs Linux, store the extra 
 import argparse
 import itertools
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -449,7 +450,9 @@ def measure_store(work: Path, count: int, rounds: int, latency_ms: float) -> Num
 
     from benchmarks.slow_proxy import run_proxy
 
-    make_photos(work / "photos", *SIZES["1920x1080"], count=count)
+    width, height, distinct = SIZES["1920x1080"]
+    make_photos(work / "photos", width, height, min(distinct, count), count)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else the server prints each request
     os.environ |= {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
