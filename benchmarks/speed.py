@@ -35,6 +35,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import scipy.fft
@@ -45,6 +46,7 @@ from PIL import Image, ImageFilter
 import blurgate
 from blurgate.demo import load_photographs
 from blurgate.judging.model import load_model
+from blurgate.judging.nets import Net
 from blurgate.measuring import features, kernel
 from blurgate.measuring.blocks import BANDS
 from blurgate.photos.finding import find_photos
@@ -121,6 +123,10 @@ def make_photos(
             left, tallest = 0, height
             while left < width:
                 tile = tiles[int(rng.integers(len(tiles)))]
+                down, across = (
+                    int(rng.integers(side // 2)) for side in tile.shape[:2]
+                )  # else photos would be the same
+                tile = tile[down:, across:][:, :: int(rng.choice((-1, 1)))]
                 part = tile[: height - top, : width - left]
                 canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
                 left, tallest = left + tile.shape[1], min(tallest, tile.shape[0])
@@ -474,30 +480,36 @@ def time_judging(paths: list[Path], rounds: int) -> Numbers:
     Returns
     -------
     dict
-        Milliseconds for each photo, median over the rounds.
+        Milliseconds for each photo, median over the rounds: by the trees alone, and by the default model, which asks
+        its net about some photos.
     """
-    model = load_model()
-    judge = Judge(model, (model.card.threshold, model.card.threshold), engine="compiled")
+    found: Numbers = {}
+    for name in ("trees", "default"):
+        model = load_model(name)
+        judge = Judge(model, (model.card.threshold, model.card.threshold), engine="compiled")
+        decoding, judging = [], []
+        with mock.patch.object(Net, "predict", autospec=True, side_effect=Net.predict) as predict:
+            for number in range(rounds + 1):
+                decoded = _take_cpu_ms(lambda: [decode_by_pillow(path) for path in paths])
+                judged = _take_cpu_ms(lambda judge=judge: judge.judge([Item(str(path)) for path in paths]))  # type: ignore[misc]
+                if number:
+                    decoding.append(decoded / len(paths))
+                    judging.append(judged / len(paths))
+        rest = [judged - decoded for judged, decoded in zip(judging, decoding, strict=True)]
+        found[name] = {
+            "decoding, ms": round(statistics.median(decoding), 2),
+            "all, ms": round(statistics.median(judging), 2),
+            "all that is not decoding, ms": round(statistics.median(rest), 2),
+            "lowest": round(min(rest), 2),
+            "share that the net is asked about": round(predict.call_count / (rounds + 1) / len(paths), 3),
+        }
+    return found
 
-    def take(work: Callable[[], Any]) -> float:
-        begun = time.thread_time()
-        work()
-        return 1000 * (time.thread_time() - begun) / len(paths)
 
-    decoding, judging = [], []
-    for number in range(rounds + 1):
-        decoded = take(lambda: [decode_by_pillow(path) for path in paths])
-        judged = take(lambda: judge.judge([Item(str(path)) for path in paths]))
-        if number:
-            decoding.append(decoded)
-            judging.append(judged)
-    rest = [judged - decoded for judged, decoded in zip(judging, decoding, strict=True)]
-    return {
-        "decoding, ms": round(statistics.median(decoding), 2),
-        "all, ms": round(statistics.median(judging), 2),
-        "all that is not decoding, ms": round(statistics.median(rest), 2),
-        "lowest": round(min(rest), 2),
-    }
+def _take_cpu_ms(work: Callable[[], Any]) -> float:
+    begun = time.thread_time()
+    work()
+    return 1000 * (time.thread_time() - begun)
 
 
 def time_start(photo: Path, python: str, rounds: int) -> Numbers:

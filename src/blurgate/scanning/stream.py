@@ -28,8 +28,8 @@ _Batches = Generator[list[Judged], None, None]
 
 WORKERS = ("auto", "threads", "processes")
 _CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
-_FROM_JOBS = 3  # from here on, and
-_FROM_PHOTOS = 300  # from here on, processes are faster than threads
+_FROM_JOBS = 3  # two threads are faster than two processes, and the interpreter's lock bounds more: `scale.py jobs`
+_FROM_PHOTOS = 300  # fewer take less time than processes to start, half a second
 
 if TYPE_CHECKING:
     from blurgate.scanning.piece_files import PieceFolder
