@@ -119,7 +119,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         for size, (width, height, count) in SIZES.items():
             print(size, file=sys.stderr, flush=True)
-            photos = make_photos(tiles, Path(name) / size, width, height, count)
+            photos = make_photos(tiles, Path(name) / size, (width, height, count))
             blur_some(photos)
             results["speed"][size] = compare_speed(photos, options.rounds)
             results["decisions"][size] = compare_decisions(photos)

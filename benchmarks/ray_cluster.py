@@ -40,7 +40,16 @@ STORE = 200 * 2**20
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Make distinct JPEG photos by cropping and shrinking photographs, and link to them until there are enough."""
+    """Make distinct JPEG photos by cropping and shrinking photographs, and link to them until there are enough.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        Number of photos.
+    size : (int, int)
+        Width and height.
+    """
     source = folder.with_name("distinct")
     source.mkdir()
     scenes = [Image.fromarray(rgb) for rgb in load_photographs().values()]
@@ -76,7 +85,19 @@ def start_cluster(nodes: int) -> Iterator[Any]:
 
 
 def write_verdicts(photos: Path, **options: Any) -> tuple[bytes, float]:
-    """Scan, and return the rows as CSV and the seconds that it took."""
+    """Scan photos.
+
+    Parameters
+    ----------
+    photos : Path
+    **options
+        Of the request.
+
+    Returns
+    -------
+    (bytes, float)
+        The rows as CSV, and the seconds that it took.
+    """
     output, began = io.StringIO(), time.monotonic()
     run_scan(
         ScanRequest(photos=[str(photos)], model="trees", engine="compiled", format="csv", **options), stream=output
@@ -85,7 +106,18 @@ def write_verdicts(photos: Path, **options: Any) -> tuple[bytes, float]:
 
 
 def compare_rows(photos: Path, count: int) -> dict[str, Any]:
-    """Compare the rows of scans here, on a cluster, and on one that loses a node in the middle."""
+    """Compare the rows of scans here, on a cluster, and on one that loses a node in the middle.
+
+    Parameters
+    ----------
+    photos : Path
+    count : int
+        Number of photos.
+
+    Returns
+    -------
+    dict
+    """
     here, seconds = write_verdicts(photos, jobs=2)
     numbers: dict[str, Any] = {"seconds_here": round(seconds, 1)}
     with start_cluster(2) as (cluster, (node,)):
@@ -113,7 +145,18 @@ def compare_rows(photos: Path, count: int) -> dict[str, Any]:
 
 
 def compare_times(photos: Path, turns: int) -> dict[str, Any]:
-    """Time scans here and on a cluster that is up, in turns; both with two workers, writing a file."""
+    """Time scans here and on a cluster that is up, in turns; both with two workers, writing a file.
+
+    Parameters
+    ----------
+    photos : Path
+    turns : int
+        How often each is timed.
+
+    Returns
+    -------
+    dict
+    """
     here, there = [], []
     with start_cluster(2):
         write_verdicts(photos / "0000", jobs=2)  # compiled code is loaded once here, and by each worker each time
@@ -136,7 +179,18 @@ def compare_times(photos: Path, turns: int) -> dict[str, Any]:
 
 
 def sample_memory(photos: Path, count: int) -> dict[str, Any]:
-    """Sample the memory of the driver and of the workers that judge, over a scan."""
+    """Sample the memory of the driver and of the workers that judge, over a scan.
+
+    Parameters
+    ----------
+    photos : Path
+    count : int
+        Number of photos.
+
+    Returns
+    -------
+    dict
+    """
     samples: list[tuple[int, float, float]] = []
     done, ended = 0, threading.Event()
 

@@ -192,7 +192,7 @@ def lay_photos(folder: Path, options: argparse.Namespace) -> list[Path]:
     -------
     list of Path
     """
-    paths = make_photos(list(find_tiles(options.photos)), folder, WIDTH, HEIGHT, options.count)
+    paths = make_photos(list(find_tiles(options.photos)), folder, (WIDTH, HEIGHT, options.count))
     for path in paths[:: options.blurred] if options.blurred else ():
         path.write_bytes(blur(path.read_bytes()))
     return paths
@@ -219,7 +219,7 @@ def make_small(folder: Path, side: int = 512) -> bytes:
     bytes
         A JPEG.
     """
-    (path,) = make_photos(list(find_tiles(None)), folder, side, side, 1)
+    (path,) = make_photos(list(find_tiles(None)), folder, (side, side, 1))
     return path.read_bytes()
 
 

@@ -1,12 +1,20 @@
 """Time blurgate, decoding alone, and the usual alternatives, on the same photos; print JSON.
 
     python benchmarks/speed.py --photos ../shared/data/train/sharp/sun_hays80 > speed.json
+    python benchmarks/speed.py --parts processes judging --blurred 0.25 > mixed.json
     python benchmarks/speed.py --table speed.json
 
 Photos of three sizes are assembled from the photos in ``--photos``, or from those of the demo, and saved as JPEG at
 quality 90. Contenders run one after the other in each round, so that a noisy machine disturbs all of them: trust the
 ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; contenders that are not installed are
 skipped. ``--lean PYTHON`` is the interpreter of an environment with the base install only, to time the start.
+
+processes: each contender is a fresh Python that starts its own two workers, as a user would run it, on 2,000 photos of
+512x512 (250 distinct ones, each there eight times by hard links) and 120 of 1920x1080, all distinct: `blurgate scan
+FOLDER --output x.csv` with the default model, against OpenCV's Laplacian, which writes a CSV as well, and CleanVision.
+Times are by the clock, and of the CPU in the process and all its children. judging: CPU time of one thread for all of a
+verdict that is not decoding, with everything loaded. warm: contenders that have started already. ``--blurred`` is the
+share of photos that are blurred; about these, the default model asks its net.
 """
 
 import argparse
@@ -14,6 +22,7 @@ import io
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,7 +40,7 @@ import numpy as np
 import scipy.fft
 import scipy.stats
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import blurgate
 from blurgate.demo import load_photographs
@@ -40,6 +49,8 @@ from blurgate.measuring import features, kernel
 from blurgate.measuring.blocks import BANDS
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import encode_jpeg, read_rgb
+from blurgate.scanning.items import Item
+from blurgate.scanning.judge import Judge
 
 Numbers = dict[str, Any]
 SIZES = {
@@ -47,12 +58,43 @@ SIZES = {
     "1920x1080": (1920, 1080, 48),
     "4000x3000": (4000, 3000, 12),
 }  # width, height, count
+PROCESSES = {"512x512": (512, 512, 250, 2000), "1920x1080": (1920, 1080, 120, 120)}  # and how many with hard links
 QUALITY = 90
 BLOCKS = 11_000_000  # of the original experiment
-GROWTH = (100, 1_000, 10_000)
+PARTS = ("processes", "judging", "warm", "blocks", "start")
+BLUR = 4.0  # radius of the blurred photos, pixels
+
+OPENCV = """
+import csv, multiprocessing, os, sys
+import cv2
+
+cv2.setNumThreads(1)  # else the two processes would start threads that get in each other's way
+
+def usual(path):
+    return cv2.Laplacian(cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2GRAY), cv2.CV_64F).var()
+
+def fastest(path):
+    laplacian = cv2.Laplacian(cv2.imread(path, cv2.IMREAD_GRAYSCALE), cv2.CV_16S)
+    return cv2.meanStdDev(laplacian)[1][0, 0] ** 2
+
+work, folder, output = sys.argv[1:]
+paths = sorted(entry.path for entry in os.scandir(folder))
+with multiprocessing.get_context("fork").Pool(2) as pool, open(output, "w", newline="") as target:
+    csv.writer(target).writerows(zip(paths, pool.map(globals()[work], paths)))
+"""
+CLEANVISION = """
+import sys
+from cleanvision import Imagelab
+
+lab = Imagelab(data_path=sys.argv[1])
+lab.find_issues({"blurry": {}}, n_jobs=2, verbose=False)
+lab.issues.to_csv(sys.argv[2])
+"""
 
 
-def make_photos(tiles: Sequence[NDArray[np.uint8]], folder: Path, width: int, height: int, count: int) -> list[Path]:
+def make_photos(
+    tiles: Sequence[NDArray[np.uint8]], folder: Path, size: tuple[int, int, int], *, blurred: float = 0
+) -> list[Path]:
     """Assemble photos from randomly chosen tiles, side by side.
 
     Parameters
@@ -60,17 +102,17 @@ def make_photos(tiles: Sequence[NDArray[np.uint8]], folder: Path, width: int, he
     tiles : sequence of ndarray of shape (height, width, 3), uint8
     folder : Path
         The folder to make.
-    width, height : int
-        Pixels.
-    count : int
-        How many photos.
+    size : (int, int, int)
+        Width and height in pixels, and how many photos.
+    blurred : float
+        Share of them that are blurred, spread evenly.
 
     Returns
     -------
     list of Path
     """
-    folder.mkdir()
-    paths = []
+    folder.mkdir(parents=True)
+    (width, height, count), paths = size, []
     for number in range(count):
         rng = np.random.default_rng(number)
         canvas = np.zeros((height, width, 3), np.uint8)
@@ -83,6 +125,8 @@ def make_photos(tiles: Sequence[NDArray[np.uint8]], folder: Path, width: int, he
                 canvas[top : top + part.shape[0], left : left + part.shape[1]] = part
                 left, tallest = left + tile.shape[1], min(tallest, tile.shape[0])
             top += tallest
+        if int((number + 1) * blurred) > int(number * blurred):
+            canvas = np.asarray(Image.fromarray(canvas).filter(ImageFilter.GaussianBlur(BLUR)))
         paths.append(folder / f"{number:05}.jpg")
         paths[-1].write_bytes(encode_jpeg(canvas, quality=QUALITY))
     return paths
@@ -92,6 +136,13 @@ def decode_by_pillow(path: Path) -> NDArray[np.uint8]:
     """Decode the gray plane with Pillow."""
     picture = Image.open(io.BytesIO(path.read_bytes()))
     picture.draft("L", picture.size)
+    return np.asarray(picture)
+
+
+def read_at_an_eighth(path: Path) -> NDArray[np.uint8]:
+    """Read all entropy-coded data with Pillow, and make as little of it as can be: an eighth of the size."""
+    picture = Image.open(io.BytesIO(path.read_bytes()))
+    picture.draft("L", (picture.width // 8, picture.height // 8))
     return np.asarray(picture)
 
 
@@ -189,6 +240,8 @@ def list_contenders(paths: list[Path], pools: dict[str, Any]) -> dict[str, Calla
     contenders: dict[str, Callable[[], Any]] = {
         "gray decode, Pillow, 1": alone(decode_by_pillow),
         "gray decode, Pillow, 2 threads": threads(decode_by_pillow),
+        "entropy-coded data alone, Pillow, 1": alone(read_at_an_eighth),
+        "entropy-coded data alone, Pillow, 2 threads": threads(read_at_an_eighth),
         "scan, compiled, 1 job": scan(1, "compiled"),
         "scan, compiled, 2 jobs": scan(2, "compiled"),
         "scan, numpy, 2 jobs": scan(2, "numpy"),
@@ -211,7 +264,6 @@ def list_measures(plane: NDArray[np.uint8]) -> dict[str, Callable[[], Any]]:
     return {
         "kernel, dct18": lambda: kernel.extract_features(plane, "dct18"),
         "reference, dct18": lambda: features.extract_features(plane, "dct18"),
-        "kernel, block99 at full size": lambda: kernel._Plane(plane).measured,
     }
 
 
@@ -299,8 +351,11 @@ def time_size(paths: list[Path], rounds: int, pools: dict[str, Any]) -> tuple[Nu
         "kernel dct18 / gray decode, one thread": compare(on_plane, "kernel, dct18", "gray decode of the same photo"),
         "kernel / reference, dct18": compare(on_plane, "kernel, dct18", "reference, dct18"),
     }
-    for other in ("gray decode, Pillow, 2 threads", "Laplacian, usual OpenCV, 2 processes",
-                  "Laplacian, fastest OpenCV, 2 processes", "CleanVision, 2 jobs"):  # fmt: skip
+    alone = "entropy-coded data alone, Pillow, 1"
+    ratios[f"scan 1 job / {alone}"] = compare(speeds, "scan, compiled, 1 job", alone)
+    for other in ("entropy-coded data alone, Pillow, 2 threads", "gray decode, Pillow, 2 threads",
+                  "Laplacian, usual OpenCV, 2 processes", "Laplacian, fastest OpenCV, 2 processes",
+                  "CleanVision, 2 jobs"):  # fmt: skip
         ratios[f"scan 2 jobs / {other}"] = compare(speeds, "scan, compiled, 2 jobs", other)
     return sum_up(speeds | on_plane | time_rounds(slow, megapixels, 1)), ratios
 
@@ -342,40 +397,107 @@ def time_blocks(plane: NDArray[np.uint8], rounds: int) -> Numbers:
     return figures
 
 
-def time_growth(photo: Path, work: Path) -> Numbers:
-    """Measure time and memory of scans of more and more copies of one small photo, each in its own process.
+def time_processes(folder: Path, output: Path, count: int, rounds: int) -> Numbers:
+    """Time contenders as fresh processes that start two workers each.
 
     Parameters
     ----------
-    photo : Path
-    work : Path
-        Folder for the copies.
+    folder : Path
+        With the photos.
+    output : Path
+        CSV file to write.
+    count : int
+        Number of photos.
+    rounds : int
+        At least 1, after one to warm up; each begins with the next contender.
 
     Returns
     -------
     dict
-        Figures by number of photos.
+        Seconds by the clock and of CPU of each contender, and ratios within a round to those of blurgate.
     """
-    code = (
-        "import blurgate, memory, sys, time; begun = time.perf_counter()\n"
-        "count = sum(1 for _ in blurgate.scan([sys.argv[1]], engine='compiled'))\n"
-        "print(count, time.perf_counter() - begun, memory.peak_mib())"
-    )
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    figures = {}
-    for count in GROWTH:
-        folder = work / f"many-{count}"
-        folder.mkdir()
-        for number in range(count):
-            os.link(photo, folder / f"{number:06}.jpg")
-        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=True, env=env)
-        scanned, seconds, peak = map(float, done.stdout.split())
-        figures[str(int(scanned))] = {
-            "s": round(seconds, 2),
-            "ms_per_photo": round(1000 * seconds / scanned, 2),
-            "peak_mib": round(peak),
+    python = sys.executable
+    scan = ["-m", "blurgate", "scan", str(folder), "--output", str(output), "--jobs", "2"]
+    commands = {"blurgate scan": [python, *scan]}
+    if find_spec("cv2"):
+        for work in ("fastest", "usual"):
+            commands[f"Laplacian, {work} OpenCV"] = [python, "-c", OPENCV, work, str(folder), str(output)]
+    if find_spec("cleanvision"):
+        commands["CleanVision"] = [python, "-c", CLEANVISION, str(folder), str(output)]
+    clock: dict[str, list[float]] = {name: [] for name in commands}
+    cpu: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(rounds + 1):
+        first = number % len(commands)
+        for name in [*commands][first:] + [*commands][:first]:
+            output.unlink(missing_ok=True)
+            used, begun = _read_children_cpu_s(), time.perf_counter()
+            done = subprocess.run(commands[name], capture_output=True, text=True, check=False)
+            seconds = time.perf_counter() - begun
+            if done.returncode or sum(1 for _ in output.open()) < count:
+                sys.exit(f"{name} failed with exit code {done.returncode}: {done.stderr[-2000:]}")
+            if number:
+                clock[name].append(seconds)
+                cpu[name].append(_read_children_cpu_s() - used)
+    return {"photos": count} | _sum_up_processes(clock, cpu)
+
+
+def _sum_up_processes(clock: dict[str, list[float]], cpu: dict[str, list[float]]) -> Numbers:
+    own = next(iter(clock))
+    speeds, ratios = {}, {}
+    for name, seconds in clock.items():
+        speeds[name] = {
+            "s": round(statistics.median(seconds), 2),
+            "lowest": round(min(seconds), 2),
+            "highest": round(max(seconds), 2),
+            "cpu_s": round(statistics.median(cpu[name]), 2),
         }
-    return figures
+        for what, taken in (("", clock), (", CPU time", cpu)) if name != own else ():
+            within = [other / ours for ours, other in zip(taken[own], taken[name], strict=True)]
+            ratios[f"{own} / {name}{what}"] = round(statistics.median(within), 2)
+    return {"speeds": speeds, "ratios": ratios}
+
+
+def _read_children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def time_judging(paths: list[Path], rounds: int) -> Numbers:
+    """Measure the CPU time of one thread for decoding photos, and for verdicts on them, with everything loaded.
+
+    Parameters
+    ----------
+    paths : list of Path
+    rounds : int
+        At least 1, after one to warm up.
+
+    Returns
+    -------
+    dict
+        Milliseconds for each photo, median over the rounds.
+    """
+    model = load_model()
+    judge = Judge(model, (model.card.threshold, model.card.threshold), engine="compiled")
+
+    def take(work: Callable[[], Any]) -> float:
+        begun = time.thread_time()
+        work()
+        return 1000 * (time.thread_time() - begun) / len(paths)
+
+    decoding, judging = [], []
+    for number in range(rounds + 1):
+        decoded = take(lambda: [decode_by_pillow(path) for path in paths])
+        judged = take(lambda: judge.judge([Item(str(path)) for path in paths]))
+        if number:
+            decoding.append(decoded)
+            judging.append(judged)
+    rest = [judged - decoded for judged, decoded in zip(judging, decoding, strict=True)]
+    return {
+        "decoding, ms": round(statistics.median(decoding), 2),
+        "all, ms": round(statistics.median(judging), 2),
+        "all that is not decoding, ms": round(statistics.median(rest), 2),
+        "lowest": round(min(rest), 2),
+    }
 
 
 def time_start(photo: Path, python: str, rounds: int) -> Numbers:
@@ -415,30 +537,40 @@ def find_tiles(folder: Path | None) -> Iterator[NDArray[np.uint8]]:
 
 def to_markdown(results: Numbers) -> str:
     """Format the results as Markdown."""
-    sizes = list(results["speeds"])
-    lines = [
-        "| MP/s, median (lowest to highest round) |" + "".join(f" {size} |" for size in sizes),
-        "|" + "---|" * (len(sizes) + 1),
-    ]
-    for name in results["speeds"][sizes[0]]:
-        cells = [results["speeds"][size][name] for size in sizes]
-        lines.append(
-            f"| {name} |" + "".join(f" {c['mp_per_s']:.0f} ({c['lowest']:.0f} to {c['highest']:.0f}) |" for c in cells)
-        )
-    lines += [
-        "",
-        "| times as fast, within a round |" + "".join(f" {size} |" for size in sizes),
-        "|" + "---|" * (len(sizes) + 1),
-    ]
-    for name in results["ratios"][sizes[0]]:
-        lines.append(f"| {name} |" + "".join(f" {results['ratios'][size][name]} |" for size in sizes))
+    lines = []
+    if processes := results.get("processes"):
+        lines += _to_table("s, median (lowest to highest round); CPU time", processes, "speeds", _describe_seconds)
+        lines += _to_table("times as fast, within a round", processes, "ratios", str)
+    if sizes := results.get("warm"):
+        lines += _to_table("MP/s, median (lowest to highest round)", sizes, "speeds", _describe_speed)
+        lines += _to_table("times as fast, within a round", sizes, "ratios", str)
+    lines += [f"{part}: {json.dumps(results[part])}" for part in ("judging", "blocks", "start") if part in results]
     return "\n".join(lines)
+
+
+def _to_table(title: str, sizes: Numbers, part: str, describe: Callable[[Any], str]) -> list[str]:
+    """Format one part of the results: a column for each size of the photos."""
+    lines = [f"| {title} |" + "".join(f" {size} |" for size in sizes), "|" + "---|" * (len(sizes) + 1)]
+    names = next(iter(sizes.values()))[part]
+    rows = ([name, *(describe(each[part][name]) for each in sizes.values())] for name in names)
+    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+
+
+def _describe_seconds(cell: Numbers) -> str:
+    return f"{cell['s']} ({cell['lowest']} to {cell['highest']}); {cell['cpu_s']}"
+
+
+def _describe_speed(cell: Numbers) -> str:
+    return f"{cell['mp_per_s']:.0f} ({cell['lowest']:.0f} to {cell['highest']:.0f})"
 
 
 def main() -> None:
     """Print the JSON, or the Markdown of an earlier JSON; progress goes to stderr."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="a folder of photos to assemble larger ones from")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to time")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES), help="of the photos")
+    parser.add_argument("--blurred", type=float, default=0, help="share of the photos that are blurred")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--lean", default=sys.executable, help="interpreter of an environment with the base install only"
@@ -448,35 +580,62 @@ def main() -> None:
     if options.table:
         print(to_markdown(json.loads(options.table.read_text())))
         return
-    tiles = list(find_tiles(options.photos))
-    results: Numbers = {
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-        },
-        "speeds": {},
-        "ratios": {},
-    }
-    with (
-        tempfile.TemporaryDirectory() as name,
-        ThreadPoolExecutor(2) as threads,
-        ProcessPoolExecutor(2) as processes,
-    ):
-        work, pools = Path(name), {"threads": threads, "processes": processes}
-        kernel.extract_features(np.zeros((64, 64), np.uint8), "dct18")  # compile before the timing
-        kernel.extract_features(np.zeros((64, 64), np.uint8), "block99")
-        made = {}
-        for size, (width, height, count) in SIZES.items():
-            print(size, file=sys.stderr, flush=True)
-            made[size] = make_photos(tiles, work / size, width, height, count)
-            results["speeds"][size], results["ratios"][size] = time_size(made[size], options.rounds, pools)
-        print("blocks, growth, start", file=sys.stderr, flush=True)
-        largest, smallest = list(made)[-1], next(iter(made))
-        results["blocks"] = time_blocks(decode_by_pillow(made[largest][0]), options.rounds)
-        results["growth"] = time_growth(made[smallest][0], work)
-        results["start"] = time_start(made[largest][0], options.lean, options.rounds)
-    print(json.dumps(results, indent=1))
+    kernel.extract_features(np.zeros((64, 64), np.uint8), "dct18")  # compile before the timing
+    kernel.extract_features(np.zeros((64, 64), np.uint8), "block99")
+    with tempfile.TemporaryDirectory() as work:
+        print(json.dumps(time_parts(options, list(find_tiles(options.photos)), Path(work)), indent=1))
+
+
+def time_parts(options: argparse.Namespace, tiles: Sequence[NDArray[np.uint8]], work: Path) -> Numbers:
+    """Time the chosen parts.
+
+    Parameters
+    ----------
+    options : Namespace
+        Of the command line.
+    tiles : sequence of ndarray of shape (height, width, 3), uint8
+    work : Path
+        Folder for the photos.
+
+    Returns
+    -------
+    dict
+    """
+    machine = {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()}
+    results: Numbers = {"machine": machine | {"python": platform.python_version()}, "blurred": options.blurred}
+
+    def make(size: str) -> list[Path]:
+        folder = work / "warm" / size
+        return (
+            sorted(folder.iterdir())
+            if folder.exists()
+            else make_photos(tiles, folder, SIZES[size], blurred=options.blurred)
+        )
+
+    for part in options.parts:
+        print(part, file=sys.stderr, flush=True)
+        results[part] = {}
+        if part == "processes":
+            for size in filter(options.sizes.count, PROCESSES):
+                *made, count = PROCESSES[size]
+                paths = make_photos(tiles, work / size, (made[0], made[1], made[2]), blurred=options.blurred)
+                distinct = len(paths)
+                for number in range(distinct, count):
+                    os.link(paths[number % distinct], work / size / f"{number:05}.jpg")
+                results[part][size] = time_processes(work / size, work / "x.csv", count, options.rounds)
+        elif part == "judging":
+            results[part] = time_judging(make("512x512"), options.rounds)
+        elif part == "warm":
+            with ThreadPoolExecutor(2) as threads, ProcessPoolExecutor(2) as processes:
+                pools = {"threads": threads, "processes": processes}
+                for size in options.sizes:
+                    speeds, ratios = time_size(make(size), options.rounds, pools)
+                    results[part][size] = {"speeds": speeds, "ratios": ratios}
+        elif part == "blocks":
+            results[part] = time_blocks(decode_by_pillow(make("4000x3000")[0]), options.rounds)
+        else:
+            results[part] = time_start(make("4000x3000")[0], options.lean, options.rounds)
+    return results
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
+import os
 import threading
 import time
 
 import pytest
 
+from blurgate import threads
 from blurgate.threads import run_in_order, work_beside
 
 
@@ -132,3 +134,14 @@ def test_an_error_beside_a_loop_ends_it_and_cancels_what_has_not_started():
     assert len(done) < 10
     with pytest.raises(ValueError, match="jobs must be at least 1"), work_beside(work, jobs=0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000", 8), ("200000 100000", 2), ("250000 100000", 3), ("100 100000", 1), ("", 8)]
+)
+def test_a_container_may_use_a_part_of_the_cores(tmp_path, monkeypatch, limit, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "_LIMIT", tmp_path / "cpu.max")
+    assert threads.count_cores() == 8
+    (tmp_path / "cpu.max").write_text(limit + "\n")
+    assert threads.count_cores() == cores

@@ -1,7 +1,7 @@
 """blurgate tells sharp photographs from blurred ones, with a calibrated probability.
 
 Importing it is cheap: the module of each name is loaded when the name is first used. `load` is another name of
-`load_model`.
+`load_model`, and `ray` of `blurgate.pipelines.ray`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from blurgate.measuring.features import extract_features
     from blurgate.measuring.transformer import BlurFeatures
     from blurgate.photos.images import read_gray
+    from blurgate.pipelines import ray  # noqa: F401 as load
     from blurgate.scanning.gallery import write_gallery
     from blurgate.scanning.stream import scan
     from blurgate.serving.client import AsyncClient, Client
@@ -118,9 +119,12 @@ __all__ = [
 
 
 _ALIASES = {"load": "load_model"}
+_MODULES = {"ray": "pipelines.ray"}  # name -> module that goes by it
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"blurgate.{_MODULES[name]}")
     name = _ALIASES.get(name, name)
     for module, names in _HOMES.items():
         if name in names:

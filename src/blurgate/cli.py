@@ -279,7 +279,14 @@ Validate = Annotated[
 Timeout = Annotated[
     float | None, typer.Option(min=0, help="Start no new trial after this many seconds.", metavar="SECONDS")
 ]
-Study = Annotated[Path | None, typer.Option(help="Save the search here; the same command resumes it.", metavar="FILE")]
+Study = Annotated[
+    str | None,
+    typer.Option(
+        help="Save the search here; the same command resumes it. The address of a database, such as "
+        "postgresql://user@host/name or sqlite:///FILE, is shared by all trainings that name it.",
+        metavar="FILE",
+    ),
+]
 Folds = Annotated[int, typer.Option(min=2, help="Folds of the cross-validation by scene.", metavar="N")]
 MaxFalseAlarms = Annotated[
     float | None,
@@ -535,14 +542,16 @@ def train(
     jobs: Jobs = None,
 ) -> None:
     """Tune, train and calibrate a model, and report on it."""
-    _check_report(report, model=output, study=study, inputs=sources)
+    file = None if study is None or "://" in study else Path(study)
+    _check_report(report, model=output, study=file, inputs=sources)
     _load_extra("train", "Training")
     common: dict[str, Any] = {"seed": seed, "jobs": jobs, "track": _track}
     with tempfile.TemporaryDirectory(prefix="blurgate-") as work:
         made: dict[str, Any] = {"feature_set": feature_set, "recipe": recipe, "per_photo": per_photo}
         table = blurgate.load_sources(sources, Path(work), **made, **common)
         search: dict[str, Any] = {"trials": trials, "timeout": timeout, "study": study, "folds": folds}
-        with _say_how_to_resume(study, "the search so far is saved: run the same command to continue"):
+        saved = file or study is not None
+        with _say_how_to_resume(saved, "the search so far is saved: run the same command to continue"):
             model, evaluation = blurgate.train(table, validate=validate, **search, **common)
         model.save(output)
         _say(f"wrote {output}")
@@ -724,6 +733,7 @@ def _make_request(
         fail_on=fail_on or (),
         review=bounds,
         at=_parse_at(at),
+        workers="auto",
         **same,
     )
 
@@ -820,12 +830,12 @@ def _silence_libraries() -> None:
 
 
 @contextmanager
-def _say_how_to_resume(saved: Path | None, hint: str) -> Iterator[None]:
-    """Give the hint if the command is interrupted once the file that it resumes from exists."""
+def _say_how_to_resume(saved: Path | bool | None, hint: str) -> Iterator[None]:
+    """Give the hint if the command is interrupted once there is what it resumes from: True, or a file that exists."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, MachineError, NetError):
-        if saved and saved.exists():
+        if saved is True or (saved and saved.exists()):
             _say(hint)
         raise
 

@@ -20,6 +20,8 @@ from blurgate.version import __version__
 FILED_MARK = ".blurgate-filed"
 
 _MARK_BYTES = 2**16
+_READING = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
+_BUFFER = 2**13  # bytes
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}  # a file system without them
 
 
@@ -89,12 +91,11 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     ...
     OSError: [Errno 22] it is a pipe, a socket or a device: '/dev/null'
     """
-    _require_regular(Path(path).stat().st_mode, path)  # opening a device may do something
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"))
-    descriptor = os.open(path, flags)
+    _require_regular(os.stat(path).st_mode, path)  # noqa: PTH116 opening a device may do something; faster than Path
+    descriptor = os.open(path, _READING)
     try:
         _require_regular(os.fstat(descriptor).st_mode, path)
-        return os.fdopen(descriptor, "rb")
+        return os.fdopen(descriptor, "rb", _BUFFER)  # a size, so that the system is not asked whether it is a terminal
     except BaseException:
         os.close(descriptor)
         raise

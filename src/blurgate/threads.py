@@ -10,8 +10,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from threadpoolctl import threadpool_limits
@@ -21,6 +22,7 @@ R = TypeVar("R")
 
 PAUSE: Any = object()  # among the items of `run_in_order`: there are none for now
 
+_LIMIT = Path("/sys/fs/cgroup/cpu.max")  # of a container on Linux: microseconds of CPU time in each period
 _PATIENCE = 0.5  # seconds that an interrupt waits for work in progress: a photo may take ten to decode
 _QUEUED = 2  # items in flight per thread: enough to keep all threads busy, few enough to hold in memory
 
@@ -73,6 +75,27 @@ def track_step(track: Track, doing: str) -> Iterator[None]:
     finally:  # what shows the progress has to end before an error is printed
         for _ in steps:
             pass
+
+
+def count_cores() -> int:
+    """Count the cores that this process may use: a container may own a part of the machine's.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Examples
+    --------
+    >>> 1 <= count_cores() <= os.cpu_count()
+    True
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # not on Windows and macOS
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # ValueError: no limit
+        quota, period = map(int, _LIMIT.read_text().split())
+        cores = min(cores, -(-quota // period))
+    return max(1, cores)
 
 
 def run_in_order(
@@ -184,7 +207,7 @@ def work_beside(work: Callable[[T], object], *, jobs: int | None = None) -> Iter
 @contextmanager
 def _take_threads(jobs: int | None) -> Iterator[tuple[ThreadPoolExecutor, deque[Any], int]]:
     """Take threads; also give a list of what they have to do, and how much of it to hold at a time."""
-    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    jobs = count_cores() if jobs is None else jobs
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     # the threads already use all cores: more threads, started by BLAS under each, would only get in the way

@@ -426,3 +426,17 @@ def test_a_file_without_its_net_is_refused_by_every_variant(tmp_path, monkeypatc
     for name in ("default", "trees", "net", "both"):
         with pytest.raises(ModelFileError, match="contains no net, but its card names one"):
             load_model(name)
+
+
+def test_the_trees_that_decide_whether_to_ask_are_evaluated_once(cascade, pictures, monkeypatch):
+    evaluated, predict = [], BlurModel._predict_margins
+    monkeypatch.setattr(
+        BlurModel,
+        "_predict_margins",
+        lambda self, name, features: evaluated.extend([name] * len(features)) or predict(self, name, features),
+    )
+    measured = [cascade.measure(picture) for picture in pictures[:6]]
+    judged = cascade.judge(measured)
+    assert evaluated.count("blurred") == sum(each.margins is not None for each in measured) > 0
+    anew = cascade.judge([replace(each, margins=None) for each in measured])
+    assert judged == anew

@@ -1,10 +1,13 @@
+import pickle
+
 import numpy as np
 import pytest
 import xgboost
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from blurgate.judging.trees import read_trees
+from blurgate.measuring import machine_code
 
 OBJECTIVES = {
     "binary:logistic": {},
@@ -34,8 +37,35 @@ def test_the_margins_equal_xgboosts_to_the_bit(objective, seed):
     booster, features = fit(objective, rng, subsample=0.7)
     trees = read_trees(bytes(booster.save_raw("ubj")))
     at_splits = rng.choice(trees.node_value, size=(200, features.shape[1])).astype(np.float32)  # where < and <= differ
-    for rows in (features, at_splits, features[:1]):
+    for rows in (features, at_splits, features[:1], np.asfortranarray(features)):
         np.testing.assert_array_equal(trees.predict_margins(rows), predict_with_xgboost(booster, rows))
+    assert trees.predict_margins(features[:0]).shape == (0, len(trees.base_margin))
+
+
+@pytest.fixture(params=["numpy", "compiled"], autouse=True)
+def way(request, monkeypatch):
+    """How the rows walk: with NumPy, or in compiled code, which is used if it is loaded already."""
+    if request.param == "numpy":
+        monkeypatch.setattr(machine_code, "_loaded", [])
+        monkeypatch.setattr(machine_code, "prepare", lambda: pytest.fail("trees load no compiled code"))
+    else:
+        pytest.importorskip("llvmlite", reason="needs the extra fast")
+        machine_code.prepare()
+
+
+def test_rows_of_another_width_are_refused(small):
+    content, features = small
+    with pytest.raises(ValueError, match=r"features must be of shape \(n_rows, 5\), got \(3, 4\)"):
+        read_trees(content).predict_margins(features[:, :4])
+
+
+def test_a_copy_in_another_process_walks_trees_of_its_own(small):
+    content, features = small
+    trees = read_trees(content)
+    wanted = trees.predict_margins(features)
+    copy = pickle.loads(pickle.dumps(trees))
+    del trees
+    np.testing.assert_array_equal(copy.predict_margins(features), wanted)
 
 
 def test_a_tree_of_one_leaf_and_a_booster_without_trees():
@@ -68,7 +98,7 @@ def small():
 
 
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damaged_content_is_refused_or_still_predicts(small, data):
     content, features = bytearray(small[0]), small[1]
     for _ in range(data.draw(st.integers(1, 4))):

@@ -101,7 +101,7 @@ def test_a_study_in_use_by_another_training_is_refused(table, tmp_path, monkeypa
 
     monkeypatch.setattr(boosters.xgboost, "train", start_another_run)
     if not locks:
-        monkeypatch.setattr("blurgate.learning.search.hold", lambda _: nullcontext())
+        monkeypatch.setattr("blurgate.learning.studies.hold", lambda _: nullcontext())
     with pytest.raises(error, match=message):
         search(table, path, 2, jobs=1)
     assert search(table, path, 2) == search(table, None, 2)

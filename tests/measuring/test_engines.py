@@ -6,7 +6,8 @@ import pytest
 
 from blurgate import measuring
 from blurgate.errors import BlurgateError
-from blurgate.measuring.engines import MANY, Engine, load_torch
+from blurgate.measuring import machine_code
+from blurgate.measuring.engines import FEW, MANY, Engine, load_torch
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import read_gray
 
@@ -15,8 +16,16 @@ def steps(name="auto", *, count):
     return Engine(name, count=count).prepare()
 
 
-def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
+@pytest.fixture
+def fresh(compiled, monkeypatch, tmp_path):
+    """A process that has not loaded compiled code, and a machine that has none."""
+    assert not compiled
+    pytest.importorskip("llvmlite", reason="needs the extra fast")
+    monkeypatch.setattr(machine_code, "_loaded", [])
+    monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path))
+
+
+def test_auto_uses_compiled_code_for_many_photos(fresh, monkeypatch):
     from blurgate.measuring import kernel
 
     assert steps(count=MANY - 1).begin is extract_features
@@ -26,8 +35,26 @@ def test_auto_uses_compiled_code_for_many_photos(monkeypatch):
     monkeypatch.setitem(sys.modules, "blurgate.measuring.kernel", None)
     monkeypatch.delattr(measuring, "kernel")
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match="engine compiled was requested, but numba failed .ModuleNotFoundError"):
+    with pytest.raises(
+        BlurgateError, match="engine compiled was requested, but its code could not be made .ModuleNotFoundError"
+    ):
         steps("compiled", count=MANY)
+
+
+def test_auto_uses_code_in_the_cache_for_few_photos(fresh, monkeypatch, tmp_path):
+    from blurgate.measuring import kernel
+
+    (tmp_path / "blurgate-old.code").write_text("of an earlier version")
+    assert steps(count=FEW).begin is extract_features
+    machine_code.prepare()
+    monkeypatch.setattr(machine_code, "_loaded", [])
+    assert steps(count=FEW - 1).begin is extract_features
+    assert steps(count=FEW).begin is kernel.extract_features
+
+
+def test_few_photos_do_not_load_the_compiler_to_find_an_empty_cache(fresh, monkeypatch):
+    monkeypatch.setattr(machine_code, "needs_extra", lambda *_: pytest.fail("LLVM is imported"))
+    assert steps(count=FEW).begin is extract_features
 
 
 def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
@@ -41,16 +68,15 @@ def test_torch_measures_photos_of_different_sizes_in_one_batch(sharp_folder):
     assert engine.finish([], "block99") == []
 
 
-def test_a_damaged_cache_of_compiled_code_does_not_stop_a_scan(monkeypatch):
-    pytest.importorskip("numba", reason="needs the extra fast")
-    from blurgate.measuring import kernel
+def test_code_that_cannot_be_made_does_not_stop_a_scan(monkeypatch):
+    pytest.importorskip("llvmlite", reason="needs the extra fast")
 
-    def fail(gray, feature_set):
-        raise EOFError("Ran out of input")
+    def fail(**_):
+        raise RuntimeError("LLVM IR parsing error")
 
-    monkeypatch.setattr(kernel, "extract_features", fail)
+    monkeypatch.setattr(machine_code, "prepare", fail)
     assert steps(count=MANY).begin is extract_features
-    with pytest.raises(BlurgateError, match=r"numba failed .EOFError: Ran out of input.: delete the folder"):
+    with pytest.raises(BlurgateError, match=r"could not be made .RuntimeError: LLVM IR parsing error.: install"):
         steps("compiled", count=1)
 
 

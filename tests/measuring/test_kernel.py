@@ -1,14 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread, local
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from blurgate.measuring import features
+from blurgate.measuring import features, kernel, machine_code
 from blurgate.measuring.features import FEATURE_SETS, BandGroup, EdgeGroup, FeatureSet
 from blurgate.photos.finding import find_photos
 from blurgate.photos.images import read_gray
 
-kernel = pytest.importorskip("blurgate.measuring.kernel", reason="needs the extra fast", exc_type=ImportError)
+pytest.importorskip("llvmlite", reason="needs the extra fast")
 
 NAMES = ("astronaut", "chelsea", "page", "rocket", "hubble_deep_field", "coffee")
 
@@ -60,7 +64,7 @@ def test_bands_with_only_rounding_errors(content):
 def test_every_statistic_of_every_block(photographs):
     gray = read_gray(photographs["chelsea"])
     log_energies, edges = features.block_statistics(gray, *FEATURE_SETS["block99"].groups)
-    energies, histograms = kernel._Plane(gray).measured
+    energies, histograms = kernel.measure_blocks(gray)
     np.testing.assert_allclose(np.log1p(energies), log_energies, rtol=1e-5, atol=1e-5)
     wanted = np.zeros_like(histograms)
     for row, column in enumerate(edges):
@@ -109,43 +113,87 @@ def test_equals_the_reference_on_shared_photos(shared):
             assert_equal_features(read_gray(path), feature_set)
 
 
-def test_no_writable_cache_for_compiled_code(monkeypatch):
-    calls = []
-
-    def njit(**options):
-        calls.append(options.get("cache"))
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(kernel.numba, "njit", njit)
-    assert kernel._compiled(len) is len
-    assert calls == [True, None]
-
-
-def test_code_is_prepared_for_decoded_photos_which_cannot_be_written_and_for_parts_of_them(monkeypatch):
-    prepared = []
-    monkeypatch.setattr(kernel, "extract_features", lambda gray, _: prepared.append(gray.flags.writeable))
-    kernel.prepare()
-    assert set(prepared) == {True, False}
+CONTENTS = {
+    "noise": lambda rng, shape: rng.integers(0, 256, shape),
+    "flat": lambda rng, shape: np.full(shape, rng.integers(0, 256)),
+    "white": lambda rng, shape: np.full(shape, 255),
+    "extremes": lambda rng, shape: rng.integers(0, 2, shape) * 255,
+    "one pixel": lambda rng, shape: np.arange(shape[0] * shape[1]).reshape(shape) == shape[0] * shape[1] // 2,
+    "few values": lambda rng, shape: np.repeat(np.repeat(rng.integers(0, 3, (40, 160)), 8, 0), 8, 1)[
+        : shape[0], : shape[1]
+    ],
+    "half blank": lambda rng, shape: rng.integers(0, 256, shape) * (np.arange(shape[1]) > shape[1] // 2),
+}
 
 
-def test_compiling_is_announced_once_and_cached_code_is_not(monkeypatch, caplog):
-    kernel.prepare()
-    caplog.clear()
-    kernel.prepare()
-    assert not caplog.messages
+@pytest.mark.parametrize(
+    "shape", [(32, 32), (33, 39), (64, 64), (32, 1024), (255, 33), (129, 263), (47, 1031), (240, 320)]
+)
+@pytest.mark.parametrize("content", CONTENTS)
+def test_ties_few_blocks_and_extremes(content, shape):
+    gray = CONTENTS[content](np.random.default_rng(shape[1]), shape).astype(np.uint8)
+    assert_equal_features(gray, "block99")
+    assert_equal_features(gray, "texture1")
 
-    def compile_two(*_):
-        kernel.numba.njit(lambda x: x + 1)(1)
-        kernel.numba.njit(lambda x: x + 2)(1)
 
-    monkeypatch.setattr(kernel, "extract_features", compile_two)
-    kernel.prepare()
-    assert caplog.messages == ["compiling the measuring code; this happens once"]
-    caplog.clear()
-    monkeypatch.setattr(kernel, "_measure_blocks", kernel.numba.njit(lambda x: x))
-    kernel.prepare()
-    assert caplog.messages == [
-        "compiling the measuring code; this happens on every run, as no cache folder can be written"
-    ]
+@given(st.lists(st.sampled_from([0, 1, 7, 30, 255]), min_size=16, max_size=80), st.integers(0, 2**32 - 1))
+@settings(max_examples=60)
+def test_percentiles_are_those_of_sorted_blocks(contrasts, seed):
+    """Blocks with few different energies: ties at every rank, and gaps between ranks."""
+    rng = np.random.default_rng(seed)
+    row = np.concatenate([rng.integers(0, contrast + 1, (8, 8)) for contrast in contrasts], axis=1)
+    gray = np.tile(row, (4, 1)).astype(np.uint8)
+    energies, _ = kernel.measure_blocks(gray)
+    pools = [features.POOLS[pool] for pool in ("p50", "p75", "p90", "p97", "p99.5")]
+    ordered = np.log1p(np.sort(energies, axis=1))
+    wanted = np.stack([pool(ordered) for pool in pools], axis=1).ravel()
+    np.testing.assert_array_equal(kernel.extract_features(gray, "block99")[:15], wanted)
+
+
+def test_lanes_of_another_width_measure_the_same(photographs, monkeypatch):
+    import llvmlite.binding as llvm
+
+    gray = read_gray(photographs["chelsea"])
+    wanted = [kernel.extract_features(gray, feature_set) for feature_set in FEATURE_SETS]  # which initialises LLVM
+    processor, described = machine_code._choose_processor(llvm)
+    one, other = (machine_code._make_target(llvm, llvm.get_process_triple(), processor, described) for _ in range(2))
+    width = 8 if "+avx512f" in described else 16
+    code = machine_code._link(llvm, one, machine_code._make_object(llvm, other, width))
+    monkeypatch.setattr(kernel, "prepare", lambda: code)
+    monkeypatch.setattr(kernel, "_memory", local())
+    for feature_set, each in zip(FEATURE_SETS, wanted, strict=True):
+        np.testing.assert_array_equal(kernel.extract_features(gray, feature_set), each)
+
+
+def test_threads_measure_at_once(photographs):
+    grays = [read_gray(photographs[name]) for name in NAMES]
+    wanted = [kernel.extract_features(gray) for gray in grays]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(kernel.extract_features, grays * 20))
+    for index, each in enumerate(found):
+        np.testing.assert_array_equal(each, wanted[index % len(grays)])
+
+
+def test_the_interpreter_runs_on_while_a_photo_is_measured():
+    gray = np.random.default_rng(0).integers(0, 256, (4000, 64 * 64), dtype=np.uint8)
+    started, turns = Event(), []
+
+    def measure():
+        started.set()
+        kernel.measure_blocks(gray)
+        turns.append(None)
+
+    thread = Thread(target=measure)
+    thread.start()
+    started.wait()
+    count = 0
+    while not turns:
+        count += 1
+    thread.join()
+    assert count > 100  # a call that holds the lock lets this thread run at its start and end alone
+
+
+def test_memory_for_a_large_plane_is_not_kept():
+    kernel.measure_blocks(np.zeros((2048, 2048), np.uint8))
+    kernel.extract_features(np.zeros((64, 64), np.uint8))
+    assert len(kernel._memory.work[0]) <= kernel._KEPT

@@ -16,6 +16,7 @@ from blurgate import files
 from blurgate.errors import PhotoError, SmallPhotoError
 from blurgate.photos import images
 from blurgate.photos.images import encode_jpeg, read_file, read_gray, read_plane, read_rgb, thumbnail
+from blurgate.photos.jpegs import check_jpeg
 
 
 def encode(picture, format, **options):
@@ -326,3 +327,74 @@ def test_a_file_longer_than_any_photo_is_refused_before_it_is_read(tmp_path):
         stream.truncate(2**40)
     with pytest.raises(PhotoError, match=r"long.jpg cannot be read: it has 1,099,512 MB"):
         read_file(path)
+
+
+@pytest.mark.parametrize("max_pixels", [None, 30_000, 2_000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"progressive": True},
+        {"subsampling": 0, "comment": b"as made"},
+        {"icc_profile": bytes(70_000)},
+        {"restart_marker_rows": 1},
+        {"xmp": b'<x tiff:Orientation="8"/>'},
+        {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\5\0\0\0\0\0\0"},
+    ],
+)
+def test_a_plain_jpeg_is_decoded_as_pillow_decodes_it(astronaut, monkeypatch, options, max_pixels):
+    content = encode(Image.fromarray(astronaut[:300, :461]), "JPEG", **options)
+    assert check_jpeg(content).plain
+    straight = read_plane(content, max_pixels=max_pixels)
+    monkeypatch.setattr(images._PlainJpeg, "decode", lambda *_: None)
+    by_pillow = read_plane(content, max_pixels=max_pixels)
+    np.testing.assert_array_equal(straight.gray, by_pillow.gray)
+    assert (straight.width, straight.height, straight.scale) == (by_pillow.width, by_pillow.height, by_pillow.scale)
+
+
+@pytest.mark.parametrize("options", [{"keep_rgb": True}, {}])
+def test_a_gray_or_rgb_jpeg_is_plain_too(astronaut, monkeypatch, options):
+    picture = Image.fromarray(astronaut[:256, :256])
+    content = encode(picture if options else picture.convert("L"), "JPEG", **options)
+    straight = read_gray(content)
+    monkeypatch.setattr(images._PlainJpeg, "decode", lambda *_: None)
+    np.testing.assert_array_equal(straight, read_gray(content))
+
+
+def test_a_pillow_without_these_functions_decodes_all_the_same(astronaut, monkeypatch):
+    content = encode_jpeg(astronaut, quality=90)
+    wanted = read_gray(content)
+    monkeypatch.setattr(images._PlainJpeg, "decode", damage(images._PlainJpeg.decode, monkeypatch))
+    np.testing.assert_array_equal(read_gray(content), wanted)
+
+
+def damage(decode, monkeypatch):
+    def without(self, size):
+        with monkeypatch.context() as patch:
+            patch.setattr(Image.core, "map_buffer", None)
+            return decode(self, size)
+
+    return without
+
+
+def test_what_is_wrong_with_a_plain_jpeg_is_said_by_pillow(astronaut):
+    content = encode_jpeg(astronaut, quality=90)
+    tables = content.index(b"\xff\xdb")
+    damaged = content[:tables] + content[content.index(b"\xff\xc0") :]  # without what its numbers are to be scaled by
+    assert check_jpeg(damaged).plain
+    with pytest.raises(PhotoError, match="cannot be read: broken data stream"):
+        read_gray(damaged)
+
+
+def test_pillows_limit_of_pixels_holds_for_a_plain_jpeg(astronaut, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(PhotoError, match="exceeds limit of 2000 pixels"):
+        read_gray(encode_jpeg(astronaut, quality=90))
+
+
+def test_a_plane_is_the_readers_own(astronaut):
+    content = encode_jpeg(astronaut, quality=90)
+    first = read_plane(content).gray.copy()
+    kept = read_plane(content).gray
+    read_plane(encode_jpeg(255 - astronaut, quality=90))
+    np.testing.assert_array_equal(kept, first)

@@ -102,3 +102,38 @@ def test_exif_in_many_segments_is_refused():
     check_jpeg(photo[:2] + extra * 60 + photo[2:])
     with pytest.raises(ValueError, match="far more EXIF than a picture needs"):
         check_jpeg(photo[:2] + extra * 70 + photo[2:])
+
+
+@pytest.mark.parametrize(
+    ("marker", "content", "plain"),
+    [
+        (COMMENT, b"by hand", True),
+        (0xE0, b"JFXX\0", False),
+        (0xE1, b"any", True),
+        (0xE2, b"ICC_PROFILE\0\1\1profile", True),
+        (0xE2, b"ICC_PROFILE\0", False),
+        (0xE2, b"MPF\0" + bytes(80), False),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM", False),
+        (0xEE, b"Adobe\0d\0\0\0\0\1", True),
+        (0xEE, b"Adobe", False),
+        (0xDB, b"\x10" + bytes(128), False),
+        (0xDE, b"", False),
+        (0xC0, b"\x08\0\x40\0\x40\1\1\x11\0", False),
+    ],
+)
+def test_an_unusual_segment_is_left_to_pillow(photo, marker, content, plain):
+    jpeg = encode(photo)
+    assert check_jpeg(jpeg).plain
+    assert check_jpeg(jpeg[:2] + segment(marker, content) + jpeg[2:]).plain is plain
+
+
+@pytest.mark.parametrize("inserted", [b"\xff", b"\0", b"\xff\x01", b"\xff\xd0"])
+def test_fill_before_the_pixels_is_left_to_pillow(photo, inserted):
+    jpeg = encode(photo)
+    assert not check_jpeg(jpeg[:2] + inserted + jpeg[2:]).plain
+
+
+def test_four_components_are_left_to_pillow(photo):
+    from PIL import Image
+
+    assert not check_jpeg(encode(Image.fromarray(photo).convert("CMYK"))).plain

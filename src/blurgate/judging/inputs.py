@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from blurgate.measuring.features import FeatureSet, find_feature_set, has_texture, texture_to_spare
+from blurgate.measuring.features import FeatureSet, find_feature_set
 
 NET_FEATURE_SET = "texture1"  # what a net that judges alone needs to have measured
 NET_OUTPUTS = ("blurred", "strength")  # log-odds before calibration; log2 of the strength in pixels plus an offset
@@ -63,11 +63,23 @@ class Inputs:
         -------
         ndarray of shape (n_photos,), bool
         """
-        return has_texture(rows, self.feature_set)
+        return self.texture_to_spare(rows) >= 0
 
     def texture_to_spare(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Measure by how much the texture of each photo exceeds the least that can be judged, of shape (n_photos,)."""
-        return texture_to_spare(rows, self.feature_set)
+        place, least = self._texture
+        return np.asarray(rows[:, place] - least)
+
+    def shows_texture(self, features: NDArray[np.float32]) -> bool:
+        """Check one photo, by its features, as `has_texture` checks many."""
+        place, least = self._texture
+        return bool(features[place] - least >= 0)
+
+    @cached_property
+    def _texture(self) -> tuple[int, np.float32]:
+        """The column that measures texture, and the least of it that can be judged."""
+        chosen = self.measured
+        return chosen.columns.index(chosen.texture), np.float32(chosen.least_texture)
 
     def net_output(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
         """Select an output of the net.

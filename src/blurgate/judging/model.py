@@ -32,7 +32,7 @@ from blurgate.judging.onnx_graphs import check_graph
 from blurgate.judging.sizes import find_sharp_side
 from blurgate.judging.tiles import join_sharpest
 from blurgate.judging.trees import Trees, read_trees
-from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, decide
+from blurgate.judging.verdicts import KINDS, TOO_LITTLE_TEXTURE, TOO_SMALL, Evidence, Verdict, amend, decide
 from blurgate.measuring.features import extract_features
 from blurgate.photos.images import Gray, Photo, Plane, path_of, read_plane
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -57,6 +57,10 @@ _read_trees = lru_cache(maxsize=8)(read_trees)  # copies of a model, as for anot
 
 Extract: TypeAlias = Callable[[Gray, str], Any]
 Review: TypeAlias = tuple[float, float] | Literal["auto"]
+_Margins: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64]]  # of the boosters blurred and own, by photo
+
+_UNASKED, _NO_OUTPUTS = np.full(len(NET_OUTPUTS), np.nan, np.float32), np.empty(0, np.float32)
+_UNASKED.flags.writeable = False  # many photos share it
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Measurement:
         The analysed plane, until `BlurModel.ask` has seen it.
     tiles : ndarray of shape (height, width), uint8, or None
         What was measured in place of a plane that is too large for that; see `blurgate.judging.tiles`.
+    margins : (float, float) or None
+        Of a cascade, the margins of the boosters ``blurred`` and ``own``, once `BlurModel.ask` has needed them.
     """
 
     evidence: Evidence
@@ -82,6 +88,7 @@ class Measurement:
     outputs: NDArray[np.float32] = field(default_factory=lambda: np.empty(0, np.float32))
     gray: Gray | None = None
     tiles: Gray | None = None
+    margins: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -261,11 +268,13 @@ class BlurModel:
             judged_at_px=max(plane.gray.shape),
         )
         if min(plane.width, plane.height) < MIN_SIDE:
-            return Measurement(replace(evidence, reason=TOO_SMALL))
+            return Measurement(amend(evidence, reason=TOO_SMALL))
         seen = plane.gray if at is None else self._fit_measuring(plane.gray)
         features = extract(seen, self.inputs.feature_set)
-        measured = Measurement(evidence, features, gray=plane.gray, tiles=None if seen is plane.gray else seen)
-        return self.ask(measured, extract=extract) if isinstance(features, np.ndarray) else measured
+        tiles = None if seen is plane.gray else seen
+        if isinstance(features, np.ndarray):
+            return self._ask(evidence, features, plane.gray, tiles, extract)
+        return Measurement(evidence, features, gray=plane.gray, tiles=tiles)
 
     def ask(self, photo: Measurement, *, extract: Extract = extract_features) -> Measurement:
         """Ask the net about a measured photo if `asks` says so, and note what makes the photo doubtful.
@@ -289,22 +298,29 @@ class BlurModel:
         """
         if photo.gray is None or photo.features is None:
             return photo
-        row, outputs = photo.features[np.newaxis], np.full(len(NET_OUTPUTS) if self.net else 0, np.nan, np.float32)
-        textured = bool(self.inputs.has_texture(row)[0])
-        asked = textured and bool(self.asks(row)[0])
-        evidence = photo.evidence
+        return self._ask(photo.evidence, photo.features, photo.gray, photo.tiles, extract)
+
+    def _ask(
+        self, evidence: Evidence, features: NDArray[np.float32], gray: Gray, tiles: Gray | None, extract: Extract
+    ) -> Measurement:
+        outputs, margins = _UNASKED if self.net else _NO_OUTPUTS, None
+        textured = self.inputs.shows_texture(features)
+        asked = textured and self.net is not None
+        if textured and self.is_cascade:
+            margins = self._predict_alone(features[np.newaxis])
+            asked = self._asks_one(float(margins[0][0]), float(margins[1][0]))
         if self.net and asked:
-            outputs = self.net.predict(photo.gray if photo.tiles is None else photo.tiles)
+            outputs = self.net.predict(gray if tiles is None else tiles)
+        row = features[np.newaxis]
         if self.explainer and asked:
-            evidence = self.explain_blur(evidence, photo.gray)
-            odds = self.log_odds(np.concatenate([row, outputs[np.newaxis]], axis=1))
+            evidence = self.explain_blur(evidence, gray)
+            odds = self._find_log_odds(np.concatenate([row, outputs[np.newaxis]], axis=1), margins)
             if round(float(to_probability(odds)[0]), _DIGITS) >= EVEN and evidence.strength_px is not None:
-                evidence = replace(
-                    evidence, sharp_to_px=self._find_sharp_side(photo.gray, evidence.strength_px, extract)
-                )
+                evidence = amend(evidence, sharp_to_px=self._find_sharp_side(gray, evidence.strength_px, extract))
         if textured and (asked or not self.net):  # the trees of a cascade alone leave no photo to be looked at
-            evidence = replace(evidence, doubts=self._find_doubts(photo.gray, row, outputs))
-        return replace(photo, evidence=evidence, outputs=outputs, gray=None, tiles=None)
+            evidence = amend(evidence, doubts=self._find_doubts(gray, row, outputs, margins))
+        kept = (float(margins[0][0]), float(margins[1][0])) if margins else None
+        return Measurement(evidence, features, outputs, margins=kept)
 
     def explain_blur(self, evidence: Evidence, gray: Gray) -> Evidence:
         """Add kind, strength and direction of the blur to evidence; nothing without an explainer.
@@ -332,7 +348,7 @@ class BlurModel:
         scale = _own_side(evidence) / (evidence.judged_at_px or 1)
         low, high = found.interval_px or (None, None)
         chances = dict(zip(KINDS, found.kinds, strict=True))
-        return replace(
+        return amend(
             evidence,
             kind=found.kind,
             p_defocus=chances["defocus"],
@@ -362,7 +378,7 @@ class BlurModel:
         """
         if not self.is_cascade:
             return np.full(len(features), self.net is not None)
-        return self._find_asked(self._predict_one(BLURRED, features), self._predict_one(OWN, features))
+        return self._find_asked(*self._predict_alone(features))
 
     def judge(self, photos: Sequence[Measurement]) -> list[Evidence]:
         """Judge measured photos, all at once; `blurgate.judging.verdicts.decide` then decides on each.
@@ -383,11 +399,12 @@ class BlurModel:
             return [photo.evidence for photo in photos]
         rows = np.stack([np.concatenate([photo.features, photo.outputs]) for photo in measured])
         textured = self.inputs.has_texture(rows)
-        predictions = self.predict_features(rows[textured])
+        judgeable = [photo for photo, applies in zip(measured, textured, strict=True) if applies]
+        predictions = self._predict(rows[textured], _join_margins([photo.margins for photo in judgeable]))
         row_of = np.cumsum(textured) - 1
         judged = (
-            _complete(photo.evidence, predictions, row) if judgeable else _leave_out(photo.evidence)
-            for photo, judgeable, row in zip(measured, textured, row_of, strict=True)
+            _complete(photo.evidence, predictions, row) if applies else _leave_out(photo.evidence)
+            for photo, applies, row in zip(measured, textured, row_of, strict=True)
         )
         return [photo.evidence if photo.features is None else next(judged) for photo in photos]
 
@@ -416,6 +433,11 @@ class BlurModel:
         if features.ndim != 2 or features.shape[1] != len(self.card.columns):
             needed = f"(n_photos, {len(self.card.columns)})"
             raise ValueError(f"features must be of shape {needed}, got shape {features.shape}")
+        predictions = self._predict(features)
+        return self._explain(predictions, readings) if self.explainer and readings is not None else predictions
+
+    def _predict(self, features: NDArray[np.float32], margins: _Margins | None = None) -> Predictions:
+        """Do as `predict_features` does, with the margins of `_predict_alone` if they are known."""
         kind = strength = None
         if KIND in self.boosters:
             kind = np.asarray(self.card.kinds)[self._predict_margins(KIND, features).argmax(axis=1)]
@@ -423,8 +445,7 @@ class BlurModel:
             strength = to_strength(self._predict_one(STRENGTH, features))
         elif self.net and not self.is_cascade:
             strength = to_strength(self.inputs.net_output(features, "strength").astype(np.float64))
-        predictions = Predictions(to_probability(self.log_odds(features)), kind, strength)
-        return self._explain(predictions, readings) if self.explainer and readings is not None else predictions
+        return Predictions(to_probability(self._find_log_odds(features, margins)), kind, strength)
 
     def log_odds(self, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict the calibrated log-odds of blurred.
@@ -443,7 +464,11 @@ class BlurModel:
         ValueError
             If a photo lacks the outputs of a net that is asked about it.
         """
-        margins, own = self._predict_one(BLURRED, features), self._predict_one(OWN, features)
+        return self._find_log_odds(features, None)
+
+    def _find_log_odds(self, features: NDArray[np.float32], known: _Margins | None) -> NDArray[np.float64]:
+        """Do as `log_odds` does, with the margins of `_predict_alone` if they are known."""
+        margins, own = known or self._predict_alone(features)
         odds = np.full(len(features), float(self.card.intercept))
         odds += self.card.slope * margins
         if not self.net:
@@ -542,6 +567,13 @@ class BlurModel:
         reached = to_probability(self._judge_alone(margins) + own) >= self._least_reached
         return reached | (margins >= self.card.ask_from)
 
+    def _asks_one(self, margin: float, own: float) -> bool:
+        """Check it for one photo of a cascade, in numbers in place of arrays."""
+        alone, ask_from = self.card.alone[TREES], self.card.ask_from
+        odds = alone["slope"] * margin + alone["intercept"] + own
+        reached = to_probability(np.asarray(odds)) >= self._least_reached
+        return bool(reached) or margin >= float(ask_from or 0.0)
+
     @property
     def _least_reached(self) -> float:
         """The least probability that can reach the threshold of a cascade once it is rounded."""
@@ -580,15 +612,21 @@ class BlurModel:
 
         return find_sharp_side(max(gray.shape), find_least_side(width, height), strength_px, judge)
 
-    def _find_doubts(self, gray: Gray, row: NDArray[np.float32], outputs: NDArray[np.float32]) -> tuple[str, ...]:
+    def _find_doubts(
+        self, gray: Gray, row: NDArray[np.float32], outputs: NDArray[np.float32], margins: _Margins | None
+    ) -> tuple[str, ...]:
         """Find what makes one photo doubtful, from its row of features and the outputs of the net."""
         trees, net = self.card.line_of_one(TREES), self.card.line_of_one(NET)
         opinions = None
         if trees and net and self.net and BLURRED in self.boosters:
-            margin = self._predict_one(BLURRED, row)[0]
+            margin = (self._predict_one(BLURRED, row) if margins is None else margins[0])[0]
             opinions = (trees[0] * margin + trees[1], net[0] * outputs[0] + net[1])
         texture = float(self.inputs.texture_to_spare(row)[0])
         return find_doubts(gray, texture_to_spare=texture, grain=self.net is not None, opinions=opinions)
+
+    def _predict_alone(self, features: NDArray[np.float32]) -> _Margins:
+        """Predict the margins of the boosters ``blurred`` and ``own``."""
+        return self._predict_one(BLURRED, features), self._predict_one(OWN, features)
 
     def _predict_one(self, name: str, features: NDArray[np.float32]) -> NDArray[np.float64]:
         """Predict the margins of a booster with one output, of shape (n_photos,); zeros if there is no such booster."""
@@ -740,20 +778,30 @@ def _own_side(evidence: Evidence) -> int:
     return max(right - left, bottom - top)
 
 
+def _join_margins(margins: Sequence[tuple[float, float] | None]) -> _Margins | None:
+    """Join the margins of several photos; None unless all are known."""
+    known = [pair for pair in margins if pair]
+    if len(known) < len(margins) or not known:
+        return None
+    joined = np.asarray(known, np.float64)
+    return joined[:, 0], joined[:, 1]
+
+
 def _leave_out(evidence: Evidence) -> Evidence:
-    return replace(evidence, reason=TOO_LITTLE_TEXTURE)
+    return amend(evidence, reason=TOO_LITTLE_TEXTURE)
 
 
 def _complete(evidence: Evidence, predictions: Predictions, row: int) -> Evidence:
     """Add the predictions of a row to a photo's evidence."""
     probability = round(float(predictions.probability[row]), _DIGITS)
     sharp_to_px = evidence.judged_at_px if probability < EVEN else evidence.sharp_to_px
-    evidence = replace(evidence, probability=probability, sharp_to_px=sharp_to_px)
     if evidence.p_defocus is not None:  # an explainer sees more than trees for kinds and strengths do
-        return evidence
+        return amend(evidence, probability=probability, sharp_to_px=sharp_to_px)
     kind, strength = predictions.kind, predictions.strength_px
-    return replace(
+    return amend(
         evidence,
+        probability=probability,
+        sharp_to_px=sharp_to_px,
         kind="" if kind is None else str(kind[row]),
         strength_px=None if strength is None else round(float(strength[row]), 3),
     )

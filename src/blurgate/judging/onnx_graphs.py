@@ -258,7 +258,7 @@ def _read(content: memoryview, fields: _Fields) -> _Message:
     """Read a message: -> its fields by name; those that can repeat as lists."""
     message: _Message = {name: [] for name, _, most in fields.values() if most > _ONCE}
     for number, stored, value in _split(content):
-        name, expected, most = fields.get(number, (f"field {number}", None, _ONCE))
+        name, expected, most = fields.get(number) or (f"field {number}", None, _ONCE)
         if stored != expected:
             raise ValueError(f"it has {name}, which no net of blurgate has")
         if most > _ONCE and len(message[name]) < most:
@@ -291,6 +291,9 @@ def _split(content: memoryview) -> Iterator[tuple[int, int, Any]]:
 
 def _read_varint(content: memoryview, position: int) -> tuple[int, int]:
     """Read a number of up to 64 bits: -> the number, where the next field starts."""
+    value = content[position]
+    if value < 128:  # most have one byte
+        return value, position + 1
     value = 0
     for shift in range(0, 70, 7):
         byte = content[position]

@@ -1,7 +1,8 @@
 """Evaluates gradient-boosted trees from XGBoost's files, without XGBoost.
 
 Only training needs XGBoost. Importing it takes as long as judging dozens of photos, so this module reads the file
-itself and walks all trees side by side. The margins equal XGBoost's to the bit.
+itself and walks all trees side by side: with compiled code if that has been loaded to measure photos, else with NumPy.
+The margins equal XGBoost's to the bit.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ import json
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from blurgate.measuring.machine_code import WALKED_TREES, MachineCode, address_of, find_loaded
 
 _CHUNK = 64  # rows evaluated at once: their nodes in all trees fit into the cache
 _MAX_DEPTH = 16  # of nested UBJSON values; XGBoost nests six
@@ -83,7 +87,35 @@ class Trees:
         -------
         ndarray of shape (n_rows, n_outputs), float32
             Summed in the order of the trees, as XGBoost does.
+
+        Raises
+        ------
+        ValueError
+            If the rows do not have as many features.
         """
+        if features.ndim != 2 or features.shape[1] != self.n_features:
+            raise ValueError(f"features must be of shape (n_rows, {self.n_features}), got {features.shape}")
+        code = find_loaded()
+        return self._walk(features) if code is None else self._walk_compiled(code, features)
+
+    def _walk_compiled(self, code: MachineCode, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = np.ascontiguousarray(features, np.float32)
+        margins = np.empty((len(rows), len(self.base_margin)), np.float32)
+        margins[:] = self.base_margin
+        code.walk_trees(address_of(rows), *rows.shape, *self._packed.places, address_of(margins))
+        return margins
+
+    @cached_property
+    def _packed(self) -> _PackedTrees:
+        nodes = np.empty((len(self.node_value), 4), np.int32)
+        nodes[:, 0] = self.split_feature | self.missing_side.astype(np.int32) << 31
+        nodes[:, 1] = self.node_value.view(np.int32)
+        nodes[:, 2:] = self.children
+        roots = np.zeros(-(-len(self.roots) // WALKED_TREES) * WALKED_TREES, np.int32)
+        roots[: len(self.roots)] = self.roots
+        return _PackedTrees(nodes, roots, self.tree_output.astype(np.int32), len(self.base_margin))
+
+    def _walk(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         margins = np.empty((len(features), len(self.base_margin)), np.float32)
         for start in range(0, len(features), _CHUNK):
             leaves = self.node_value[self._find_leaves(features[start : start + _CHUNK])]
@@ -109,6 +141,22 @@ class Trees:
             if np.array_equal(child, node):
                 return node
             node = child
+
+
+class _PackedTrees:
+    """Nodes of four numbers, roots and outputs of trees, as compiled code reads them; see `routines.py`.
+
+    A copy in another process packs its own: addresses are of no use there.
+    """
+
+    def __init__(
+        self, nodes: NDArray[np.int32], roots: NDArray[np.int32], outputs: NDArray[np.int32], n_outputs: int
+    ) -> None:
+        self._parts = nodes, roots, outputs, n_outputs
+        self.places = (address_of(nodes), address_of(roots), address_of(outputs), len(outputs), n_outputs)
+
+    def __reduce__(self) -> tuple[type[_PackedTrees], tuple[Any, ...]]:
+        return _PackedTrees, self._parts
 
 
 def read_trees(content: bytes) -> Trees:

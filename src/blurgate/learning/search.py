@@ -7,21 +7,18 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from blurgate.errors import StudyFileError, needs_extra
-from blurgate.files import hold
 from blurgate.learning.boosters import fit_folds, join_folds, prepare_fold
 from blurgate.learning.evaluation import SearchNumbers
 from blurgate.learning.metrics import Floats
 from blurgate.learning.splits import Split
+from blurgate.learning.studies import count_finished, is_address, open_study, run_shared
 from blurgate.learning.table import FeatureTable
-from blurgate.outputs import is_ours
 from blurgate.threads import Track, no_track, track_step
 
 with needs_extra("train", "Training or evaluating"):
@@ -38,10 +35,6 @@ DEFAULT_PARAMETERS = {  # the first trial: the search never does worse than this
     "reg_lambda": 1.0,
     "gamma": 0.01,
 }
-
-_NO_STUDY = (
-    "expected a study file of blurgate, but {} cannot be read as one or written: name a file that does not exist yet"
-)
 
 # parameters -> ROC AUC of each fold, and whether the fold is the last
 _Scoring = Callable[[Mapping[str, Any]], Iterator[tuple[float, bool]]]
@@ -84,6 +77,10 @@ def search_parameters(
     trial depends only on the seed and on the number of finished trials, so an interrupted search that resumes from its
     study finds the same parameters as an uninterrupted one.
 
+    Several machines can share a study by its address. Each runs trials until there are as many as it was asked for,
+    waits for those that others are still running, and takes the best of all; which trials there are then depends on who
+    was faster.
+
     Parameters
     ----------
     table : FeatureTable
@@ -94,8 +91,9 @@ def search_parameters(
         Total number of trials, including finished ones in the study; at least 1.
     timeout : float, optional
         Seconds after which no further trial starts. At least one trial always finishes.
-    study : path, optional
-        SQLite file that stores the search; if it exists, the search resumes. By default nothing is stored.
+    study : path or str, optional
+        SQLite file that stores the search; if it exists, the search resumes. Or an address at which several searches
+        share a study, see `blurgate.learning.studies.open_study`. By default nothing is stored.
     seed : int
         Seeds the proposals and the trees.
     jobs : int, optional
@@ -110,8 +108,8 @@ def search_parameters(
     Raises
     ------
     StudyFileError
-        If the study file cannot be read or written, is none of ours, belongs to another search, or has a ``?`` in its
-        path.
+        If the study cannot be read or written, is none of ours, belongs to another search, or has a ``?`` in its
+        path; or if its address cannot be used.
     OutputError
         If another process is using the study file.
     ValueError
@@ -121,7 +119,7 @@ def search_parameters(
         raise ValueError(f"trials must be at least 1, got {trials}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     deadline = None if timeout is None else time.monotonic() + timeout
-    with _open_study(study, _fingerprint(table, folds, seed)) as opened:
+    with open_study(study, _fingerprint(table, folds, seed)) as opened:
         data = [prepare_fold(table, fold) for fold in folds]
 
         def predict(parameters: Mapping[str, Any]) -> Iterator[Floats]:
@@ -131,8 +129,9 @@ def search_parameters(
             for fold, margins in zip(data, predict(parameters), strict=True):
                 yield float(roc_auc_score(fold.labels, margins)), fold is data[-1]
 
-        remaining = max(0, trials - _count_finished(opened))
-        running = _run_trials(opened, score, trials=trials, deadline=deadline, seed=seed)
+        remaining = max(0, trials - count_finished(opened))
+        run = _share_trials if is_address(study) else _run_trials
+        running = run(opened, score, trials=trials, deadline=deadline, seed=seed)
         try:
             for _ in track(running, total=remaining, doing="searching parameters"):
                 pass
@@ -162,7 +161,7 @@ def _propose(trial: Any) -> dict[str, Any]:
 
 def _run_trials(study: Any, score: _Scoring, *, trials: int, deadline: float | None, seed: int) -> Iterator[None]:
     """Run trials until there are enough or the deadline has passed, but at least one; yields after each."""
-    while (finished := _count_finished(study)) < trials:
+    while (finished := count_finished(study)) < trials:
         if finished and deadline is not None and time.monotonic() >= deadline:
             return
         _run_trial(study, score, finished, seed)
@@ -171,86 +170,50 @@ def _run_trials(study: Any, score: _Scoring, *, trials: int, deadline: float | N
 
 def _run_trial(study: Any, score: _Scoring, finished: int, seed: int) -> None:
     # a sampler per trial, because an interruption would change the state of one that is kept
-    study.sampler = optuna.samplers.TPESampler(seed=seed * 100_003 + finished, n_startup_trials=10)
+    study.sampler = _make_sampler(seed, finished)
     if not finished and not study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,)):
         study.enqueue_trial(DEFAULT_PARAMETERS)
-    trial = study.ask()
+    _score_trial(study, study.ask(), score)
+
+
+def _share_trials(study: Any, score: _Scoring, *, trials: int, deadline: float | None, seed: int) -> Iterator[None]:
+    """Run trials as others do until all together have run enough; yields after each, whoever has run it."""
+
+    def run(trial: Any, place: int) -> None:
+        study.sampler = _make_sampler(seed, trial.number, constant_liar=True)  # not near what others are trying
+        if not place:
+            study.sampler = optuna.samplers.PartialFixedSampler(DEFAULT_PARAMETERS, study.sampler)
+        _score_trial(study, trial, score)
+
+    return run_shared(study, run, trials=trials, deadline=deadline)
+
+
+def _make_sampler(seed: int, number: int, **options: Any) -> Any:
+    return optuna.samplers.TPESampler(seed=seed * 100_003 + number, n_startup_trials=10, **options)
+
+
+def _score_trial(study: Any, trial: Any, score: _Scoring) -> None:
     scores: list[float] = []
     for roc_auc, is_last in score(_propose(trial)):
         scores.append(roc_auc)
         trial.report(float(np.mean(scores)), len(scores))
         if not is_last and trial.should_prune():
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED, skip_if_finished=True)
             return
-    study.tell(trial, float(np.mean(scores)))
+    study.tell(trial, float(np.mean(scores)), skip_if_finished=True)  # others may have taken it for dead
 
 
 def _summarise(study: Any, seed: int) -> tuple[dict[str, Any], SearchNumbers]:
     ended = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     completed = [trial for trial in ended if trial.state.name == "COMPLETE"]
+    best = study.best_trial  # once: others may go on with a study that is shared
     numbers: SearchNumbers = {  # a pruned trial was scored on its first folds only, so its score is not comparable
-        "best": float(study.best_value),
+        "best": float(best.value),
         "trials": [{"roc_auc": None if trial.state.name == "PRUNED" else trial.value} for trial in ended],
-        "parameters": dict(study.best_params),
+        "parameters": dict(best.params),
         "importances": _parameter_importances(study, seed) if len(completed) >= 4 else {},
     }
-    return dict(study.best_params), numbers
-
-
-@contextmanager
-def _open_study(path: str | os.PathLike[str] | None, fingerprint: str) -> Iterator[Any]:
-    """Create or resume the study of a search; interrupted trials are marked as failed."""
-    with _open_storage(path) as storage:
-        try:
-            study = optuna.create_study(
-                storage=storage,
-                study_name="blurgate",
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1),
-                load_if_exists=True,
-            )
-            known = study.user_attrs.get("fingerprint", fingerprint)
-            if known == fingerprint:
-                study.set_user_attr("fingerprint", fingerprint)
-            interrupted = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,))
-        except Exception as error:  # SQLAlchemy and SQLite raise many unrelated classes
-            raise StudyFileError(_NO_STUDY.format(path)) from error
-        if known != fingerprint:
-            raise StudyFileError(
-                f"{path} belongs to another search (other photos, features, folds or seed): name a file that does not "
-                "exist yet, or use the same photos, features, folds and seed again"
-            )
-        for trial in interrupted:
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        yield study
-
-
-@contextmanager
-def _open_storage(path: str | os.PathLike[str] | None) -> Iterator[Any]:
-    """Open the study's SQLite file, and close it even after an error; yields None, which Optuna keeps in memory."""
-    if path is None:
-        yield None
-        return
-    path = Path(path).resolve()
-    if "?" in str(path):
-        raise StudyFileError(f"the path of a study file must not contain ?, got {path}: choose another name")
-    if path.is_dir() or (path.exists() and not is_ours(path, "study")):
-        raise StudyFileError(_NO_STUDY.format(path))
-    with hold(path):
-        try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
-        except Exception as error:  # as above
-            raise StudyFileError(_NO_STUDY.format(path)) from error
-        try:
-            yield storage
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-
-
-def _count_finished(study: Any) -> int:
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    return len(study.get_trials(deepcopy=False, states=states))
+    return dict(best.params), numbers
 
 
 def _fingerprint(table: FeatureTable, folds: Sequence[Split], seed: int) -> str:

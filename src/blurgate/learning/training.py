@@ -135,8 +135,9 @@ def train(
         Number of parameter settings to try, including those already in the study; at least 1.
     timeout : float, optional
         Seconds after which no further trial starts.
-    study : path, optional
-        File that saves the search, so that an interrupted search can resume.
+    study : path or str, optional
+        File that saves the search, so that an interrupted search can resume; or an address at which several machines
+        share one, see `blurgate.learning.studies.open_study`.
     seed : int
         Seed of the splits, the search and the trees. The same seed and table give the same model and figures.
     folds : int
@@ -157,7 +158,7 @@ def train(
     DatasetError
         If labels are missing, there is only one class, or there are too few scenes or sources.
     StudyFileError
-        If the study file is damaged, belongs to another search, or is in use by another one.
+        If the study is damaged, belongs to another search, is in use by another one, or its address cannot be used.
     ValueError
         If `trials` is below 1, `folds` is below 2, `validate` is unknown, or the table's features are meant for a net.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -17,7 +16,8 @@ from blurgate.photos.images import Gray
 
 ENGINES = ("auto", "numpy", "compiled")
 DEVICES = ("cpu", "cuda")
-MANY = 100  # from this many photos on, compiled code saves more time than loading it takes, or compiling it once
+FEW = 5  # from this many photos on, compiled code saves more time than loading it takes, if it is in its cache
+MANY = 100  # from this many photos on, it saves more time than compiling it takes
 
 
 class Engine:
@@ -26,8 +26,8 @@ class Engine:
     Parameters
     ----------
     name : {'auto', 'numpy', 'compiled'}
-        ``compiled`` needs the extra ``fast``; ``auto`` chooses ``compiled`` for at least `MANY` photos if it works,
-        otherwise ``numpy``.
+        ``compiled`` needs the extra ``fast``; ``auto`` chooses ``compiled`` for at least `MANY` photos if it works, or
+        for at least `FEW` if an earlier run has compiled it, otherwise ``numpy``.
     device : {'cpu', 'cuda'}
         ``cuda`` measures batches with torch and needs the extra ``gpu``.
     count : int
@@ -61,7 +61,7 @@ class Engine:
         MissingExtraError
             If the library of the engine or the device is not installed.
         BlurgateError
-            If the engine is ``compiled`` and numba fails.
+            If the engine is ``compiled`` and its code cannot be made.
         ValueError
             If the device is not available.
         """
@@ -104,18 +104,18 @@ class Engine:
     def _load_steps(self) -> Steps:
         if self.device == "cuda":
             return load_torch("cuda")
-        if self.name == "numpy" or (self.name == "auto" and self.count < MANY):
+        if self.name == "numpy" or (self.name == "auto" and self.count < FEW):
             return Steps(extract_features)
         try:
-            return _load_compiled(self.feature_set)
-        except Exception as error:  # numba missing, incompatible version, damaged cache, ...
+            return _load_compiled(only_cached=self.name == "auto" and self.count < MANY)
+        except Exception as error:  # llvmlite missing, of another version, ...
             if self.name == "auto":
                 return Steps(extract_features)
             if isinstance(error, MissingExtraError):
                 raise
             raise BlurgateError(
-                f"the engine compiled was requested, but numba failed ({type(error).__name__}: {error}): delete the "
-                f"folder {Path(__file__).parent / '__pycache__'}, which caches compiled code, or use the engine numpy"
+                f"the engine compiled was requested, but its code could not be made ({type(error).__name__}: {error}): "
+                "install another version of llvmlite, or use the engine numpy"
             ) from error
 
 
@@ -188,8 +188,8 @@ def load_torch(device: str) -> Steps:
     return Steps(send, extract)
 
 
-def _load_compiled(feature_set: str) -> Steps:
-    from blurgate.measuring import kernel
+def _load_compiled(*, only_cached: bool) -> Steps:
+    from blurgate.measuring import kernel, machine_code
 
-    kernel.prepare(feature_set)
+    machine_code.prepare(only_cached=only_cached)
     return Steps(kernel.extract_features)

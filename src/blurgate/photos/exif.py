@@ -26,14 +26,14 @@ _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 _EXPOSURE_TIME, _APERTURE = ExifTags.Base.ExposureTime, ExifTags.Base.FNumber
 
 
-def find_turn(picture: Image.Image) -> Image.Transpose | None:
+def find_turn(picture: Any) -> Image.Transpose | None:
     """Look up the transpose that turns a picture upright; None if it is, or if its metadata is unreadable.
 
     As Pillow looks it up, but without the rest of the metadata: a stranger's may claim any amount of memory.
 
     Parameters
     ----------
-    picture : PIL.Image.Image
+    picture : PIL.Image.Image, or another object with its `info`
         Opened from a file.
 
     Returns
@@ -75,7 +75,7 @@ def describe_shot(picture: Image.Image) -> dict[str, str]:
     return {name: text for name, text in shot.items() if text}
 
 
-def _find_orientation(picture: Image.Image) -> int:
+def _find_orientation(picture: Any) -> int:
     exif = picture.info.get("exif")
     if exif is None and "Raw profile type exif" in picture.info:
         exif = bytes.fromhex("".join(picture.info["Raw profile type exif"].split("\n")[3:]))

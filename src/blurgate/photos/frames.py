@@ -40,7 +40,7 @@ ROUNDS = 32  # frames in frames, at most
 
 _SAMPLES = 64  # pixels per line that the first look takes
 _LINES = 2 * REACH + 1  # per side that the first look takes
-_CHUNK = 64  # lines that are compared with a colour at a time
+_FIRST_CHUNK, _CHUNK = 8, 64  # lines that are compared with a colour at a time: most bars end early
 Bar: TypeAlias = tuple[int, int | None]  # lines of a bar; lines of its margin, None if it does not end at an edge
 
 _DIAGONAL = 1 - np.sqrt(0.5)  # of the radius: from the corner of a square to the circle in it, along each side
@@ -53,6 +53,9 @@ class Box(NamedTuple):
     top: int
     right: int
     bottom: int
+
+
+_NOTHING = Box(0, 0, 0, 0)  # to cut
 
 
 def find_part(gray: Gray, *, min_side: int) -> Box:
@@ -85,32 +88,41 @@ def find_part(gray: Gray, *, min_side: int) -> Box:
         if max(gray.shape) <= min_side or min(gray.shape) < _LINES:
             break
         cut, again = _look_around(gray, min_side)
+        if cut == _NOTHING:
+            break
         box = Box(box.left + cut.left, box.top + cut.top, box.right - cut.right, box.bottom - cut.bottom)
         gray = _trim(gray, cut)
-        if not (again and any(cut)):
+        if not again:
             break
     return box
 
 
 def _look_around(gray: Gray, min_side: int) -> tuple[Box, bool]:
     """Find the lines to cut from each side, and whether an edge was cut, so that there may be more behind it."""
-    sides = (gray.T, gray, gray.T[::-1], gray[::-1])  # left, top, right, bottom: the outermost line first
-    first = np.stack([side[:_LINES, _spread(side.shape[1])] for side in sides])
-    uniform = _have_one_colour(first[:, 0])
-    bars = [_measure_bar(side) if one else (0, None) for side, one in zip(sides, uniform, strict=True)]
-    corner = _find_corner(_trim(gray, _fit([lines for lines, _ in bars], [0] * 4, gray.shape, min_side)))
+    first = _look_first(gray)
+    uniform = _have_one_colour(first[0])
+    bars: list[Bar] = [(0, None)] * 4
+    inside = gray
+    if any(uniform):
+        sides = (gray.T, gray, gray.T[::-1], gray[::-1])  # left, top, right, bottom: the outermost line first
+        bars = [_measure_bar(side) if one else (0, None) for side, one in zip(sides, uniform, strict=True)]
+        inside = _trim(gray, _fit([lines for lines, _ in bars], [0] * 4, gray.shape, min_side))
+    corner = _find_corner(inside)
     if corner:
         across, down = corner
         lines = [bar + reach for (bar, _), reach in zip(bars, (across, down) * 2, strict=True)]
         return Box(*_fit(lines, [ARC_MARGIN] * 4, gray.shape, min_side)), True
-    found = _find_frame(bars, first)
+    edges = _find_edges(first, EDGE_SHARE)
+    if inside is gray and not any(edges):
+        return _NOTHING, False
+    found = _find_frame(bars, edges, first)
     cut = _fit([lines for lines, _ in found], [margin or 0 for _, margin in found], gray.shape, min_side)
     return Box(*cut), any(margin is not None for _, margin in found)
 
 
-def _find_frame(bars: Sequence[Bar], first: Gray) -> list[Bar]:
+def _find_frame(bars: Sequence[Bar], edges: Sequence[int], first: Gray) -> list[Bar]:
     """Add edges to sides without a bar, and to bars that do not end at one; a frame has an edge at most sides."""
-    found = _add_edges(bars, _find_edges(first, EDGE_SHARE))
+    found = _add_edges(bars, edges)
     n_edges = sum(margin is not None for _, margin in found)
     if n_edges >= 2:
         found = _add_edges(found, _find_edges(first, WEAK_SHARE))
@@ -130,12 +142,34 @@ def _spread(length: int) -> NDArray[np.intp]:
     return np.concatenate([first, length - 1 - first[::-1]])
 
 
-def _have_one_colour(lines: Gray) -> NDArray[np.bool_]:
+def _look_first(gray: Gray) -> Gray:
+    """Take some pixels of the outermost lines of each side: left, top, right, bottom; -> (`_LINES`, 4, `_SAMPLES`)."""
+    if gray.flags.c_contiguous:
+        return gray.reshape(-1).take(_places(*gray.shape))
+    sides = (gray.T, gray, gray.T[::-1], gray[::-1])
+    return np.stack([side[:_LINES, _spread(side.shape[1])] for side in sides], axis=1)
+
+
+@lru_cache(maxsize=32)
+def _places(height: int, width: int) -> NDArray[np.intp]:
+    """Places of those pixels in the rows of a plane, one after the other: photos of one size share them."""
+    line = np.arange(_LINES)[:, np.newaxis]
+    rows, columns = _spread(height) * width, _spread(width)
+    right, bottom = width - 1 - line, (height - 1 - line) * width
+    return np.stack([rows + line, line * width + columns, rows + right, bottom + columns], axis=1)
+
+
+def _have_one_colour(lines: Gray) -> list[bool]:
     """Check each line, one per row."""
-    ordered = np.sort(lines, axis=1)
-    rest = round(lines.shape[1] * (1 - BAR_SHARE) / 2)
-    one: NDArray[np.bool_] = ordered[:, -1 - rest] - ordered[:, rest] <= 2 * TOLERANCE
-    return one
+    length, codes = lines.shape[1], lines.tobytes()
+    rest = round(length * (1 - BAR_SHARE) / 2)
+
+    def has_one(line: bytes) -> bool:
+        ordered = sorted(line)
+        return bool(ordered[-1 - rest] - ordered[rest] <= 2 * TOLERANCE)
+
+    lines_of_codes = (codes[start : start + length] for start in range(0, len(codes), length))
+    return [has_one(line[:: _SAMPLES // 16]) and has_one(line) for line in lines_of_codes]  # if a few differ, all do
 
 
 def _measure_bar(side: Gray) -> Bar:
@@ -149,7 +183,7 @@ def _measure_bar(side: Gray) -> Bar:
         return bar, _measure_margin(side, bar, colour)
     start = max(bar - 1, 0)
     first = side[start : start + _LINES, _spread(side.shape[1])]
-    edge = _find_edges(first[np.newaxis], WEAK_SHARE)[0] if len(first) == _LINES else 0
+    edge = _find_edges(first[:, np.newaxis], WEAK_SHARE)[0] if len(first) == _LINES else 0
     if edge:
         return start + edge, _measure_margin(side, start + edge, colour)
     bar = _count_lines(side, colour, CLEAN_SHARE)
@@ -166,16 +200,19 @@ def _measure_margin(side: Gray, bar: int, colour: int) -> int:
 
 
 def _count_lines(side: Gray, colour: int, share: float) -> int:
-    for start in range(0, len(side), _CHUNK):
-        near = _is_near(side[start : start + _CHUNK], colour, TOLERANCE)
-        ends = np.flatnonzero(np.count_nonzero(near, axis=1) < share * side.shape[1])
+    start, chunk, least = 0, _FIRST_CHUNK, share * side.shape[1]
+    while start < len(side):
+        near = _is_near(side[start : start + chunk], colour, TOLERANCE)
+        ends = np.flatnonzero(np.add.reduce(near.view(np.uint8), axis=1, dtype=np.uint32) < least)
         if len(ends):
             return start + int(ends[0])
+        start, chunk = start + chunk, _CHUNK
     return len(side)
 
 
 def _share_of_others(side: Gray, line: int, colour: int) -> float:
-    return 1 - float(np.mean(_is_near(side[min(line, len(side) - 1)], colour, 2 * TOLERANCE)))
+    near = _is_near(side[min(line, len(side) - 1)], colour, 2 * TOLERANCE)
+    return 1 - np.count_nonzero(near) / len(near)
 
 
 def _median(line: Gray) -> int:
@@ -185,31 +222,37 @@ def _median(line: Gray) -> int:
 
 
 def _is_near(codes: Gray, colour: int, tolerance: int) -> NDArray[np.bool_]:
-    near: NDArray[np.bool_] = (codes >= max(colour - tolerance, 0)) & (codes <= min(colour + tolerance, 255))
+    least, most = max(colour - tolerance, 0), min(colour + tolerance, 255)
+    near: NDArray[np.bool_] = codes - np.uint8(least) <= most - least  # a darker code wraps around to a large one
     return near
 
 
 def _find_edges(first: Gray, share: float) -> list[int]:
     """Count the lines outside the innermost edge that stands out, of each side; 0 if none does."""
-    steps = np.maximum(first[:, 1:], first[:, :-1]) - np.minimum(first[:, 1:], first[:, :-1])
-    inner = steps[:, 2:]  # the step beside an edge may be a part of it
-    largest = np.maximum(inner[:, :-1], inner[:, 1:])
-    largest = np.maximum(largest[:, :-2], largest[:, 2:])
-    largest = np.maximum(largest[:, :REACH], largest[:, 3 : 3 + REACH])
-    stands_out = steps[:, :REACH] > EDGE_RATIO * largest.astype(np.int16) + EDGE_STEP
-    found = np.count_nonzero(stands_out, axis=2) >= share * first.shape[2]
-    if not found.any():
-        return [0] * len(first)
-    return [int(np.flatnonzero(side)[-1]) + 1 if side.any() else 0 for side in found]
+    steps = np.maximum(first[1:], first[:-1])
+    steps -= np.minimum(first[1:], first[:-1])
+    inner = steps[2:]  # the step beside an edge may be a part of it
+    largest = np.maximum(inner[:-1], inner[1:])
+    largest = np.maximum(largest[:-2], largest[2:])
+    largest = np.maximum(largest[:REACH], largest[3 : 3 + REACH])
+    # in whole numbers, a step > EDGE_RATIO * largest + EDGE_STEP; what follows needs no wider type than theirs
+    beyond = np.maximum(steps[:REACH], EDGE_STEP + 1 - EDGE_RATIO)
+    beyond -= EDGE_STEP + 1 - EDGE_RATIO
+    beyond //= EDGE_RATIO
+    counts = np.add.reduce((beyond > largest).view(np.uint8), axis=2, dtype=np.uint8)
+    least = share * first.shape[2]
+    if counts.max() < least:
+        return [0] * first.shape[1]
+    return [int(np.flatnonzero(side)[-1]) + 1 if side.any() else 0 for side in (counts >= least).T]
 
 
 def _find_corner(gray: Gray) -> tuple[int, int] | None:
     """Find how far to cut until rounded corners are gone: pixels from left and right, and from above and below."""
-    corners = (gray, gray[:, ::-1], gray[::-1], gray[::-1, ::-1])
-    colours = [int(corner[0, 0]) for corner in corners]
+    colours = [gray.item(place) for place in ((0, 0), (0, -1), (-1, 0), (-1, -1))]
     if max(colours) - min(colours) > CORNER_TOLERANCE:
         return None
     colour = sum(colours) // 4
+    corners = (gray, gray[:, ::-1], gray[::-1], gray[::-1, ::-1])
     diagonal = sorted(_count_diagonal(corner, colour) for corner in corners)[1]  # one may go on in the photo
     if diagonal < MIN_DIAGONAL:
         return None

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, BinaryIO, ClassVar, NamedTuple, TypeAlias, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,9 @@ _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # valid sizes in bytes: text may 
 
 _NO_PICTURE = "it is not a picture in any known format"
 _EMPTY = "it is empty"
+_FIRST_READ = 2**18  # bytes
+_BYTES = (bytes, bytearray, memoryview)
+_FILES = (str, os.PathLike, *_BYTES, Image.Image)
 _WEBP_SIDE = 16_383  # pixels: the format's limit
 _SAYING, _SAID = threading.Lock(), set[str]()  # warnings for the whole process, whichever thread meets the cause
 
@@ -75,6 +78,63 @@ class Plane:
     scale: float = 1.0
 
 
+@dataclass(frozen=True)
+class _PlainJpeg:
+    """A checked JPEG with a header as most have, whose luma is decoded at once, without the picture that Pillow makes.
+
+    Names are those of Pillow's pictures where other code reads them.
+    """
+
+    content: bytes
+    frame: Frame
+
+    format: ClassVar[str] = "JPEG"
+    tile: ClassVar[tuple[()]] = ()
+
+    @property
+    def width(self) -> int:
+        return self.frame.width
+
+    @property
+    def height(self) -> int:
+        return self.frame.height
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.frame.width, self.frame.height
+
+    @property
+    def info(self) -> dict[str, bytes]:
+        return {name: block for name, block in (("exif", self.frame.exif), ("xmp", self.frame.xmp)) if block}
+
+    def open(self) -> Image.Image:
+        """Open it as Pillow does."""
+        return _open_known(io.BytesIO(self.content), self.content)
+
+    def decode(self, size: tuple[int, int]) -> Gray | None:
+        """Decode the luma at this size or at most twice, four or eight times it; None for a JPEG that is damaged.
+
+        The decoder is Pillow's, with what `PIL.JpegImagePlugin.JpegImageFile.draft` would ask of it. But it gets all of
+        the file in one call, and writes to where the pixels are to stay.
+        """
+        width, height = self.size
+        most = min(width // size[0], height // size[1])
+        factor = next(each for each in (8, 4, 2, 1) if each <= most)
+        width, height = -(-width // factor), -(-height // factor)
+        try:
+            gray = np.empty((height, width), np.uint8)
+            plane = Image.core.map_buffer(gray, (width, height), "raw", 0, ("L", 0, 1))  # type: ignore[attr-defined]
+            decoder = Image._getdecoder("L", "jpeg", ("L", ""), (factor, 0))
+            try:
+                decoder.setimage(plane, (0, 0, width, height))
+                left, problem = decoder.decode(self.content)
+            finally:
+                decoder.cleanup()
+        except Exception:  # these functions are not public: another Pillow may lack them
+            return None
+        return gray if left < 0 and problem == 0 else None
+
+
 class _Wanted(NamedTuple):
     """The size at which a picture is wanted: halved to so many pixels, or shrunk to a longer side; None for its own."""
 
@@ -87,12 +147,12 @@ class _Wanted(NamedTuple):
             return count_halvings(width, height, self.max_pixels)
         return count_halvings_to(max(width, height), max(fit_side(width, height, self.side)))
 
-    def shrink(self, picture: Image.Image, width: int, height: int) -> Image.Image:
+    def shrink(self, pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
         """Shrink the halved picture, which has this size without halving, to the longer side."""
-        size = (width, height) if self.side is None else fit_side(width, height, self.side)
-        if self.side is None or max(picture.size) <= max(size):
-            return picture
-        return Image.fromarray(shrink(np.asarray(picture), size))
+        if self.side is None:
+            return pixels
+        size = fit_side(width, height, self.side)
+        return pixels if max(pixels.shape[:2]) <= max(size) else shrink(pixels, size)
 
 
 @dataclass(frozen=True)
@@ -162,7 +222,7 @@ def read_gray(
     >>> read_gray(np.full((64, 96, 3), 128, np.uint8)).shape
     (64, 96)
     """
-    return np.asarray(_read(photo, "L", min_side, _Wanted(max_pixels), max_megapixels)[0])
+    return _read(photo, "L", min_side, _Wanted(max_pixels), max_megapixels)[0]
 
 
 def read_plane(
@@ -197,8 +257,7 @@ def read_plane(
     """
     check_at(at)
     wanted = _Wanted(max_pixels) if at is None else _Wanted(side=None if at == FULL else int(at))
-    picture, (width, height) = _read(photo, "L", min_side, wanted, max_megapixels)
-    gray = np.asarray(picture)
+    gray, (width, height) = _read(photo, "L", min_side, wanted, max_megapixels)
     box = find_part(gray, min_side=MIN_SIDE)
     scale = max(width, height) / max(gray.shape)
     if box == (0, 0, gray.shape[1], gray.shape[0]):
@@ -248,7 +307,7 @@ def read_rgb(
     PhotoError, SmallPhotoError, TypeError
         As in `read_gray`.
     """
-    return np.asarray(_read(photo, "RGB", min_side, _Wanted(max_pixels), max_megapixels)[0])
+    return _read(photo, "RGB", min_side, _Wanted(max_pixels), max_megapixels)[0]
 
 
 def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
@@ -287,7 +346,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as opened:
+        with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as opened:
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -535,47 +594,59 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def _read(
     photo: Photo, mode: str, min_side: int, wanted: _Wanted, max_megapixels: float
-) -> tuple[Image.Image, tuple[int, int]]:
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Read a picture at the wanted size; also return its own (width, height), upright."""
     _check_type(photo)
     if is_stream(photo):
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with _opened(photo, wanted, max_megapixels) as opened:
+        with _opened(photo, wanted, max_megapixels, plain=mode == "L") as opened:
             size = opened.size
-            picture, turn = _decode(opened, mode, wanted.count_halvings(*size))
+            pixels, turn = _decode(opened, mode, wanted.count_halvings(*size))
     except PhotoError:
         raise
     except Exception as error:  # a damaged file can raise anything
         raise PhotoError(f"{name} cannot be read: {_reason(error)}") from error
     width, height = size[::-1] if turn in SIDEWAYS else size
-    picture = wanted.shrink(picture, width, height)
+    pixels = wanted.shrink(pixels, width, height)
     if min(width, height) < min_side:
         raise SmallPhotoError(
             f"{name} is too small: {width} x {height} px, at least {min_side} on each side are needed"
         )
-    return picture, (width, height)
+    return pixels, (width, height)
 
 
-def _decode(opened: Image.Image, mode: str, halvings: int) -> tuple[Image.Image, Image.Transpose | None]:
+def _decode(
+    opened: Image.Image | _PlainJpeg, mode: str, halvings: int
+) -> tuple[NDArray[np.uint8], Image.Transpose | None]:
     """Decode an opened picture, turn it upright and halve it; also return the transpose that was applied."""
     width, height = opened.size
     factor = 2**halvings
     # the decoders of JPEG and JPEG 2000 can halve too, but a little more sharply than the mean of 2x2 pixels; the last
     # halving is by the mean in every format
-    opened.draft(mode, (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else opened.size)
-    opened.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
-    remaining = factor // round(width / opened.size[0])
-    turn = find_turn(opened)
-    picture = convert(opened, mode)
+    size = (max(1, width * 2 // factor), max(1, height * 2 // factor)) if factor > 2 else (width, height)
+    if isinstance(opened, _PlainJpeg):
+        turn = find_turn(opened) if opened.frame.exif or opened.frame.xmp else None
+        gray = opened.decode(size)
+        if gray is not None and turn is None and factor == 1:
+            return gray, None
+        picture = opened.open() if gray is None else Image.fromarray(gray)
+    else:
+        gray, picture = None, opened
+    if gray is None:
+        picture.draft(mode, size)
+        picture.load()  # before the metadata: reading a PNG's decodes it, and hides that decoding failed
+        turn = find_turn(picture)
+    remaining = factor // round(width / picture.width)
+    picture = convert(picture, mode)
     if turn is not None:
         picture = picture.transpose(turn)
-    return picture.reduce(remaining) if remaining > 1 else picture, turn
+    return np.asarray(picture.reduce(remaining) if remaining > 1 else picture), turn
 
 
 def _check_type(photo: Photo) -> None:
-    if isinstance(photo, str | os.PathLike | bytes | bytearray | memoryview | Image.Image) or is_stream(photo):
+    if isinstance(photo, _FILES) or is_stream(photo):
         return
     if not isinstance(photo, np.ndarray):
         raise TypeError(
@@ -589,8 +660,8 @@ def _check_type(photo: Photo) -> None:
 
 
 @contextmanager
-def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Image.Image]:
-    """Open a picture; of a file, only the header is decoded until the block loads it."""
+def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float, *, plain: bool = False) -> Iterator[Any]:
+    """Open a picture, or, if `plain`, a plain JPEG; of a file, only the header is decoded until the block loads it."""
     if isinstance(photo, Image.Image):
         yield photo.copy()
         return
@@ -599,8 +670,8 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float) -> Iterator[Im
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with io.BytesIO(photo) if isinstance(photo, bytes | bytearray | memoryview) else _open_file(photo) as stream:
-        yield _identify(stream, wanted, max_megapixels)
+    with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as stream:
+        yield _identify(stream, wanted, max_megapixels, plain=plain)
 
 
 def is_stream(photo: Any) -> TypeGuard[BinaryIO]:
@@ -646,10 +717,17 @@ def read_stream(stream: BinaryIO, max_megapixels: float = MAX_MEGAPIXELS) -> byt
     return b"".join(parts)
 
 
-def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float) -> Image.Image:
+def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float, *, plain: bool = False) -> Any:
     """Open a picture file by its content, not its name, without decoding its pixels."""
-    head = stream.read(32)
-    size = stream.seek(0, os.SEEK_END)
+    start = stream.read(_FIRST_READ)  # of a small photo, all of it
+    whole = len(start) < _FIRST_READ
+    size = len(start) if whole else stream.seek(0, os.SEEK_END)
+    if start.startswith(b"\xff\xd8"):
+        check_bytes(size, "JPEG", max_megapixels)
+        if not whole:
+            stream.seek(0)
+        return _open_jpeg(start if whole else stream.read(), max_megapixels, plain=plain)
+    head = start[:32]
     if head.startswith((*_TIFF_HEADS, _RAF_HEAD)) or head[4:12] == b"ftyp" + _CR3_BRAND:
         if preview := find_preview(stream):
             return _open_preview(preview, wanted, max_megapixels)
@@ -658,36 +736,42 @@ def _identify(stream: BinaryIO, wanted: _Wanted, max_megapixels: float) -> Image
     return _open_picture(stream, head, size, wanted, max_megapixels)
 
 
+def _open_jpeg(content: bytes, max_megapixels: float, *, plain: bool) -> Any:
+    """Open a JPEG, all of which is checked; if `plain`, one that has nothing unusual in its header stays as it is."""
+    frame = check_jpeg(content)
+    limit = Image.MAX_IMAGE_PIXELS  # beyond it, Pillow warns or refuses
+    if plain and frame.plain and (limit is None or frame.width * frame.height <= limit):
+        picture: Any = _PlainJpeg(content, frame)
+    else:
+        picture = _open_known(io.BytesIO(content), content)
+    check_cost(picture, len(content), frame, max_megapixels)
+    return picture
+
+
 def _open_picture(stream: BinaryIO, head: bytes, size: int, wanted: _Wanted, max_megapixels: float) -> Image.Image:
-    header: Frame | Codestream | None = None
-    if head.startswith(b"\xff\xd8"):
-        check_bytes(size, "JPEG", max_megapixels)
-        stream.seek(0)
-        content = stream.read()
-        header, stream = check_jpeg(content), io.BytesIO(content)
-    elif head.startswith(b"RIFF"):
+    header: Codestream | None = None
+    if head.startswith(b"RIFF"):
         check_bytes(size, "WEBP", max_megapixels)
     elif head[4:8] == b"ftyp":
         _prepare_boxes(stream, head, size, max_megapixels)
     elif head.startswith(_JPEG2000_HEADS):
         header = read_codestream(stream)
-    metered = stream if isinstance(header, Frame) else Metered(stream, size)
+    metered = Metered(stream, size)
     picture = _open_known(metered, head)
-    if isinstance(header, Codestream):
+    if header:
         if picture.size != (header.width, header.height):
             raise ValueError("its header is damaged: it states two sizes")
         header = header.reduced(wanted.count_halvings(*picture.size) - 1)
         if header.levels:
             picture.reduce = header.levels  # type: ignore[assignment, method-assign]
     check_cost(picture, size, header, max_megapixels)
-    if isinstance(metered, Metered):
-        metered.allow_pixels()
+    metered.allow_pixels()
     return picture
 
 
 def _open_preview(preview: Preview, wanted: _Wanted, max_megapixels: float) -> Image.Image:
     """Open the JPEG of a raw file, with the orientation that the raw file has."""
-    picture = _identify(io.BytesIO(preview.content), wanted, max_megapixels)
+    picture: Image.Image = _identify(io.BytesIO(preview.content), wanted, max_megapixels)
     if preview.orientation:
         exif = Image.Exif()
         exif[ORIENTATION] = preview.orientation
@@ -708,7 +792,7 @@ def _prepare_boxes(stream: BinaryIO, head: bytes, size: int, max_megapixels: flo
 def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
     stream.seek(0)
     try:
-        picture = Image.open(stream, formats=_known_formats())
+        picture: Image.Image = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError:
         problem = "its header is damaged, or of a kind that is not read" if is_picture(head) else _NO_PICTURE
         problem = problem if head else _EMPTY
@@ -719,11 +803,13 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
 
 
 def _open_file(photo: Any) -> BinaryIO:
-    path = Path(os.fsdecode(photo))
+    path = os.fsdecode(photo)
     try:
         return open_regular(path)
     except FileNotFoundError:
-        problem = "is a link to a file that does not exist" if path.is_symlink() else "does not exist: check the path"
+        problem = (
+            "is a link to a file that does not exist" if Path(path).is_symlink() else "does not exist: check the path"
+        )
     except PermissionError:
         problem = "cannot be opened: you have no permission to read it"
     except IsADirectoryError:
@@ -732,7 +818,7 @@ def _open_file(photo: Any) -> BinaryIO:
         if error.errno != errno.EINVAL:
             raise
         problem = "is a pipe, a socket or a device, but a picture file was needed"
-    raise PhotoError(f"{path} {problem}")
+    raise PhotoError(f"{Path(path)} {problem}")
 
 
 @cache

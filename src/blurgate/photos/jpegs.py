@@ -28,6 +28,12 @@ _MARKER_IN_PIXELS = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a segment
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # of photos; others are lossless, as raw data are, or read by nobody
 _PROGRESSIVE = (0xC2, 0xCA)
+_PLAIN_FRAMES = (0xC0, 0xC1, 0xC2)
+_QUANTISING, _HUFFMAN, _RESTARTS, _COMMENT = 0xDB, 0xC4, 0xDD, 0xFE
+_HARMLESS = (_HUFFMAN, _RESTARTS, _COMMENT, *range(0xE3, 0xED), 0xEF)  # of segments that Pillow does not look into
+_LEAST = {0xE0: 12, _EXIF: 0, 0xE2: 14, 0xED: 0, 0xEE: 12}  # bytes of JFIF, any, a profile of colours, any, Adobe's
+_STRANGE = (b"MPF\0", b"Photoshop")  # a list of several pictures; blocks in blocks
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 
 
 class Frame(NamedTuple):
@@ -43,8 +49,11 @@ class Frame(NamedTuple):
         True if it may have several scans, whose coefficients are kept until the last.
     start : int
         Position of the first scan, in bytes.
-    exif : bytes
-        Its EXIF block; empty if there is none.
+    exif, xmp : bytes
+        Its blocks of EXIF and XMP; empty if there are none.
+    plain : bool
+        True if all of it is as in most photos: gray or three colours of 8 bits, and no segment that Pillow could refuse
+        or take for something else, so that its decoder can be asked at once.
     """
 
     width: int
@@ -53,6 +62,8 @@ class Frame(NamedTuple):
     scans: bool
     start: int
     exif: bytes
+    xmp: bytes = b""
+    plain: bool = False
 
 
 def check_jpeg(content: bytes) -> Frame:
@@ -73,7 +84,7 @@ def check_jpeg(content: bytes) -> Frame:
         If it is cut short, or has too many scans, too much metadata, or EXIF that claims too much.
     """
     frame = read_frame(content)
-    if is_bomb(frame.exif):
+    if frame.exif and is_bomb(frame.exif):
         raise ValueError("its metadata is damaged: its EXIF claims more than it holds")
     if frame.scans:
         _count_passes(content, frame.start)
@@ -90,27 +101,63 @@ def read_frame(content: bytes) -> Frame:
     ValueError
         If it is cut short there, or has too much metadata.
     """
-    position, junk, shape = 2, 0, None
+    position, junk, shape, plain, xmp = 2, 0, None, True, b""
     exif: list[bytes] = []
     for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(content, position)
-        if not found:
-            raise ValueError("it is cut short")
-        marker, start = found[1][0], found.end()
-        junk += found.start() - position
-        segment = content[start + 2 : start + _length(content, start)]
+        start = _find_marker(content, position)
+        junk += start - 2 - position
+        marker, end = content[start - 1], start + _length(content, start)
+        segment = content[start + 2 : end]
         if junk > _MOST_JUNK:
             raise ValueError("it is damaged: it has far more fill than a picture needs")
         if marker in _FRAMES:
+            plain = plain and not shape and _is_plain_frame(marker, segment)
             shape = marker, segment
         elif marker == _EXIF and segment.startswith(b"Exif\0\0"):
-            exif.append(segment[6:] if exif else segment)  # Pillow joins them, each time anew
-            if len(exif) > _MOST_EXIF:
-                raise ValueError("it is damaged: it has far more EXIF than a picture needs")
+            _add_exif(exif, segment)
         elif marker == _START_OF_SCAN:
-            return _describe(shape, segment, start, b"".join(exif))
-        position = start if marker in _ALONE else start + _length(content, start)
+            return _describe(shape, segment, start, b"".join(exif), xmp, plain=plain and not junk)
+        elif marker == _EXIF and segment.startswith(_XMP):
+            xmp = segment[len(_XMP) :]
+        elif marker not in _HARMLESS:
+            plain = plain and _is_plain(marker, segment)
+        if marker in _ALONE:
+            position, plain = start, False
+        else:
+            position, plain = end, plain and len(segment) == end - start - 2
     raise ValueError("it is damaged: it has far more segments than a picture needs")
+
+
+def _find_marker(content: bytes, position: int) -> int:
+    """Find where the next marker ends."""
+    here = content[position : position + 2]
+    if len(here) == 2 and here[0] == 0xFF and 0 < here[1] < 0xFF:  # as nearly everywhere
+        return position + 2
+    found = _MARKER.search(content, position)
+    if not found:
+        raise ValueError("it is cut short")
+    return found.end()
+
+
+def _add_exif(exif: list[bytes], segment: bytes) -> None:
+    exif.append(segment[6:] if exif else segment)  # Pillow joins them, each time anew
+    if len(exif) > _MOST_EXIF:
+        raise ValueError("it is damaged: it has far more EXIF than a picture needs")
+
+
+def _is_plain_frame(marker: int, segment: bytes) -> bool:
+    """Check for a picture with pixels, of 8 bits and one or three components, whose bits are in Huffman's code."""
+    known = marker in _PLAIN_FRAMES and len(segment) in (9, 15) and segment[0] == 8
+    return known and len(segment) == 6 + 3 * segment[5] and any(segment[1:3]) and any(segment[3:5])
+
+
+def _is_plain(marker: int, segment: bytes) -> bool:
+    """Check that a segment is one that Pillow reads without complaint, and that changes nothing for the pixels."""
+    if marker == _QUANTISING:
+        return bool(segment) and len(segment) % 65 == 0 and max(segment[::65]) < 16
+    if segment.startswith(_STRANGE):
+        return False
+    return marker in _LEAST and len(segment) >= _LEAST[marker]
 
 
 def _length(content: bytes, start: int) -> int:
@@ -118,14 +165,17 @@ def _length(content: bytes, start: int) -> int:
     return max(2, int.from_bytes(content[start : start + 2], "big"))
 
 
-def _describe(shape: tuple[int, bytes] | None, scan: bytes, start: int, exif: bytes) -> Frame:
+def _describe(
+    shape: tuple[int, bytes] | None, scan: bytes, start: int, exif: bytes, xmp: bytes, *, plain: bool
+) -> Frame:
     if shape is None or len(shape[1]) < 6 or not scan:
         raise ValueError("its header is damaged, or of a kind that is not read")
     marker, segment = shape
     height, width = int.from_bytes(segment[1:3], "big"), int.from_bytes(segment[3:5], "big")
     sampling = [(code >> 4) * (code & 15) for code in segment[7::3]]
     samples = sum(sampling) / max(*sampling, 1) if sampling else 1.0
-    return Frame(width, height, samples, marker in _PROGRESSIVE or scan[0] < segment[5], start, exif)
+    scans = marker in _PROGRESSIVE or scan[0] < segment[5]
+    return Frame(width, height, samples, scans, start, exif, xmp, plain)
 
 
 def _count_passes(content: bytes, start: int) -> None:

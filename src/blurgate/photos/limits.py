@@ -118,7 +118,9 @@ def check_bytes(size: int, kind: str, max_megapixels: float) -> None:
     ------
     ValueError
     """
-    _require(COSTS[kind].byte * size, max_megapixels, f"it has {size / 1e6:,.0f} MB")
+    spent = COSTS[kind].byte * size
+    if _is_above(spent, max_megapixels):
+        raise _refuse(spent, f"it has {size / 1e6:,.0f} MB")
 
 
 def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_megapixels: float) -> None:
@@ -147,8 +149,11 @@ def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_m
             "raise max_megapixels if you trust the file",
         )
     cost = _find_cost(picture, header)
-    what = f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}"
-    _require(cost.pixel * pixels + cost.byte * size, max_megapixels, what)
+    spent = cost.pixel * pixels + cost.byte * size
+    if _is_above(spent, max_megapixels):
+        raise _refuse(
+            spent, f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}"
+        )
 
 
 def _find_cost(picture: Any, header: Frame | Codestream | None) -> Cost:
@@ -188,12 +193,17 @@ def check_tiff(directory: Directory, max_megapixels: float) -> None:
     )
     samples = 1 if directory.integer(284, 1) == 2 else directory.integer(277, 1)
     share = strip[0] * strip[1] * samples * directory.integer(258, 1) / 8 / _STRIP_BYTES
-    _require(share * 1e6 * MAX_MEGAPIXELS, max_megapixels, "it has too large a strip")
+    spent = share * 1e6 * MAX_MEGAPIXELS
+    if _is_above(spent, max_megapixels):
+        raise _refuse(spent, "it has too large a strip")
 
 
-def _require(spent: float, max_megapixels: float, what: str) -> None:
-    if spent > 1e6 * max(max_megapixels, MAX_MEGAPIXELS):  # a lower limit is on pixels alone
-        raise LimitError(
-            f"{what}, which would take too long or too much memory",
-            f"raise max_megapixels to {math.ceil(spent / 1e6):,} if you trust the file",
-        )
+def _is_above(spent: float, max_megapixels: float) -> bool:
+    return spent > 1e6 * max(max_megapixels, MAX_MEGAPIXELS)  # a lower limit is on pixels alone
+
+
+def _refuse(spent: float, what: str) -> LimitError:
+    return LimitError(
+        f"{what}, which would take too long or too much memory",
+        f"raise max_megapixels to {math.ceil(spent / 1e6):,} if you trust the file",
+    )

@@ -10,13 +10,14 @@ from typing import Any
 from blurgate.errors import MachineError, NetError, PhotoError, find_machine_error, raise_machine_error
 from blurgate.judging.cards import Card
 from blurgate.judging.explainers import Explainer
-from blurgate.judging.model import BlurModel, Measurement
+from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
 from blurgate.judging.nets import Net
 from blurgate.judging.verdicts import Evidence, Verdict, decide
-from blurgate.measuring.engines import MANY, Engine
+from blurgate.measuring.engines import MANY, Engine, check_engine
+from blurgate.photos.finding import AnyPath
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import At
+from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.items import Item
 from blurgate.version import __version__
 
@@ -103,6 +104,18 @@ class Judge:
     def name(self) -> str:
         """What evidence depends on besides the photo: version, model, and the size at which it is judged."""
         return f"{__version__} {self.model.fingerprint}{'' if self.at is None else f' at {self.at}'}"
+
+    def prepare(self) -> None:
+        """Load what the first photo needs; else it does so itself.
+
+        Raises
+        ------
+        MissingExtraError
+            If the engine or the device needs a library that is not installed.
+        BlurgateError
+            If the engine ``compiled`` is requested but cannot be compiled.
+        """
+        self._engine.prepare()
 
     def judge(self, items: Iterable[Item]) -> list[Judged]:
         """Judge photos, one after the other.
@@ -209,6 +222,45 @@ class Judge:
             if features is not batch[place].features:
                 batch[place] = replace(batch[place], features=features)
         return batch
+
+
+def make_judge(
+    model: BlurModel | AnyPath | None = None,
+    *,
+    threshold: float | None = None,
+    review: Review | None = None,
+    at: At = None,
+    engine: str = "auto",
+    device: str = "cpu",
+    max_megapixels: float = MAX_MEGAPIXELS,
+) -> Judge:
+    """Load the model and check the options of a scan.
+
+    Parameters
+    ----------
+    model, threshold, review, at, engine, device, max_megapixels
+        See `blurgate.scanning.stream.scan`.
+
+    Returns
+    -------
+    Judge
+
+    Raises
+    ------
+    ModelFileError
+        If the model cannot be loaded.
+    NetError
+        If the model has a net and ONNX Runtime is not installed.
+    ValueError
+        If an option is out of its range, unknown, or does not go with another.
+    """
+    if not max_megapixels > 0:
+        raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
+    loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
+    low, high = find_bounds(loaded, threshold, review)
+    check_at(at)
+    check_engine(engine, device)
+    return Judge(loaded.with_threshold(low), (low, high), at, engine, device, float(max_megapixels))
 
 
 def cut_batches(measured: Iterable[Measured], *, pause: object = None) -> Iterator[list[Measured]]:

@@ -111,6 +111,13 @@ class PieceFolder:
     def save(self, name: str, content: bytes) -> None:
         """Write the file of a piece, whole or not at all; one of the same name is replaced.
 
+        Parameters
+        ----------
+        name : str
+            Of the piece.
+        content : bytes
+            What `write_piece` gives.
+
         Raises
         ------
         OutputError

@@ -92,6 +92,7 @@ class ScanRequest:
         True if photos that cannot be read do not make a scan with `fail_on` fail.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
+    workers : {'auto', 'threads', 'processes'}
     engine : {'auto', 'numpy', 'compiled'}
         See `blurgate.scanning.stream.scan`.
     device : {'cpu', 'cuda'}
@@ -125,6 +126,7 @@ class ScanRequest:
     strict: bool = False
     allow_unreadable: bool = False
     jobs: int | None = None
+    workers: str = "threads"
     engine: str = "auto"
     device: str = "cpu"
     max_megapixels: float = MAX_MEGAPIXELS
@@ -491,6 +493,7 @@ def _scan(
             resume=request.pieces or records,
             find_moved=filing.find_moved if filing else None,
             jobs=request.jobs,
+            workers=request.workers,
             engine=request.engine,
             device=request.device,
             max_megapixels=request.max_megapixels,

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from blurgate.errors import PhotoError, require_several
-from blurgate.judging.model import BlurModel, Measurement, Review, find_bounds, load_model
+from blurgate.judging.model import BlurModel, Measurement, Review
 from blurgate.judging.verdicts import Evidence, Verdict
-from blurgate.measuring.engines import MANY, Engine, check_engine
+from blurgate.measuring.engines import MANY, Engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
-from blurgate.photos.shrinking import At, check_at
+from blurgate.photos.shrinking import At
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
-from blurgate.scanning.judge import Judge, Judged, Measured, cut_batches
+from blurgate.scanning.judge import Judge, Judged, cut_batches, make_judge
 from blurgate.scanning.records import Records, open_records
-from blurgate.threads import PAUSE, run_in_order
+from blurgate.threads import PAUSE, count_cores, run_in_order
+
+_Batches = Generator[list[Judged], None, None]
+
+WORKERS = ("auto", "threads", "processes")
+_CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
+_FROM_JOBS = 3  # from here on, and
+_FROM_PHOTOS = 300  # from here on, processes are faster than threads
 
 if TYPE_CHECKING:
     from blurgate.scanning.piece_files import PieceFolder
@@ -41,6 +50,7 @@ def scan(
     at: At = None,
     resume: AnyPath | None = None,
     jobs: int | None = None,
+    workers: str = "threads",
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
@@ -77,6 +87,9 @@ def scan(
         low threshold makes a cascade ask more often.
     jobs : int, optional
         Number of photos processed in parallel, at least 1; by default one for each core.
+    workers : {'auto', 'threads', 'processes'}
+        What processes them: processes of their own, of which each holds about 50 MB, keep more than two cores busy and
+        survive a photo that crashes its decoder; they need Linux. ``auto``: processes for many paths and jobs.
     engine : {'auto', 'numpy', 'compiled'}
         What measures the photos on the CPU. Engines give the same decisions, but their probabilities may differ by
         rounding. ``compiled`` needs the extra ``fast`` and takes about ten seconds to compile the first time. ``auto``
@@ -118,9 +131,9 @@ def scan(
     TypeError
         If `photos` is None, a mapping, or holds no photos at all, or one text is given in place of several.
     ValueError
-        If the engine, device or column is unknown, `max_megapixels` is not above 0, the threshold or the review is not
-        within 0 to 1, both are given, the review is ``auto`` and the model has no bounds, `at` is no size, or a cluster
-        is to judge what cannot be sent to it.
+        If the workers, engine, device or column is unknown or impossible here, `jobs` is below 1, `max_megapixels` is
+        not above 0, the threshold or the review is not within 0 to 1, both are given, the review is ``auto`` and the
+        model has no bounds, `at` is no size, or a cluster is to judge what cannot be sent to it.
 
     Examples
     --------
@@ -141,6 +154,7 @@ def scan(
         at=at,
         resume=resume,
         jobs=jobs,
+        workers=workers,
         engine=engine,
         device=device,
         max_megapixels=max_megapixels,
@@ -167,6 +181,7 @@ def scan_items(
     resume: AnyPath | Records | PieceFolder | None = None,
     find_moved: Callable[[str, str], Iterator[Item]] | None = None,
     jobs: int | None = None,
+    workers: str = "threads",
     engine: str = "auto",
     device: str = "cpu",
     max_megapixels: float = MAX_MEGAPIXELS,
@@ -189,7 +204,7 @@ def scan_items(
         Records file, or records that the caller has opened; on a cluster, a folder.
     find_moved : callable, optional
         Takes a named path and the judge, see `Records`, and lists the photos that an earlier scan moved from there.
-    jobs, engine, device, max_megapixels, on, address
+    jobs, workers, engine, device, max_megapixels, on, address
         See `scan`.
 
     Returns
@@ -206,15 +221,10 @@ def scan_items(
     """
     for name, value in (("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
-    if not max_megapixels > 0:
-        raise ValueError(f"max_megapixels must be above 0, got {max_megapixels}")
-    loaded = model if isinstance(model, BlurModel) else load_model("default" if model is None else model)
-    low, high = find_bounds(loaded, threshold, review)
-    check_at(at)
-    loaded = loaded.with_threshold(low)  # nothing is called blurred by trees alone
-    check_engine(engine, device)
+    _check_workers(workers, device)
     check_place(on, address, device)
-
+    options: dict[str, Any] = {"engine": engine, "device": device, "max_megapixels": max_megapixels}
+    judge = make_judge(model, threshold=threshold, review=review, at=at, **options)
     raws = Counter() if raws is None else raws
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
@@ -222,7 +232,6 @@ def scan_items(
             paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
         )
 
-    judge = Judge(loaded, (low, high), at, engine, device, max_megapixels)
     if on == "ray":
         from blurgate.scanning.ray_data import scan_on_ray  # its own imports are many
 
@@ -233,22 +242,51 @@ def scan_items(
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
-        items, count = look_ahead(items, 1 if streamed else MANY)
+        items, count = look_ahead(items, 1 if streamed else max(MANY, _FROM_PHOTOS))
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
         raise PhotoError(describe_nothing(photos, raws, if_none, filtered=bool(include or exclude)))
-    engines = _Engines(engine, device, None if streamed else count, loaded.inputs.feature_set)
-    if not resume:
+    jobs = count_cores() if jobs is None else jobs
+    if workers == "auto":
+        workers = _choose_workers(photos, count, jobs, device)
+    engines = _Engines(engine, device, None if streamed else count, judge.model.inputs.feature_set)
+    if not resume and workers == "threads":
         engines.choose().prepare()  # with records, only once a photo is not in them
     opened = (
         open_records(resume) if isinstance(resume, str | os.PathLike) else nullcontext(cast("Records | None", resume))
     )
-    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, engines, items, opened, jobs))
+    judging = partial(_judge_in_processes, judge, jobs=jobs)
+    if workers == "threads":
+        judging = partial(_judge_on_threads, judge, engines, jobs=jobs)
+    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging))
+
+
+def _check_workers(workers: str, device: str) -> None:
+    if workers not in WORKERS:
+        raise ValueError(f"workers must be one of {', '.join(WORKERS)}, got {workers!r}")
+    if workers == "processes" and not _CAN_FORK:
+        raise ValueError("workers can be processes on Linux alone: leave it out")
+    if workers == "processes" and device != "cpu":
+        raise ValueError(f"workers can be processes on the CPU alone, got the device {device}: leave out one of them")
+
+
+def _choose_workers(photos: Any, count: int, jobs: int, device: str) -> str:
+    """Choose what is faster for so many photos and jobs."""
+    on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
+    many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
+    return "processes" if many and _CAN_FORK and device == "cpu" else "threads"
 
 
 def check_place(on: str, address: str | None, device: str = "cpu") -> None:
     """Check where to work.
+
+    Parameters
+    ----------
+    on : {'here', 'ray'}
+    address : str or None
+        Of a cluster.
+    device : str
 
     Raises
     ------
@@ -296,28 +334,36 @@ class _Engines:
 
 def _judge(
     judge: Judge,
-    engines: _Engines,
     items: Iterator[Item],
     opened: AbstractContextManager[Records | None],
-    jobs: int | None,
+    judging: Callable[[Iterable[Item]], _Batches],
 ) -> Iterator[tuple[Item, Evidence]]:
-    """Judge photos on several threads."""
-
-    def ask(work: Callable[[Measurement], Measurement], batch: list[Measurement]) -> Iterable[Measurement]:
-        return run_in_order(work, batch, jobs=jobs)
-
-    with opened as records:
-        pending = _find_known(items, records, judge.name) if records else items
-        tasks = _assign_engines(pending, engines)
-        measured = run_in_order(
-            lambda task: judge.measure(*task), tasks, jobs=jobs, known=lambda task: judge.look_up(task[0])
-        )
-        for batch in cut_batches(_watch_machine(measured), pause=PAUSE):
-            found = judge.finish(batch, ask)
+    """Judge photos that are not in the records, and save the evidence of all."""
+    with opened as records, closing(judging(_find_known(items, records, judge.name) if records else items)) as batches:
+        for found in _watch_machine(batches):
             if records:
                 _save(found, records, judge)
             for each in found:
                 yield each.item, each.evidence
+
+
+def _judge_on_threads(judge: Judge, engines: _Engines, items: Iterable[Item], *, jobs: int) -> _Batches:
+    def ask(work: Callable[[Measurement], Measurement], batch: list[Measurement]) -> Iterable[Measurement]:
+        return run_in_order(work, batch, jobs=jobs)
+
+    tasks = _assign_engines(items, engines)
+    measured = run_in_order(
+        lambda task: judge.measure(*task), tasks, jobs=jobs, known=lambda task: judge.look_up(task[0])
+    )
+    for batch in cut_batches(measured, pause=PAUSE):
+        yield judge.finish(batch, ask)
+
+
+def _judge_in_processes(judge: Judge, items: Iterable[Item], *, jobs: int) -> _Batches:
+    from blurgate.scanning.processes import Processes  # imports what other scans do not need
+
+    with Processes(judge, jobs) as processes:
+        yield from processes.judge(items)
 
 
 def _save(found: Iterable[Judged], records: Records, judge: Judge) -> None:
@@ -326,14 +372,15 @@ def _save(found: Iterable[Judged], records: Records, judge: Judge) -> None:
     records.add(((status, evidence) for status, evidence in saved if status and not evidence.error), judge.name)
 
 
-def _watch_machine(measured: Iterable[Measured]) -> Iterator[Measured]:
+def _watch_machine(batches: Iterable[list[Judged]]) -> Iterator[list[Judged]]:
     """End the scan after several photos in a row that the machine, and not the photo, kept from being read."""
     row = 0
-    for each in measured:
-        row = row + 1 if each is not PAUSE and each.problem else 0
-        if row == _IN_A_ROW and each.problem:
-            raise each.problem
-        yield each
+    for batch in batches:
+        for each in batch:
+            row = row + 1 if each.problem else 0
+            if row == _IN_A_ROW and each.problem:
+                raise each.problem
+        yield batch
 
 
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
