@@ -160,7 +160,12 @@ Trials = Annotated[int, typer.Option(min=1, help="Parameter settings of the tree
 
 # options of scan
 ScanPaths = Annotated[
-    list[str], typer.Argument(metavar="PATH", help="Photos and folders; - reads a list of them from stdin.")
+    list[str],
+    typer.Argument(
+        metavar="PATH",
+        help="Photos, folders, .zip, .tar, .parquet, on a disk or at s3://, gs://, az://, https://; - reads a list of "
+        "them from stdin.",
+    ),
 ]
 Include = Annotated[
     list[str] | None,
@@ -169,8 +174,15 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option(help="Skip photos and folders that match; repeatable.", metavar="PATTERN")
 ]
+Column = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the pictures in Parquet tables; default: path, file, image, photo, bytes, or the only one.",
+        metavar="NAME",
+    ),
+]
 ScanOutput = Annotated[
-    Path | None,
+    str | None,  # a path would make one slash of the two in an address
     typer.Option(help="Write verdicts to this .csv, .jsonl, .parquet or .txt; default: the screen.", metavar="FILE"),
 ]
 FormatName = Annotated[
@@ -182,7 +194,7 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Resume an earlier scan to this output; judge only new or changed photos.")
 ]
 Gallery = Annotated[
-    Path | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
+    str | None, typer.Option(help="Write a page of thumbnails, worst first, to this .html.", metavar="FILE")
 ]
 Maps = Annotated[
     Path | None,
@@ -329,6 +341,7 @@ def scan(
     model: Model = "default",
     include: Include = None,
     exclude: Exclude = None,
+    column: Column = None,
     output: ScanOutput = None,
     format: FormatName = None,
     sort: Sort = None,
@@ -713,9 +726,12 @@ def _make_request(
     fail_on: list[str] | None,
     review: str | None,
     at: str | None,
+    output: str | None,
+    report: str | None,
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
+    from blurgate.photos.addresses import is_address
     from blurgate.scanning.run import ScanRequest
 
     if "" in paths:
@@ -724,7 +740,9 @@ def _make_request(
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
     return ScanRequest(
         photos=_read_paths(paths),
-        roots=[Path(path) for path in paths if path != _STDIN],
+        roots=[Path(path) for path in paths if path != _STDIN and not is_address(path)],
+        output=_to_place(output),
+        report=_to_place(report),
         include=include or (),
         exclude=exclude or (),
         action=action,
@@ -736,6 +754,13 @@ def _make_request(
         workers="auto",
         **same,
     )
+
+
+def _to_place(text: str | None) -> Path | str | None:
+    """Read where to write: an address, or a path."""
+    from blurgate.photos.addresses import is_address, split_scheme
+
+    return text if text is None or (split_scheme(text) and is_address(text)) else Path(text)
 
 
 def _parse_at(text: str | None) -> Any:
@@ -785,7 +810,7 @@ def _choose_action(folders: dict[str, Path | None], *, dry_run: bool) -> tuple[s
     return next(iter(chosen.items()), (None, None))
 
 
-def _choose_progress(output: Path | None, sort: str | None) -> Show | None:
+def _choose_progress(output: str | None, sort: str | None) -> Show | None:
     """Show progress on stderr, unless the verdicts appear on the same screen as they come."""
     from blurgate.scanning.progress import show_progress
 

@@ -183,6 +183,8 @@ def find_machine_error(error: BaseException | None) -> MachineError | None:
         None if nothing is. A single photo may be to blame after all unless it is ``certain``.
     """
     while error is not None:
+        if isinstance(error, MachineError):
+            return error
         number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno if isinstance(error, OSError) else None
         if number in _MACHINE_ERRORS:
             return MachineError(f"the machine cannot go on ({os.strerror(number)}): {_MACHINE_ERRORS[number]}", number)
@@ -263,6 +265,7 @@ EXTRAS = {  # extra -> modules that it installs
     "train": ("sklearn", "scipy", "xgboost", "optuna", "imagehash"),
     "report": ("matplotlib", "jinja2"),
     "parquet": ("pyarrow",),
+    "remote": ("fsspec", "aiohttp", "s3fs", "gcsfs", "adlfs", "pyarrow"),
     "serve": ("fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "client": ("httpx",),
     "ray": ("ray", "pyarrow"),

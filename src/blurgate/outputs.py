@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +77,44 @@ def is_ours(path: Path, kind: str) -> bool:
     -------
     bool
     """
-    head = _read_head(path)
+    return is_content_ours(_read_head(path), kind)
+
+
+def is_content_ours(head: bytes, kind: str) -> bool:
+    """Tell by its beginning, see `read_head`, whether content is empty or some that blurgate wrote.
+
+    Parameters
+    ----------
+    head : bytes
+    kind : str
+        A name out of `KINDS`.
+
+    Returns
+    -------
+    bool
+    """
     return not head or re.match(KINDS[kind].content, head) is not None
+
+
+def read_head(read_at: Callable[[int, int], bytes], size: int) -> bytes:
+    """Read what shows what content is: its beginning, or of Parquet that of the schema.
+
+    Parameters
+    ----------
+    read_at : callable
+        Takes an offset and a length, and returns at most so many bytes.
+    size : int
+        Bytes in all.
+
+    Returns
+    -------
+    bytes
+    """
+    head = read_at(0, _HEAD)
+    if head.startswith(b"PAR1") and len(head) > 12:
+        length = int.from_bytes(read_at(size - 8, 4), "little")
+        return b"PAR1" + read_at(size - min(length + 8, size), _HEAD)
+    return head
 
 
 def is_picture_of_ours(path: str) -> bool:
@@ -120,14 +156,14 @@ def _check_replaceable(path: Path, kind: str) -> None:
 
 
 def _read_head(path: Path) -> bytes:
-    """Read the beginning of a file; of Parquet, that of the schema, and of SQLite, the names of the tables."""
+    """Read the beginning of a file as `read_head` does; of SQLite, the names of the tables."""
     with path.open("rb") as handle:
-        head = handle.read(_HEAD)
-        if head.startswith(b"PAR1") and len(head) > 12:
-            handle.seek(-8, os.SEEK_END)
-            length = int.from_bytes(handle.read(4), "little")
-            handle.seek(-min(length + 8, path.stat().st_size), os.SEEK_END)
-            return b"PAR1" + handle.read(_HEAD)
+
+        def read_at(offset: int, length: int) -> bytes:
+            handle.seek(offset)
+            return handle.read(length)
+
+        head = read_head(read_at, path.stat().st_size)
     return b"SQLite " + _list_tables(path) if head.startswith(b"SQLite format 3\0") else head
 
 

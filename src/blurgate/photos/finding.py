@@ -9,11 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from blurgate.errors import PhotoError, raise_machine_error, require_several
+from blurgate.errors import PhotoError, find_machine_error, raise_machine_error, require_several
 from blurgate.files import is_filed, open_regular
+from blurgate.photos.addresses import ARCHIVES, Place, Status, find_archive, hide, is_address, is_flat, join
 from blurgate.photos.images import is_picture
+from blurgate.photos.limits import MAX_MEGAPIXELS
+
+if TYPE_CHECKING:
+    from blurgate.photos.sources import Member
+    from blurgate.photos.stores import Entry
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -30,6 +36,9 @@ SYSTEM_FOLDERS = frozenset(
 )
 
 
+_ASKED = 16  # roots in stores that are asked for before a scan; the others when their turn comes
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A photo that was found, or a folder that could not be searched.
@@ -37,13 +46,25 @@ class Found:
     Parameters
     ----------
     path : str
-        Path of the photo or the folder.
+        Path or address of the photo or the folder, without what an address may hold of credentials.
     problem : str
-        Why the folder could not be searched; empty for a photo.
+        Why the folder could not be searched, or the photo cannot be read; empty for a photo.
+    address : str
+        Of a photo in a store, where it differs from `path`.
+    status : Status or None
+        Of a photo in a store or an archive: tells whether it has changed.
+    content : bytes or None
+        Of a photo in an archive that has been read already.
+    broken : bool
+        True if the problem is that of an archive, or of a root in a store: not all of its photos have been found.
     """
 
     path: str
     problem: str = ""
+    address: str = ""
+    status: Status | None = None
+    content: bytes | None = None
+    broken: bool = False
 
 
 def walk_photos(
@@ -54,8 +75,10 @@ def walk_photos(
     leave_out: Iterable[AnyPath] = (),
     note_left_out: Callable[[str], None] | None = None,
     raws: Counter[str] | None = None,
+    column: str | None = None,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> Iterator[Found]:
-    """Find the photos in and below the given paths, one by one.
+    """Find the photos in and below the given paths and addresses, one by one.
 
     Parameters
     ----------
@@ -64,7 +87,7 @@ def walk_photos(
         inside it. A file in a folder counts as a photo by its suffix (`SUFFIXES`, in any case) or, failing that, by its
         first bytes. Hidden files and folders and `SYSTEM_FOLDERS` are skipped, and so are cameras' raw files, which
         mostly lie beside the same photo as a JPEG, unless a pattern of `include` ends in their suffix, as ``*.nef``
-        does.
+        does. A named archive (`blurgate.photos.archives.SUFFIXES`) is searched like a folder, in its own order.
     include, exclude : sequence of str
         Case-insensitive shell patterns. A pattern with a ``/`` is matched against the path below the folder in `paths`,
         any other against the name. If `include` is given, only photos that match one of its patterns are yielded.
@@ -76,19 +99,30 @@ def walk_photos(
         is called with each folder that is left out.
     raws : Counter, optional
         Counts the raw files that were skipped, by their suffix.
+    column : str, optional
+        Of the pictures in Parquet tables; see `blurgate.photos.archives.walk_archive`.
+    max_megapixels : float
+        Photos in archives that are too long for so many are not read.
 
     Yields
     ------
     Found
         In the order of `paths`, sorted by name within each folder. A folder that cannot be listed yields one `Found`
         with its `problem`.
+
+    Raises
+    ------
+    MachineError
+        If a store does not answer.
     """
     for name, value in (("paths", paths), ("include", include), ("exclude", exclude), ("leave_out", leave_out)):
         require_several(name, value)
     left_out = frozenset(os.path.realpath(path) for path in leave_out)
     patterns = _Patterns(include, exclude, left_out, note_left_out)
     for path in map(os.fsdecode, paths):
-        if not os.path.isdir(path):
+        if is_afar(path):
+            yield from _walk_afar(path, patterns, raws, column, max_megapixels)
+        elif not os.path.isdir(path):
             if patterns.wants_file(os.path.basename(path)):
                 yield Found(path)
         else:
@@ -101,10 +135,11 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
     Raises
     ------
     PhotoError
-        If one of the paths does not exist, or a folder cannot be listed.
+        If one of the paths does not exist or is not on a disk, or a folder cannot be listed.
     """
     require_several("paths", paths)
     paths = list(paths)
+    require_disk(paths)
     require_paths(paths)
     photos = []
     for found in walk_photos(paths):
@@ -143,16 +178,31 @@ def describe_raws(raws: Mapping[str, int]) -> str:
     )
 
 
-def require_paths(paths: Iterable[AnyPath]) -> None:
-    """Check that every path exists.
+def require_paths(paths: Iterable[AnyPath], *, column: str | None = None) -> None:
+    """Check that every path exists, that archives are sound, and that stores answer, as far as a few requests tell.
+
+    Parameters
+    ----------
+    paths : iterable of path
+    column : str, optional
+        See `walk_photos`.
 
     Raises
     ------
     PhotoError
-        If one of the paths does not exist. A broken link counts as existing.
+        If one of the paths does not exist, where a broken link counts as existing; or if an archive or a folder of a
+        store cannot be opened.
+    MachineError
+        If a store does not answer.
     """
-    for path in paths:
-        if not os.path.lexists(path):
+    asked = 0
+    for path in map(os.fsdecode, paths):
+        afar = is_address(path)
+        if afar or _find_local_archive(path):
+            asked += afar
+            if asked <= _ASKED:
+                _require_afar(path, column)
+        elif not os.path.lexists(path):
             raise PhotoError(f"a file or folder was needed, but {os.fsdecode(path)} does not exist: check the path")
 
 
@@ -171,6 +221,10 @@ class _Patterns:
         """Return whether a pattern of `include` that matches a file ends in its suffix."""
         return self._match([pattern for pattern in self.include if pattern.lower().endswith(suffix)], below)
 
+    def skips(self, below: str) -> bool:
+        """Return whether a pattern of `exclude` matches a folder."""
+        return self._match(self.exclude, below)
+
     def wants_folder(self, path: str, below: str) -> bool:
         """Return whether to search a folder, given its path and its path below the searched folder."""
         if self._match(self.exclude, below):
@@ -185,6 +239,183 @@ class _Patterns:
         below = below.lower()
         name = below.rsplit("/", 1)[-1]
         return any(fnmatchcase(below if "/" in pattern else name, pattern.lower()) for pattern in patterns)
+
+
+def is_afar(path: str) -> bool:
+    """Tell whether a path names what is no file or folder of a disk: an address, or an archive.
+
+    Examples
+    --------
+    >>> is_afar("s3://bucket/photos"), is_afar("photos")
+    (True, False)
+    """
+    return is_address(path) or _find_local_archive(path) is not None
+
+
+def require_disk(paths: Iterable[AnyPath]) -> None:
+    """Check that paths are those of files and folders on a disk, for work that reads nothing else.
+
+    Parameters
+    ----------
+    paths : iterable of path
+
+    Raises
+    ------
+    PhotoError
+        If one is an address or an archive.
+    """
+    for path in filter(is_afar, map(os.fsdecode, paths)):
+        raise PhotoError(
+            f"a file or folder on a disk was needed, but {hide(path)} is in a store or an archive, where only scan "
+            "looks: fetch the photos first"
+        )
+
+
+def _require_afar(path: str, column: str | None) -> None:
+    from blurgate.photos.archives import check_archive
+    from blurgate.photos.stores import contact, expand, list_folder
+
+    try:
+        path = expand(path)[0] if is_address(path) else path
+        if place := find_archive(path):
+            check_archive(place, column)
+        elif _is_photo_address(path):
+            contact(path)
+        else:
+            next(list_folder(path), None)
+    except PhotoError as error:
+        _raise_cause(error)
+        raise
+
+
+def _raise_cause(error: Exception) -> None:
+    """Raise that a store does not answer, whatever was asked of it."""
+    if problem := find_machine_error(error):
+        raise problem from error
+
+
+def _find_local_archive(path: str) -> Place | None:
+    """Tell whether a path names an archive on the disk, and no folder or picture that is named like one."""
+    if not path.lower().endswith(ARCHIVES) or not os.path.isfile(path):
+        return None
+    try:
+        with open_regular(path) as stream:
+            return None if is_picture(stream.read(32)) else find_archive(path)
+    except OSError:
+        return None
+
+
+def _is_photo_address(address: str) -> bool:
+    """Tell by its name whether an address is that of a photo, and not of a folder."""
+    name = address.split("?", maxsplit=1)[0] if is_flat(address) else address
+    if is_flat(address):
+        return not name.endswith("/")
+    return _suffix(name) in SUFFIXES | RAW_SUFFIXES
+
+
+def _walk_afar(
+    root: str, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
+) -> Iterator[Found]:
+    """Find the photos in an archive or a store; what is wrong with it is one of them."""
+    from blurgate.photos.stores import expand
+
+    where = root
+    try:
+        for where in expand(root) if is_address(root) else [root]:
+            if place := find_archive(where):
+                yield from _walk_members(place, patterns, raws, column, max_megapixels)
+            elif not _is_photo_address(where):
+                yield from _walk_store(where, patterns, raws)
+            elif patterns.wants_file(_name_of(where)):
+                yield _to_found(where)
+    except (PhotoError, ValueError) as error:  # ValueError: of a table without the column
+        _raise_cause(error)
+        where = hide(where)
+        yield Found(where, str(error).removeprefix(f"{where} "), broken=True)
+
+
+def _name_of(address: str) -> str:
+    name = address.split("?", maxsplit=1)[0] if is_flat(address) else address
+    return name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _to_found(address: str, entry: Entry | None = None) -> Found:
+    hidden = hide(address)
+    return Found(hidden, address="" if hidden == address else address, status=entry.status if entry else None)
+
+
+def _walk_members(
+    place: Place, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
+) -> Iterator[Found]:
+    from blurgate.photos.archives import walk_archive
+
+    def wants(name: str) -> bool:
+        folders = name.split("/")
+        below = ["/".join(folders[:count]) for count in range(1, len(folders))]
+        return (
+            not any(map(_is_hidden, folders))
+            and patterns.wants_file(name)
+            and not any(map(patterns.skips, below))
+            and not _is_other(_suffix(name))
+        )
+
+    is_table = place.kind == "parquet"
+    for member in walk_archive(place, wants, column=column, max_megapixels=max_megapixels):
+        hidden = hide(member.address)
+        address = "" if hidden == member.address else member.address
+        if not member.name:
+            yield Found(hidden, member.problem, broken=True)
+        elif patterns.wants_file(member.name) if is_table else _is_photo_name(member, patterns, raws):
+            yield Found(hidden, member.problem, address, member.status, member.content)
+
+
+def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | None) -> bool:
+    """Tell as `_is_photo` does whether a member of an archive is a photo."""
+    from blurgate.photos.archives import read_head
+
+    suffix = _suffix(member.name)
+    if suffix in SUFFIXES:
+        return True
+    if suffix in RAW_SUFFIXES:
+        return _wants_raw(suffix, member.name, patterns, raws)
+    return not _is_other(suffix) and is_picture(read_head(member))
+
+
+def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
+    """Walk a folder of a store as `_walk` walks one of the disk; names alone tell what is a photo."""
+    from blurgate.photos.stores import list_folder
+
+    levels: list[tuple[str, str, Iterator[Entry]]] = [(root, "", list_folder(root))]
+    while levels:
+        folder, above, entries = levels[-1]
+        try:
+            for entry in entries:
+                below = f"{above}{entry.name}"
+                address = join(folder, entry.name) if entry.name else folder
+                if _is_hidden(entry.name):
+                    continue
+                if entry.is_folder and entry.name and not patterns.skips(below):
+                    levels.append((address, f"{below}/", list_folder(address)))
+                    break
+                if not entry.is_folder and _is_photo_in_store(address, below, patterns, raws):
+                    yield _to_found(address, entry)
+            else:
+                levels.pop()
+        except PhotoError as error:
+            _raise_cause(error)
+            if len(levels) == 1:
+                raise
+            levels.pop()
+            where = hide(folder)
+            yield Found(where, f"cannot be searched for photos: {str(error).removeprefix(f'{where} ')}")
+
+
+def _is_photo_in_store(address: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
+    if not below:  # the root itself, which was named
+        return patterns.wants_file(_name_of(address))
+    suffix = _suffix(below)
+    wanted = suffix in SUFFIXES or (suffix in RAW_SUFFIXES and _wants_raw(suffix, below, patterns, raws))
+    return wanted and patterns.wants_file(below)
 
 
 def _walk(folder: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
@@ -251,12 +482,8 @@ def _is_photo(path: str, below: str, patterns: _Patterns, raws: Counter[str] | N
     if suffix in SUFFIXES:
         return True
     if suffix in RAW_SUFFIXES:
-        if patterns.names_suffix(below, suffix):
-            return True
-        if raws is not None:
-            raws[suffix] += 1
-        return False
-    if suffix in mimetypes.types_map and not mimetypes.types_map[suffix].startswith("image/"):
+        return _wants_raw(suffix, below, patterns, raws)
+    if _is_other(suffix):
         return False
     try:
         with open_regular(path) as stream:
@@ -264,3 +491,16 @@ def _is_photo(path: str, below: str, patterns: _Patterns, raws: Counter[str] | N
     except OSError as error:  # unreadable, with nothing in its name to suggest a photo
         raise_machine_error(error)
         return False
+
+
+def _wants_raw(suffix: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
+    if patterns.names_suffix(below, suffix):
+        return True
+    if raws is not None:
+        raws[suffix] += 1
+    return False
+
+
+def _is_other(suffix: str) -> bool:
+    """Tell by its suffix that a file is something else than a photo."""
+    return suffix in mimetypes.types_map and not mimetypes.types_map[suffix].startswith("image/")

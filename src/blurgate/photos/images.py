@@ -22,6 +22,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from blurgate.errors import MissingExtraError, PhotoError, SmallPhotoError, needs_extra
 from blurgate.files import open_regular
+from blurgate.photos.addresses import hide, is_address
 from blurgate.photos.directories import ORIENTATION, first_directory, holds_bomb
 from blurgate.photos.exif import SIDEWAYS, describe_shot, find_turn
 from blurgate.photos.frames import Box, find_part
@@ -346,7 +347,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
         photo = read_stream(photo, max_megapixels)
     name = path_of(photo) or "the picture"
     try:
-        with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as opened:
+        with _open_content(photo, max_megapixels) as opened:
             check_bytes(opened.seek(0, os.SEEK_END), "JPEG", max_megapixels)
             opened.seek(0)
             content = opened.read()
@@ -361,7 +362,7 @@ def read_file(photo: Photo, *, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
 
 def path_of(photo: Photo) -> str:
     """Return the path of a photo as text; empty for a picture in memory."""
-    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
+    return hide(os.fsdecode(photo)) if isinstance(photo, str | os.PathLike) else ""
 
 
 def count_halvings(width: int, height: int, max_pixels: int | None) -> int:
@@ -537,12 +538,12 @@ def _to_picture(rgb: RGB) -> Image.Image:
     return Image.fromarray(rgb[..., 0] if rgb.shape[2] == 1 else rgb)
 
 
-def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 80) -> bytes | None:
+def thumbnail(photo: str | os.PathLike[str] | bytes, *, side: int = 240, quality: int = 80) -> bytes | None:
     """Encode a small JPEG of a picture file.
 
     Parameters
     ----------
-    path : path
+    photo : path or bytes
     side : int
         Maximum length of the longer side, in pixels.
     quality : int
@@ -554,7 +555,7 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
         None if the picture cannot be read.
     """
     try:
-        with _opened(path, _Wanted((2 * side) ** 2), MAX_MEGAPIXELS) as picture:
+        with _opened(photo, _Wanted((2 * side) ** 2), MAX_MEGAPIXELS) as picture:
             picture.draft("RGB", (2 * side, 2 * side))
             picture.load()
             turn = find_turn(picture)
@@ -565,12 +566,12 @@ def thumbnail(path: str | os.PathLike[str], *, side: int = 240, quality: int = 8
     return encode_jpeg(np.asarray(small if turn is None else small.transpose(turn)), quality=quality)
 
 
-def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
+def read_shot(photo: str | os.PathLike[str] | bytes) -> dict[str, str]:
     """Read from a photo's EXIF how it was taken, in words; never where.
 
     Parameters
     ----------
-    path : path
+    photo : path or bytes
 
     Returns
     -------
@@ -584,7 +585,7 @@ def read_shot(path: str | os.PathLike[str]) -> dict[str, str]:
     {}
     """
     try:
-        with _opened(path, _Wanted(), MAX_MEGAPIXELS) as picture:
+        with _opened(photo, _Wanted(), MAX_MEGAPIXELS) as picture:
             if picture.format == "PNG" and "exif" not in picture.info:  # looking for it would decode the picture
                 return {}
             return describe_shot(picture)
@@ -670,7 +671,7 @@ def _opened(photo: Photo, wanted: _Wanted, max_megapixels: float, *, plain: bool
             raise ValueError(f"it has no pixels: its shape is {photo.shape}")
         yield Image.fromarray(photo)
         return
-    with io.BytesIO(photo) if isinstance(photo, _BYTES) else _open_file(photo) as stream:
+    with _open_content(photo, max_megapixels) as stream:
         yield _identify(stream, wanted, max_megapixels, plain=plain)
 
 
@@ -800,6 +801,16 @@ def _open_known(stream: BinaryIO | Metered, head: bytes) -> Image.Image:
     if picture.format == "WEBP" and max(picture.size) > _WEBP_SIDE:
         raise ValueError("its header is damaged: no WebP is so large")
     return picture
+
+
+def _open_content(photo: Any, max_megapixels: float) -> BinaryIO:
+    if isinstance(photo, _BYTES):
+        return io.BytesIO(photo)
+    if is_address(os.fsdecode(photo)):
+        from blurgate.photos.archives import read_member  # a scan of a disk needs neither this nor what it imports
+
+        return io.BytesIO(read_member(os.fsdecode(photo), max_megapixels=max_megapixels))
+    return _open_file(photo)
 
 
 def _open_file(photo: Any) -> BinaryIO:

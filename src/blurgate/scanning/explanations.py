@@ -19,7 +19,7 @@ from blurgate.judging.model import BlurModel, Review, load_model, model_file
 from blurgate.judging.verdicts import KINDS, Verdict
 from blurgate.outputs import check_outputs
 from blurgate.pages import hash_script, read_style
-from blurgate.photos.finding import AnyPath, require_paths, walk_photos
+from blurgate.photos.finding import AnyPath, require_disk, require_paths, walk_photos
 from blurgate.photos.images import RGB, encode_jpeg, encode_png, read_rgb, resize
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
@@ -243,6 +243,7 @@ def _find_target(output: Path | None) -> _Target:
 
 def _find_photos(paths: Sequence[AnyPath], output: Path | None, say: Callable[[str], None]) -> Iterator[Path]:
     """Find photos as a scan does, but not what earlier runs have made."""
+    require_disk(paths)
     require_paths(paths)
     left_out: list[str] = []
     found = False

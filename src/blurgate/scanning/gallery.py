@@ -18,6 +18,7 @@ from blurgate.judging.explaining import explain_plane
 from blurgate.judging.model import BlurModel
 from blurgate.judging.verdicts import OF_BLURRED, Evidence, Verdict, worst_first
 from blurgate.pages import hash_script, read_style
+from blurgate.photos.addresses import is_address
 from blurgate.photos.images import Plane, read_plane, read_rgb, read_shot, resize, thumbnail
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
@@ -39,9 +40,9 @@ class _Read:
     at: At
     max_megapixels: float
 
-    def read(self, path: str) -> Plane:
+    def read(self, photo: str | bytes) -> Plane:
         max_pixels = self.model.inputs.measured.max_pixels
-        return read_plane(path, min_side=1, max_pixels=max_pixels, max_megapixels=self.max_megapixels, at=self.at)
+        return read_plane(photo, min_side=1, max_pixels=max_pixels, max_megapixels=self.max_megapixels, at=self.at)
 
 
 def write_gallery(
@@ -128,13 +129,14 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
 
     def make(item: tuple[int, Verdict]) -> str:
         index, verdict = item
-        content = None if verdict.error else thumbnail(Path(verdict.path), side=THUMBNAIL_SIDE)
-        if content is None:
+        photo = None if verdict.error else _fetch(verdict.path)
+        content = None if photo is None else thumbnail(photo, side=THUMBNAIL_SIDE)
+        if photo is None or content is None:
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
         layout, encoded = _encode(_find_layout(content)), _encode(content)
         lines = [f'<script type="text/plain" id="thumbnail-{index}" data-layout="{layout}">{encoded}</script>\n']
-        found = _explain(verdict, read) if read and index < MAPPED else {}
-        for name, data in {"shot": read_shot(verdict.path), "explanation": found}.items():
+        found = _explain(verdict, photo, read) if read and index < MAPPED else {}
+        for name, data in {"shot": read_shot(photo), "explanation": found}.items():
             if data:
                 lines.append(f'<script type="application/json" id="{name}-{index}">{_to_json(data)}</script>\n')
         return "".join(lines)
@@ -142,14 +144,24 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _explain(verdict: Verdict, read: _Read) -> dict[str, Any]:
+def _fetch(path: str) -> str | bytes | None:
+    """Read a photo that is not on a disk, once for all that the page has of it; None if it cannot be read."""
+    from blurgate.photos.archives import read_member  # a page of photos on a disk needs none of it
+
+    try:
+        return read_member(path) if is_address(path) else path
+    except PhotoError:
+        return None
+
+
+def _explain(verdict: Verdict, photo: str | bytes, read: _Read) -> dict[str, Any]:
     """Describe the map of a photo for the page; nothing if its file is no longer what was scanned.
 
     Places are left, top, right and bottom as shares of the photo. What is known of the blur of a photo that the scan
     did not call blurred is there for lower thresholds.
     """
     try:
-        plane = read.read(verdict.path)
+        plane = read.read(photo)
     except PhotoError:
         return {}
     if (plane.width, plane.height) != (verdict.width, verdict.height):
@@ -188,16 +200,21 @@ def _find_layout(jpeg: bytes) -> bytes:
 
 def _describe(photos: Sequence[Verdict], threshold: float, page: Path, *, mapped: int) -> str:
     """Encode the page's data."""
-    files = [os.path.abspath(verdict.path) for verdict in photos]  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
-    root = _find_root(files)
+    files = [_locate(verdict.path) for verdict in photos]
+    root = _find_root([file for file in files if not is_address(file)])
     data = [
-        asdict(verdict) | {"file": file, "tail": _find_tail(file, root)}
+        asdict(verdict) | {"file": file, "tail": "" if is_address(file) else _find_tail(file, root)}
         for verdict, file in zip(photos, files, strict=True)
     ]
     # the browser stores overrides under this key: a later page at the same path, of other photos, must not load them
     key = hashlib.sha256(json.dumps(data).encode()).hexdigest()[:16]
     places = {"places": _find_places(root, page), "guesses": _guess_places(root)}
     return _to_json({"key": key, "threshold": threshold, "mapped": mapped, **places, "photos": data})
+
+
+def _locate(path: str) -> str:
+    """Make a path absolute; what lies in a store or an archive has no place that a page could link to."""
+    return path if is_address(path) else os.path.abspath(path)  # noqa: PTH100 Path.resolve would follow links, but users know the photo by its own name
 
 
 def _to_json(data: Mapping[str, Any]) -> str:

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from blurgate.errors import PhotoError
+from blurgate.errors import MachineError, PhotoError
 from blurgate.judging.verdicts import Evidence
+from blurgate.photos.addresses import COLUMNS, Status, find_archive, hide, is_address
 from blurgate.photos.finding import AnyPath, Found, describe_raws, require_paths
 from blurgate.photos.images import is_stream, read_stream
 from blurgate.threads import PAUSE
@@ -24,7 +25,7 @@ from blurgate.threads import PAUSE
 T = TypeVar("T")
 
 _EMPTY = ("NAType", "NaTType")  # types of pandas' empty cells
-_COLUMNS = ("path", "file", "image", "photo", "bytes")  # names of a table's photo column, by priority
+_MOST_HELD = 2**26  # bytes of photos that are held to count them
 _AHEAD = 1000  # paths that are read from a slow source before they are needed
 _PATIENCE = 0.05  # seconds without a path that make a pause
 _END = object()
@@ -40,22 +41,29 @@ class Item:
         None if the evidence is known.
     evidence : Evidence or None
         From an earlier scan, or an error.
-    status : os.stat_result or None
-        Status of its file, taken before it is read; None without records.
+    status : os.stat_result, Status or None
+        Status of its file, taken before it is read; None without records, and if a store does not tell.
     path : str
-        Path of a photo given as bytes, or that of a moved photo before; empty if unknown.
+        Path of a photo given as bytes, that of a moved photo before, or an address without credentials; empty if
+        unknown.
     filed : str
         Where an earlier scan has moved the photo; empty if none has.
     known : bool
         True if the evidence is from records of an earlier scan.
+    problem : MachineError or None
+        Set if the store of a photo, and not the photo, is why it could not be read.
+    broken : bool
+        True for an archive or a store that could be searched in part only.
     """
 
     photo: Any = None
     evidence: Evidence | None = None
-    status: os.stat_result | None = None
+    status: os.stat_result | Status | None = None
     path: str = ""
     filed: str = ""
     known: bool = False
+    problem: MachineError | None = None
+    broken: bool = False
 
 
 def find_none(_: str) -> Iterator[Item]:
@@ -102,7 +110,8 @@ def list_items(
         raise TypeError(
             f"photos must be paths, photos or a table, got {type(photos).__name__}: pass the part that holds photos"
         )
-    if column is not None or hasattr(photos, "columns") or hasattr(photos, "column_names"):
+    named_afar = column is not None and (names_tables(photos) or isinstance(photos, Iterator))
+    if (column is not None and not named_afar) or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
         return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
     if is_stream(photos) or isinstance(
@@ -111,7 +120,9 @@ def list_items(
         photos = [photos]
     if isinstance(photos, Sequence):
         named = [photo for photo in photos if isinstance(photo, str | os.PathLike)]
-        require_paths(path for path in named if os.path.lexists(path) or not any(find_moved(os.fsdecode(path))))
+        require_paths(
+            (path for path in named if os.path.lexists(path) or not any(find_moved(os.fsdecode(path)))), column=column
+        )
 
     def find() -> Iterator[Item]:
         for photo in photos:
@@ -146,9 +157,14 @@ def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
     items : iterator of Item
         All the items again, including those counted.
     count : int
-        0 to `most`.
+        0 to `most`; `most` too if they take much memory.
     """
-    first = list(islice((item for item in items if item is not PAUSE), most))
+    first, held = [], 0
+    for item in islice((item for item in items if item is not PAUSE), most):
+        first.append(item)
+        held += len(item.photo) if isinstance(item.photo, bytes) else 0
+        if held > _MOST_HELD:
+            return chain(first, items), most
     return chain(first, items), len(first)
 
 
@@ -223,8 +239,11 @@ def poll(photos: Iterable[T]) -> Iterator[T]:
 
 
 def _to_item(found: Found) -> Item:
-    evidence = Evidence(found.path, error=f"{found.path} {found.problem}") if found.problem else None
-    return Item(None if evidence else found.path, evidence)
+    if found.problem:
+        return Item(evidence=Evidence(found.path, error=f"{found.path} {found.problem}"), broken=found.broken)
+    if found.content is None and not found.address:
+        return Item(found.path, status=found.status)
+    return Item(found.content or found.address, status=found.status, path=found.path)
 
 
 def _sort_key(item: Item, root: AnyPath) -> list[str]:
@@ -233,13 +252,31 @@ def _sort_key(item: Item, root: AnyPath) -> list[str]:
     return path[len(os.path.join(os.fsdecode(root), "")) :].split(os.sep)
 
 
+def names_tables(photos: Any) -> bool:
+    """Tell whether photos are paths, of which some are those of Parquet tables.
+
+    Parameters
+    ----------
+    photos : path, photo, iterable of these, or table
+
+    Returns
+    -------
+    bool
+    """
+    named = [photos] if isinstance(photos, str | os.PathLike) else photos
+    if not isinstance(named, Sequence) or isinstance(named, bytes | bytearray | memoryview):
+        return False
+    places = (find_archive(os.fsdecode(photo)) for photo in named if isinstance(photo, str | os.PathLike))
+    return any(place is not None and place.kind == "parquet" for place in places)
+
+
 def _take_column(table: Any, column: str | None) -> Iterable[Any]:
     named = getattr(table, "column_names", getattr(table, "columns", None))
     if named is None:
         raise TypeError(f"column goes with a table, got {type(table).__name__}: omit it, or pass a table")
     names = list(named)
     if column is None:
-        column = next((name for name in _COLUMNS if name in names), names[0] if len(names) == 1 else None)
+        column = next((name for name in COLUMNS if name in names), names[0] if len(names) == 1 else None)
     if column not in names:
         wanted = f"named {column}" if column else "of photos"
         raise ValueError(
@@ -262,4 +299,7 @@ def _read_cell(cell: Any) -> Item:
             return Item(read_stream(cell), path=path)
         except (PhotoError, TypeError) as error:
             return Item(evidence=Evidence(path, error=str(error)))
-    return Item(os.fsdecode(cell) if isinstance(cell, str | os.PathLike) else cell, path=path)
+    if isinstance(cell, str | os.PathLike):
+        cell = os.fsdecode(cell)
+        return Item(cell, path=path or (hide(cell) if is_address(cell) else ""))
+    return Item(cell, path=path)

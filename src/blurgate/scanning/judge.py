@@ -22,6 +22,7 @@ from blurgate.scanning.items import Item
 from blurgate.version import __version__
 
 BATCH = 16  # photos per evaluation of the trees
+_UNNAMED = "the picture "  # how messages name a photo that has no path
 MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 
 
@@ -149,7 +150,7 @@ class Judge:
 
     def look_up(self, item: Item) -> Measured | None:
         """Take evidence that is already known; None if the photo has to be measured."""
-        return Measured(item, Measurement(item.evidence)) if item.evidence else None
+        return Measured(item, Measurement(item.evidence), problem=item.problem) if item.evidence else None
 
     def measure(self, item: Item, engine: Engine) -> Measured:
         """Read and measure a photo: the part of the work that can run on several threads.
@@ -176,7 +177,10 @@ class Judge:
             measurement = self.model.measure(item.photo, extract=engine.begin, **options)
         except (PhotoError, TypeError) as error:  # a row of a table may hold anything
             raise_machine_error(error)
-            unread = Measurement(Evidence(path, error=str(error)))
+            text = str(error)
+            if path and text.startswith(_UNNAMED):  # its content came without its name
+                text = f"{path} {text.removeprefix(_UNNAMED)}"
+            unread = Measurement(Evidence(path, error=text))
             return Measured(left, unread, engine, find_machine_error(error))
         except NetError as error:
             raise_machine_error(error)

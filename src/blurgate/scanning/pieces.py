@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from blurgate.judging.verdicts import Evidence
+from blurgate.photos.addresses import Status, hide, is_address
 from blurgate.scanning.items import Item
 
 SECONDS = 1.0  # of work in a piece, on average: long beside what a piece costs a cluster, short beside a scan
@@ -42,12 +43,16 @@ class Entry:
 
     def to_item(self) -> Item:
         """Make what a `Judge` takes."""
-        return Item(evidence=self.evidence) if self.evidence else Item(self.path)
+        if self.evidence:
+            return Item(evidence=self.evidence)
+        if self.modified_ns and is_address(self.path):
+            return Item(self.path, status=Status(self.size, self.modified_ns), path=self.name)
+        return Item(self.path)
 
     @property
     def name(self) -> str:
-        """Path of the photo or folder."""
-        return self.evidence.path if self.evidence else self.path
+        """Path of the photo or folder, without what an address may hold of credentials."""
+        return self.evidence.path if self.evidence else hide(self.path)
 
 
 def note_files(items: Iterable[Item]) -> Iterator[Entry]:
@@ -66,12 +71,13 @@ def note_files(items: Iterable[Item]) -> Iterator[Entry]:
         if item.evidence:
             yield Entry(item.evidence.path, evidence=item.evidence)
             continue
+        path = item.photo if isinstance(item.photo, str) else item.path  # the worker reads it again
         try:
-            status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
+            status = item.status or os.stat(path)  # noqa: PTH116 faster than Path, which matters for a million files
         except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
-            yield Entry(item.photo)
+            yield Entry(path)
         else:
-            yield Entry(item.photo, status.st_size, status.st_mtime_ns)
+            yield Entry(path, status.st_size, status.st_mtime_ns)
 
 
 def cut_pieces(entries: Iterable[Entry], seconds: float = SECONDS) -> Iterator[tuple[Entry, ...]]:

@@ -31,6 +31,7 @@ from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import disable_pillow_size_limit
 from blurgate.scanning import pieces
+from blurgate.scanning.fetching import fetch_ahead
 from blurgate.scanning.items import Item, describe_nothing, list_items
 from blurgate.scanning.judge import Judge
 from blurgate.scanning.piece_files import PieceFolder, parse_piece, write_piece
@@ -91,7 +92,7 @@ class Listing:
         number, before = 0, ""
 
         def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-            options = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
+            options: dict[str, Any] = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
             return walk_photos(paths, **options, note_left_out=left_out.append if self.notes else None, raws=raws)
 
         try:
@@ -209,7 +210,8 @@ class PieceJudge:
 
     def _do(self, entries: Sequence[Entry]) -> list[Verdict]:
         _enter(self.start)
-        found = self.judge.judge(entry.to_item() for entry in entries)
+        items = fetch_ahead((entry.to_item() for entry in entries), jobs=1, max_megapixels=self.judge.max_megapixels)
+        found = self.judge.judge(items)
         row = 0
         for each in found:
             row = row + 1 if each.problem else 0

@@ -21,6 +21,7 @@ from typing import Any
 from blurgate.errors import OutputError, escape_unprintable
 from blurgate.files import locate
 from blurgate.judging.verdicts import Evidence
+from blurgate.photos.addresses import Status
 
 _WHAT = "size INTEGER, modified_ns INTEGER, judge TEXT, verdict TEXT"
 _SCHEMA = {
@@ -100,7 +101,7 @@ class Records:
         self._last: int = count
         self._unsure: int = count  # the move that the earlier scan may not have ended; 0 if there is none
 
-    def find(self, path: str, status: os.stat_result, judge: str) -> Evidence | None:
+    def find(self, path: str, status: os.stat_result | Status, judge: str) -> Evidence | None:
         """Look up the evidence of a photo, if its file has not changed since.
 
         Parameters
@@ -123,7 +124,7 @@ class Records:
         ).fetchone()
         return _parse(row[0], key, path) if row else None
 
-    def add(self, judged: Iterable[tuple[os.stat_result, Evidence]], judge: str) -> None:
+    def add(self, judged: Iterable[tuple[os.stat_result | Status, Evidence]], judge: str) -> None:
         """Save evidence in one transaction.
 
         Parameters
@@ -362,11 +363,11 @@ def _list_side_files(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}{end}") for end in _SIDE_FILES]
 
 
-def _key(path: str, status: os.stat_result, judge: str) -> tuple[bytes, int, int, str]:
+def _key(path: str, status: os.stat_result | Status, judge: str) -> tuple[bytes, int, int, str]:
     return os.fsencode(path), status.st_size, _modified(status), judge
 
 
-def _modified(status: os.stat_result) -> int:
+def _modified(status: os.stat_result | Status) -> int:
     """Wrap the time of a file to the 64 bits that SQLite holds: a file can claim to be from the year 2300."""
     return (status.st_mtime_ns + 2**63) % 2**64 - 2**63
 

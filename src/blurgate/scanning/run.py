@@ -6,26 +6,29 @@ The command line, a service and a cluster share this flow: each only builds the 
 from __future__ import annotations
 
 import os
+import posixpath
+import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import OutputError, PhotoError, require_extra, require_several
+from blurgate.errors import MachineError, OutputError, PhotoError, require_extra, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
-from blurgate.outputs import check_outputs, is_picture_of_ours
-from blurgate.photos.finding import AnyPath, describe_raws, walk_photos
+from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_of_ours, read_head
+from blurgate.photos.addresses import hide, is_address, split_scheme
+from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
 from blurgate.scanning.formats import ORDERS, WRITERS, Format, find_format, sort_verdicts
 from blurgate.scanning.gallery import write_gallery
-from blurgate.scanning.items import Item
+from blurgate.scanning.items import Item, names_tables
 from blurgate.scanning.map_drawing import MapDrawing
 from blurgate.scanning.picture_folders import PictureFolder
 from blurgate.scanning.piece_files import PieceFolder
@@ -36,6 +39,10 @@ from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
 
+_NOT_ON_DISK = (
+    "only photos on a disk can be copied, moved, linked or given maps, but {path} is in a store or an archive: leave "
+    "out that option, or fetch the photos first"
+)
 FAILURES = ("blurred", "undecided")  # decisions that can fail a scan
 
 
@@ -61,8 +68,11 @@ class ScanRequest:
         those of the model.
     at : int or 'full', optional
         The size at which to judge; see `blurgate.scanning.stream.scan`.
-    output : Path, optional
-        File for the verdicts; by default they go to a stream.
+    column : str, optional
+        Of the pictures in Parquet tables; see `blurgate.scanning.stream.scan`.
+    output : Path or str, optional
+        File for the verdicts; by default they go to a stream. A str is an address, where they are written once they are
+        complete.
     format : str, optional
         A name out of `blurgate.scanning.formats.WRITERS`; by default the suffix of `output` decides.
     sort : str, optional
@@ -70,8 +80,8 @@ class ScanRequest:
     resume : bool
         Resume an earlier scan with the same output: analyse only photos that are new or changed, and keep the rows of
         those that it moved.
-    report : Path, optional
-        ``.html`` file for the gallery.
+    report : Path or str, optional
+        ``.html`` file for the gallery, or an address.
     maps : Path, optional
         Folder for a blur map of each photo on disk that was judged: a gray PNG of the photo's own size, named as the
         photo, 255 where it is surely blurred to 0 where it is surely sharp, see
@@ -103,6 +113,8 @@ class ScanRequest:
         suffix: the workers' own Parquet files then are the verdicts.
     address : str, optional
         Of the cluster; see `blurgate.scanning.ray_data.connect`.
+    temporary : mapping of Path to str
+        Outputs that are written to an address once they are complete; set by `run_scan` itself.
     """
 
     photos: Any
@@ -113,11 +125,12 @@ class ScanRequest:
     threshold: float | None = None
     review: Review | None = None
     at: At = None
-    output: Path | None = None
+    column: str | None = None
+    output: Path | str | None = None
     format: str | None = None
     sort: str | None = None
     resume: bool = False
-    report: Path | None = None
+    report: Path | str | None = None
     maps: Path | None = None
     action: str | None = None
     folder: Path | None = None
@@ -132,29 +145,43 @@ class ScanRequest:
     max_megapixels: float = MAX_MEGAPIXELS
     on: str = "here"
     address: str | None = None
+    temporary: Mapping[Path, str] = field(default_factory=dict)
+
+    @property
+    def output_path(self) -> Path | None:
+        """The output, if it is on a disk."""
+        return self.output if isinstance(self.output, Path) else None
+
+    @property
+    def report_path(self) -> Path | None:
+        """The gallery, if it is on a disk."""
+        return self.report if isinstance(self.report, Path) else None
 
     @property
     def records(self) -> Path | None:
         """The file beside the output that lets an interrupted scan resume; None on a cluster."""
-        return self.output.with_name(f"{self.output.name}.resume") if self.output and self.on == "here" else None
+        output = self.output_path
+        if output is None or output in self.temporary or self.on != "here":
+            return None
+        return output.with_name(f"{output.name}.resume")
 
     @property
     def pieces(self) -> PieceFolder | None:
         """The folder that does the same on a cluster: beside the output, or the output itself; None without one."""
         if self.output is None or self.on == "here":
             return None
-        place = str(self.output) if "://" in str(self.output) else str(self.output.absolute())
+        path = self.output_path
+        place = str(self.output) if path is None else self.temporary.get(path) or str(path.absolute())
         return PieceFolder(place if self.fills_folder else f"{place}.pieces", anew=not self.resume)
 
     @property
     def fills_folder(self) -> bool:
         """True if the output is a folder that the workers of a cluster fill."""
-        return (
-            self.on == "ray"
-            and self.output is not None
-            and self.format in (None, "parquet")
-            and (self.output.is_dir() or not self.output.suffix)
-        )
+        if self.on != "ray" or self.output is None or self.format not in {None, "parquet"}:
+            return False
+        if self.output_path:
+            return self.output_path.is_dir() or not self.output_path.suffix
+        return not posixpath.splitext(str(self.output))[1]
 
     def make_filing(self, records: Records | None = None) -> Filing | None:
         """Make what sorts the photos by their verdicts; None if the request has no action."""
@@ -240,6 +267,18 @@ def run_scan(
     MissingExtraError
         If the request needs an extra that is not installed.
     """
+    with _place_outputs(request, say) as placed:
+        return _run(placed, stream=stream, say=say, show=show, track=track)
+
+
+def _run(
+    request: ScanRequest,
+    *,
+    stream: IO[Any] | None,
+    say: Callable[[str], None],
+    show: Show | None,
+    track: Track,
+) -> Outcome:
     chosen = check_request(request)
     model = request.model if isinstance(request.model, BlurModel) else load_model(request.model)
     if request.maps and not model.explainer:
@@ -248,18 +287,24 @@ def run_scan(
         )
     tally, left_out = Tally(find_bounds(model, request.threshold, request.review)), LeftOut(request)
     kept: list[Verdict] = []
-    with _hold_folders(request) as alone, hold(request.output) if request.output else nullcontext(False) as held:
+    broken: list[str] = []
+    with (
+        _hold_folders(request) as alone,
+        hold(request.output_path) if request.output_path else nullcontext(False) as held,
+    ):
         with _open_records(request, say) as records, _draw_maps(request, model, say=say, alone=alone) as drawing:
             filing = request.make_filing(records)
             judged = _scan(request, model, filing, records, left_out, say=say)
-            verdicts = _file_photos(tally.count(judged), filing, drawing, say, kept if request.report else None)
+            verdicts = _file_photos(
+                _note_broken(tally.count(judged), broken), filing, drawing, say, kept if request.report else None
+            )
             shown = show(verdicts, _count_later(request, filing, records)) if show else verdicts
             ordered = sort_verdicts(shown, request.sort) if request.sort else shown
             says_all = request.dry_run and not request.output and not request.format  # what would be done
             if says_all or request.fills_folder:
                 deque(ordered, maxlen=0)
             else:
-                with _open_output(request.output, stream, binary=chosen.binary, held=held) as target:
+                with _open_output(request.output_path, stream, binary=chosen.binary, held=held) as target:
                     chosen.write(ordered, target)
         if request.report:  # before the records are gone: without them, a killed move cannot be continued
             threshold = model.card.threshold if request.threshold is None else request.threshold
@@ -271,7 +316,7 @@ def run_scan(
             request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
-    failures = [*_list_failures(request, tally), *left_out.list_failures()]
+    failures = [*_list_failures(request, tally), *left_out.list_failures(), *broken]
     if request.strict and drawing and drawing.failed:
         failures.append(f"{drawing.failed:,} maps could not be drawn")
     return Outcome(tally, filing, tuple(failures))
@@ -292,7 +337,8 @@ def _describe_end(
     if drawing:
         yield str(drawing)
     for path in filter(None, (request.output, request.report)):
-        yield f"wrote {path}"
+        if path not in request.temporary:
+            yield f"wrote {path}"
 
 
 class LeftOut:
@@ -375,7 +421,7 @@ def check_request(request: ScanRequest) -> Format:
     for name in ("roots", "include", "exclude", "fail_on"):
         require_several(name, getattr(request, name))
     _check_cluster(request)
-    chosen = WRITERS["parquet"] if request.fills_folder else find_format(request.format, request.output)
+    chosen = WRITERS["parquet"] if request.fills_folder else find_format(request.format, request.output_path)
     if request.action and request.folder:
         if request.folder.exists() and not request.folder.is_dir():
             raise OutputError(
@@ -396,8 +442,10 @@ def check_request(request: ScanRequest) -> Format:
     _check_choices("fail-on", request.fail_on, FAILURES)
     if request.allow_unreadable and (request.strict or not request.fail_on):
         raise ValueError("allow-unreadable goes with fail-on and without strict: else there is nothing to allow")
+    _check_named(request)
     inputs = [model_file(request.model), *request.roots]
-    check_outputs(gallery=request.report, verdicts=None if request.fills_folder else request.output, inputs=inputs)
+    verdicts = None if request.fills_folder else request.output_path
+    check_outputs(gallery=request.report_path, verdicts=verdicts, inputs=inputs)
     return chosen
 
 
@@ -422,6 +470,86 @@ def _hold_folders(request: ScanRequest) -> Iterator[bool]:
         hold_folder(request.maps) if request.maps else nullcontext(False) as alone,
     ):
         yield alone
+
+
+def _check_named(request: ScanRequest) -> None:
+    """Refuse to file or map photos that are not on a disk, and a column where there is no table."""
+    if request.column and isinstance(request.photos, list) and not names_tables(request.photos):
+        raise ValueError("column goes with a table: name a .parquet file, or leave it out")
+    if request.action or request.maps:
+        for path in filter(is_afar, _list_named(request.photos)):
+            raise OutputError(_NOT_ON_DISK.format(path=hide(path)))
+
+
+def _list_named(photos: Any) -> list[str]:
+    """List the paths that are known before a scan."""
+    named = [photos] if isinstance(photos, str | os.PathLike) else photos
+    known = isinstance(named, Sequence) and not isinstance(named, bytes | bytearray | memoryview)
+    return [os.fsdecode(photo) for photo in named if isinstance(photo, str | os.PathLike)] if known else []
+
+
+@contextmanager
+def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator[ScanRequest]:
+    """Write outputs that belong to an address to the disk first; send them there once they are complete."""
+    wanted = {"output": None if request.fills_folder else request.output, "report": request.report}
+    addresses = {name: path for name, path in wanted.items() if isinstance(path, str)}
+    if not addresses:
+        yield request
+        return
+    if request.resume and "output" in addresses and request.on == "here":
+        raise ValueError("resume needs an output on a disk: its records are saved beside it")
+    for name, address in addresses.items():
+        _check_address(address, {"output": "verdicts", "report": "gallery"}[name])
+    from tempfile import mkdtemp
+
+    folder = Path(mkdtemp(prefix="blurgate-"))
+    places = {name: folder / name / (posixpath.basename(address) or name) for name, address in addresses.items()}
+    try:
+        for place in places.values():
+            place.parent.mkdir()
+        given: dict[str, Any] = {**places, "temporary": {place: addresses[name] for name, place in places.items()}}
+        yield replace(request, **given)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    from blurgate.photos.stores import write
+
+    for name, address in addresses.items():
+        try:
+            write(places[name], address)
+        except (PhotoError, MachineError) as error:
+            raise OutputError(f"{error}: what was to be written lies in {places[name]}") from error
+        places[name].unlink()
+        say(f"wrote {hide(address)}")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check_address(address: str, kind: str) -> None:
+    """Refuse an address where something lies that is not ours."""
+    from blurgate.photos.stores import Ranges, find_entry
+
+    if split_scheme(address) in ("http", "https", "zip", "tar"):
+        raise ValueError(f"expected a file or an address such as s3://bucket/name, but {hide(address)} takes no files")
+    suffixes = KINDS[kind].suffixes
+    if suffixes and not address.lower().endswith(suffixes):
+        raise ValueError(f"expected a file named {' or '.join(suffixes)}, got {hide(address)}: choose another name")
+    try:
+        found = find_entry(address)
+    except PhotoError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return
+        raise OutputError(str(error)) from error
+    if found.is_folder:
+        raise OutputError(f"expected a file to write to, but {hide(address)} is a folder: choose another name")
+    there = Ranges(address)
+    try:
+        if not is_content_ours(read_head(there.read_at, there.size), kind):
+            raise OutputError(
+                f"{hide(address)} exists and is not {KINDS[kind].words} that blurgate wrote: choose another name, or "
+                "delete it first"
+            )
+    finally:
+        there.close()
 
 
 def _check_choices(option: str, chosen: Iterable[str], known: Iterable[str]) -> None:
@@ -483,6 +611,7 @@ def _scan(
         return scan_items(
             request.photos,
             **_search_options(request, filing),
+            column=request.column,
             note_left_out=left_out.note,
             if_none=_describe_moved(filing),
             raws=left_out.raws,
@@ -515,8 +644,8 @@ def _describe_moved(filing: Filing | None) -> str:
 
 
 def _count_later(request: ScanRequest, filing: Filing | None, records: Records | None) -> Callable[[], int] | None:
-    if not isinstance(request.photos, list | tuple):
-        return None
+    if not isinstance(request.photos, list | tuple) or any(map(is_afar, _list_named(request.photos))):
+        return None  # listing a store twice takes time
     if request.on != "here" and not all(map(os.path.lexists, request.photos)):  # only the workers see them
         return None
     moved, options = records.moved_before if records else 0, _search_options(request, filing)
@@ -553,6 +682,8 @@ def _file_photos(
 ) -> Iterator[Verdict]:
     """File each photo as its verdict passes and have its map drawn; keep verdicts for the gallery, with new paths."""
     for item, verdict in judged:
+        if (filing or drawing) and verdict.path and is_address(verdict.path):  # in a list that came bit by bit
+            raise OutputError(_NOT_ON_DISK.format(path=verdict.path))
         target = str(filing.file(verdict) or "") if filing and not item.filed else item.filed
         if filing and item.filed:
             filing.count_moved()
@@ -565,6 +696,14 @@ def _file_photos(
         if kept is not None:
             kept.append(replace(verdict, path=place))
         yield verdict
+
+
+def _note_broken(judged: Iterable[tuple[Item, Verdict]], broken: list[str]) -> Iterator[tuple[Item, Verdict]]:
+    """Note what is wrong with archives and stores whose photos could not all be found: such a scan has failed."""
+    for item, verdict in judged:
+        if item.broken:
+            broken.append(verdict.error)
+        yield item, verdict
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,7 @@ from blurgate.measuring.engines import MANY, Engine
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
+from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
 from blurgate.scanning.judge import Judge, Judged, cut_batches, make_judge
 from blurgate.scanning.records import Records, open_records
@@ -229,7 +231,14 @@ def scan_items(
 
     def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
         return walk_photos(
-            paths, include=include, exclude=exclude, leave_out=leave_out, note_left_out=note_left_out, raws=raws
+            paths,
+            include=include,
+            exclude=exclude,
+            leave_out=leave_out,
+            note_left_out=note_left_out,
+            raws=raws,
+            column=column,
+            max_megapixels=max_megapixels,
         )
 
     if on == "ray":
@@ -259,7 +268,7 @@ def scan_items(
     judging = partial(_judge_in_processes, judge, jobs=jobs)
     if workers == "threads":
         judging = partial(_judge_on_threads, judge, engines, jobs=jobs)
-    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging))
+    return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging, jobs))
 
 
 def _check_workers(workers: str, device: str) -> None:
@@ -337,14 +346,24 @@ def _judge(
     items: Iterator[Item],
     opened: AbstractContextManager[Records | None],
     judging: Callable[[Iterable[Item]], _Batches],
+    jobs: int,
 ) -> Iterator[tuple[Item, Evidence]]:
     """Judge photos that are not in the records, and save the evidence of all."""
-    with opened as records, closing(judging(_find_known(items, records, judge.name) if records else items)) as batches:
-        for found in _watch_machine(batches):
-            if records:
-                _save(found, records, judge)
-            for each in found:
-                yield each.item, each.evidence
+    with opened as records:
+        pending = _find_known(find_ahead(items), records, judge.name) if records else items
+        fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
+        with closing(judging(fetched)) as batches:
+            yield from _save_all(_watch_machine(batches), records, judge)
+
+
+def _save_all(
+    batches: Iterable[list[Judged]], records: Records | None, judge: Judge
+) -> Iterator[tuple[Item, Evidence]]:
+    for found in batches:
+        if records:
+            _save(found, records, judge)
+        for each in found:
+            yield each.item, each.evidence
 
 
 def _judge_on_threads(judge: Judge, engines: _Engines, items: Iterable[Item], *, jobs: int) -> _Batches:
@@ -386,18 +405,19 @@ def _watch_machine(batches: Iterable[list[Judged]]) -> Iterator[list[Judged]]:
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:
     """Attach saved evidence to the photos that have it, and file status to the others."""
     for item in items:
-        if item is PAUSE or item.filed or not isinstance(item.photo, str):
+        if item is PAUSE or item.filed or item.evidence or not (item.status or isinstance(item.photo, str)):
             yield item
             continue
         try:
-            status = os.stat(item.photo)  # noqa: PTH116 faster than Path, which matters for a million files
+            # faster than Path, which matters for a million files
+            status = item.status or os.stat(item.photo)  # noqa: PTH116
         except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
             yield item
             continue
-        if known := records.find(item.photo, status, judge):
+        if known := records.find(item.path or item.photo, status, judge):
             yield Item(evidence=known, known=True)
         else:
-            yield Item(item.photo, status=status)
+            yield replace(item, status=status)
 
 
 def _assign_engines(items: Iterable[Item], engines: _Engines) -> Iterator[tuple[Item, Engine]]:
