@@ -84,7 +84,7 @@ class PieceFolder:
         ours = isinstance(found, dict) and isinstance(found.get("token"), str) and "pieces by" in found
         return str(found["token"]) if ours else ""
 
-    def find(self, name: str, paths: Sequence[str]) -> bytes | None:
+    def find(self, name: str, paths: Sequence[str]) -> list[Verdict] | None:
         """Read the file of a piece.
 
         Parameters
@@ -96,7 +96,7 @@ class PieceFolder:
 
         Returns
         -------
-        bytes or None
+        list of Verdict or None
             None if there is none, it is damaged, or it is not used.
         """
         if self.anew:
@@ -106,7 +106,7 @@ class PieceFolder:
         except OSError:
             return None
         verdicts = parse_piece(content, name)
-        return content if verdicts is not None and [verdict.path for verdict in verdicts] == list(paths) else None
+        return verdicts if verdicts is not None and [verdict.path for verdict in verdicts] == list(paths) else None
 
     def save(self, name: str, content: bytes) -> None:
         """Write the file of a piece, whole or not at all; one of the same name is replaced.
