@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from blurgate.errors import BlurgateError, MachineError, OutputError, PhotoError, escape_unprintable, needs_extra
 from blurgate.judging.verdicts import Verdict
+from blurgate.photos.addresses import hide
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import disable_pillow_size_limit
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -204,7 +205,7 @@ class PieceJudge:
     def _judge(self, entries: Sequence[Entry], done: Piece) -> JudgedPiece:
         self._require_same()
         name = name_piece(entries, f"{self.judge.name} {self.judge.bounds} {self.judge.max_megapixels}")
-        found = self.folder.find(name, [entry.name for entry in entries]) if self.folder else None
+        found = self.folder.find(name, [hide(entry.name) for entry in entries]) if self.folder else None
         verdicts: list[Verdict | None] = [None] * len(entries)
         if found:  # what could not be read may be readable now, and a file without a time may be another
             pairs = zip(entries, found, strict=True)
@@ -233,7 +234,8 @@ class PieceJudge:
 
     @staticmethod
     def _give_up(entry: Entry, why: str) -> Verdict:
-        return Verdict(entry.name, error=f"{entry.name} cannot be judged: {why}")
+        name = hide(entry.name)
+        return Verdict(name, error=f"{name} cannot be judged: {why}")
 
     def _require_same(self) -> None:
         if self.version != __version__:
@@ -244,8 +246,8 @@ class PieceJudge:
             )
         if self.folder and self.folder.read_token() != self.token:
             raise OutputError(
-                f"{self.folder.place} must be one place for all machines of the cluster, but {platform.node()} does "
-                "not see what lies there: name an output on a disk that they share, or one behind an address"
+                f"{hide(self.folder.place)} must be one place for all machines of the cluster, but {platform.node()} "
+                "does not see what lies there: name an output on a disk that they share, or one behind an address"
             )
 
 
@@ -822,6 +824,6 @@ def _describe(error: BaseException) -> str:
 
 
 def _hide(address: str) -> str:
-    """Write an address without what may be secret in it."""
+    """Write the address of a cluster without what may be secret in it."""
     scheme, mark, rest = address.rpartition("://")
     return scheme + mark + rest.rpartition("@")[2].partition("?")[0]
