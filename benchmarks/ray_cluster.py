@@ -31,16 +31,27 @@ from typing import Any
 from PIL import Image
 
 from blurgate.demo import load_photographs
+from blurgate.scanning import pieces
 from blurgate.scanning.run import ScanRequest, run_scan
 from blurgate.scanning.stream import scan
 
 DISTINCT, PER_FOLDER = 100, 500
 SIZES = {"equal": (256, 256), "overhead": (1920, 1080), "memory": (128, 128)}
 STORE = 200 * 2**20
+_SECONDS = 0.1  # of work in a piece of `equal`: many pieces, of which some are lost with a node
 
 
 def make_photos(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Make distinct JPEG photos by cropping and shrinking photographs, and link to them until there are enough."""
+    """Make distinct JPEG photos by cropping and shrinking photographs, and link to them until there are enough.
+
+    Parameters
+    ----------
+    folder : Path
+    count : int
+        Number of photos.
+    size : (int, int)
+        Width and height.
+    """
     source = folder.with_name("distinct")
     source.mkdir()
     scenes = [Image.fromarray(rgb) for rgb in load_photographs().values()]
@@ -76,7 +87,19 @@ def start_cluster(nodes: int) -> Iterator[Any]:
 
 
 def write_verdicts(photos: Path, **options: Any) -> tuple[bytes, float]:
-    """Scan, and return the rows as CSV and the seconds that it took."""
+    """Scan photos.
+
+    Parameters
+    ----------
+    photos : Path
+    **options
+        Of the request.
+
+    Returns
+    -------
+    (bytes, float)
+        The rows as CSV, and the seconds that it took.
+    """
     output, began = io.StringIO(), time.monotonic()
     run_scan(
         ScanRequest(photos=[str(photos)], model="trees", engine="compiled", format="csv", **options), stream=output
@@ -85,7 +108,19 @@ def write_verdicts(photos: Path, **options: Any) -> tuple[bytes, float]:
 
 
 def compare_rows(photos: Path, count: int) -> dict[str, Any]:
-    """Compare the rows of scans here, on a cluster, and on one that loses a node in the middle."""
+    """Compare the rows of scans here, on a cluster, and on one that loses a node in the middle.
+
+    Parameters
+    ----------
+    photos : Path
+    count : int
+        Number of photos.
+
+    Returns
+    -------
+    dict
+    """
+    pieces.SECONDS = _SECONDS
     here, seconds = write_verdicts(photos, jobs=2)
     numbers: dict[str, Any] = {"seconds_here": round(seconds, 1)}
     with start_cluster(2) as (cluster, (node,)):
@@ -113,7 +148,18 @@ def compare_rows(photos: Path, count: int) -> dict[str, Any]:
 
 
 def compare_times(photos: Path, turns: int) -> dict[str, Any]:
-    """Time scans here and on a cluster that is up, in turns; both with two workers, writing a file."""
+    """Time scans here and on a cluster that is up, in turns; both with two workers, writing a file.
+
+    Parameters
+    ----------
+    photos : Path
+    turns : int
+        How often each is timed.
+
+    Returns
+    -------
+    dict
+    """
     here, there = [], []
     with start_cluster(2):
         write_verdicts(photos / "0000", jobs=2)  # compiled code is loaded once here, and by each worker each time
@@ -136,7 +182,18 @@ def compare_times(photos: Path, turns: int) -> dict[str, Any]:
 
 
 def sample_memory(photos: Path, count: int) -> dict[str, Any]:
-    """Sample the memory of the driver and of the workers that judge, over a scan."""
+    """Sample the memory of the driver and of the workers that judge, over a scan.
+
+    Parameters
+    ----------
+    photos : Path
+    count : int
+        Number of photos.
+
+    Returns
+    -------
+    dict
+    """
     samples: list[tuple[int, float, float]] = []
     done, ended = 0, threading.Event()
 

@@ -55,7 +55,7 @@ def test_what_is_damaged_or_of_another_piece_counts_as_missing(folder):
 def test_a_folder_gives_back_what_was_saved(folder):
     folder.save(NAME, write_piece(VERDICTS, NAME))
     paths = [verdict.path for verdict in VERDICTS]
-    assert parse_piece(folder.find(NAME, paths), NAME) == VERDICTS
+    assert folder.find(NAME, paths) == VERDICTS
     assert folder.count() == 1
     assert folder.find(NAME, paths[1:]) is None
     assert folder.find("f" * 32, paths) is None

@@ -21,8 +21,8 @@ from blurgate.learning.table import write_table
 from blurgate.scanning import pieces, ray_data
 from blurgate.scanning.items import Item
 from blurgate.scanning.judge import Judge, Judged
-from blurgate.scanning.piece_files import MARK, PieceFolder, write_piece
-from blurgate.scanning.pieces import Entry
+from blurgate.scanning.piece_files import MARK, PieceFolder, parse_piece, write_piece
+from blurgate.scanning.pieces import Entry, name_piece
 from blurgate.scanning.ray_data import (
     JudgedPiece,
     Listing,
@@ -218,6 +218,22 @@ def test_five_photos_in_a_row_that_the_machine_keeps_from_being_read_end_the_sca
     assert work(Piece(0, (Entry("a.jpg"),) * 5, "", "x")).piece.problem is problem
 
 
+def test_what_could_not_be_read_is_judged_again(model, monkeypatch, tmp_path):
+    monkeypatch.setattr(ray_data, "_do_carefully", lambda items, work, *_: work.do(items))
+    folder = PieceFolder(str(tmp_path / "pieces"))
+    judge, token = Judge(model, (0.5, 0.5), engine="numpy"), folder.prepare()
+    entries = (Entry("gone.jpg", 1, 1), Entry("flat.jpg", 1, 1), Entry("untimed.jpg"))
+    name = name_piece(entries, f"{judge.name} {judge.bounds} {judge.max_megapixels}")
+    flat = Verdict("flat.jpg", "undecided", reason="too little texture")
+    unread = [Verdict(name, error=f"{name} cannot be read: no") for name in ("gone.jpg", "untimed.jpg")]
+    folder.save(name, write_piece([unread[0], flat, unread[1]], name))
+    done = PieceJudge(judge, folder, token, "", None)(Piece(0, entries, "", "x"))
+    assert (done.name, done.known) == (name, frozenset({1}))
+    assert parse_piece(done.content, name)[1] == flat
+    assert "does not exist" in parse_piece(done.content, name)[0].error
+    assert folder.find(name, [entry.path for entry in entries])[0].error != unread[0].error
+
+
 def test_a_list_that_changed_while_a_machine_was_replaced_is_noticed():
     first, second = JudgedPiece(Piece(0, (), "", "x")), JudgedPiece(Piece(1, (), "x", "y"))
     end = JudgedPiece(Piece(2, (), "y", ""))
@@ -229,7 +245,7 @@ def test_a_list_that_changed_while_a_machine_was_replaced_is_noticed():
         list(_require_all([first, second]))
 
 
-@pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x"])
+@pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x", "user:secret@host"])
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ValueError, match="address must be auto, HOST:PORT or ray://HOST:PORT") as caught:
         _require_answer(address)

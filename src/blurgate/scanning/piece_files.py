@@ -6,6 +6,7 @@ named after counts as missing, and the piece is judged again.
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -18,8 +19,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from typing import Any
 
-from blurgate.errors import OutputError, needs_extra
+from blurgate.errors import BlurgateError, OutputError, needs_extra
 from blurgate.judging.verdicts import DECISIONS, KINDS, MIXED, Verdict
+from blurgate.photos.addresses import hide
 from blurgate.scanning.formats import write_parquet
 from blurgate.version import __version__
 
@@ -68,8 +70,8 @@ class PieceFolder:
             names = self._list()
             if [name for name in names if not name.startswith(".")]:
                 raise OutputError(
-                    f"{self.place} exists and is not a folder of verdicts that blurgate wrote: choose another name, or "
-                    "delete it first"
+                    f"{hide(self.place)} exists and is not a folder of verdicts that blurgate wrote: choose another "
+                    "name, or delete it first"
                 )
             token = secrets.token_hex(8)
             self._write(MARK, json.dumps({"pieces by": f"blurgate {__version__}", "token": token}).encode())
@@ -84,7 +86,7 @@ class PieceFolder:
         ours = isinstance(found, dict) and isinstance(found.get("token"), str) and "pieces by" in found
         return str(found["token"]) if ours else ""
 
-    def find(self, name: str, paths: Sequence[str]) -> bytes | None:
+    def find(self, name: str, paths: Sequence[str]) -> list[Verdict] | None:
         """Read the file of a piece.
 
         Parameters
@@ -96,7 +98,7 @@ class PieceFolder:
 
         Returns
         -------
-        bytes or None
+        list of Verdict or None
             None if there is none, it is damaged, or it is not used.
         """
         if self.anew:
@@ -106,10 +108,17 @@ class PieceFolder:
         except OSError:
             return None
         verdicts = parse_piece(content, name)
-        return content if verdicts is not None and [verdict.path for verdict in verdicts] == list(paths) else None
+        return verdicts if verdicts is not None and [verdict.path for verdict in verdicts] == list(paths) else None
 
     def save(self, name: str, content: bytes) -> None:
         """Write the file of a piece, whole or not at all; one of the same name is replaced.
+
+        Parameters
+        ----------
+        name : str
+            Of the piece.
+        content : bytes
+            What `write_piece` gives.
 
         Raises
         ------
@@ -163,17 +172,16 @@ class PieceFolder:
         """List the names in the folder; none if it does not exist."""
         try:
             if _is_address(self.place):
-                system, root = _open_address(self.place)
-                system.invalidate_cache(root)
-                return [posixpath.basename(str(name).rstrip("/")) for name in system.ls(root, detail=False)]
+                with _open_address(self.place) as (system, root):
+                    system.invalidate_cache(root)
+                    return [posixpath.basename(str(name).rstrip("/")) for name in system.ls(root, detail=False)]
             return sorted(os.listdir(self.place))  # noqa: PTH208
         except FileNotFoundError:
             return []
 
     def _read(self, file: str, most: int) -> bytes:
         if _is_address(self.place):
-            system, root = _open_address(self.place)
-            with system.open(f"{root}/{file}", "rb") as handle:
+            with _open_address(self.place) as (system, root), system.open(f"{root}/{file}", "rb") as handle:
                 content: bytes = handle.read(most + 1)
         else:
             flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"))
@@ -185,8 +193,8 @@ class PieceFolder:
 
     def _write(self, file: str, content: bytes) -> None:
         if _is_address(self.place):
-            system, root = _open_address(self.place)
-            system.pipe_file(f"{root}/{file}", content)  # a single put: whole or not at all
+            with _open_address(self.place) as (system, root):
+                system.pipe_file(f"{root}/{file}", content)  # a single put: whole or not at all
             return
         with suppress(FileExistsError):
             os.mkdir(self.place)  # noqa: PTH102 not its parents: a machine that lacks them does not share the folder
@@ -203,8 +211,8 @@ class PieceFolder:
 
     def _remove(self, file: str) -> None:
         if _is_address(self.place):
-            system, root = _open_address(self.place)
-            system.rm_file(f"{root}/{file}")
+            with _open_address(self.place) as (system, root):
+                system.rm_file(f"{root}/{file}")
         else:
             os.unlink(f"{self.place}{os.sep}{file}")  # noqa: PTH108
 
@@ -216,8 +224,8 @@ class PieceFolder:
         except OSError as error:
             why = error.strerror or type(error).__name__
             raise OutputError(
-                f"cannot write verdicts into {self.place} ({why}): check that every machine of the cluster sees that "
-                "place and may write there, or choose another output"
+                f"cannot write verdicts into {hide(self.place)} ({why}): check that every machine of the cluster sees "
+                "that place and may write there, or choose another output"
             ) from error
 
 
@@ -340,8 +348,15 @@ def _is_address(place: str) -> bool:
     return "://" in place
 
 
-def _open_address(place: str) -> tuple[Any, str]:
+@contextmanager
+def _open_address(place: str) -> Iterator[tuple[Any, str]]:
+    """Open a store; whatever it raises becomes an error of the system, without a text that may hold a secret."""
     with needs_extra("remote", "Writing verdicts to an address"):
         import fsspec
-    system, root = fsspec.core.url_to_fs(place)
-    return system, str(root).rstrip("/")
+    try:
+        system, root = fsspec.core.url_to_fs(place)
+        yield system, str(root).rstrip("/")
+    except (OSError, BlurgateError):
+        raise
+    except Exception as error:
+        raise OSError(errno.EIO, type(error).__name__) from error

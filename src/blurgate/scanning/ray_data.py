@@ -28,10 +28,12 @@ from threadpoolctl import threadpool_limits
 
 from blurgate.errors import BlurgateError, MachineError, OutputError, PhotoError, escape_unprintable, needs_extra
 from blurgate.judging.verdicts import Verdict
+from blurgate.photos.addresses import hide
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import disable_pillow_size_limit
+from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning import pieces
-from blurgate.scanning.fetching import fetch_ahead
+from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, list_items
 from blurgate.scanning.judge import Judge
 from blurgate.scanning.piece_files import PieceFolder, parse_piece, write_piece
@@ -75,6 +77,8 @@ class Listing:
         Where relative paths begin; empty if all are absolute.
     seconds : float
         Work of a piece.
+    max_megapixels : float
+        Of members of an archive: see `blurgate.photos.finding.walk_photos`.
     """
 
     photos: tuple[str, ...]
@@ -84,6 +88,7 @@ class Listing:
     notes: bool = False
     start: str = ""
     seconds: float = pieces.SECONDS
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def __call__(self) -> Iterator[Piece]:
         """List the photos, as pieces; the last one has none, but says what else was found."""
@@ -93,12 +98,13 @@ class Listing:
 
         def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
             options: dict[str, Any] = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
+            options["max_megapixels"] = self.max_megapixels
             return walk_photos(paths, **options, note_left_out=left_out.append if self.notes else None, raws=raws)
 
         try:
             _enter(self.start)
             items, _ = list_items(list(self.photos), None, walk)
-            for entries in cut_pieces(note_files(items), self.seconds):
+            for entries in cut_pieces(note_files(find_ahead(items)), self.seconds):
                 after = name_piece(entries, before)
                 yield Piece(number, entries, before, after, tuple(left_out), dict(raws))
                 left_out.clear()
@@ -150,14 +156,14 @@ class JudgedPiece:
         Of its file.
     content : bytes
         Its file.
-    known : bool
-        True if the file is from an earlier scan.
+    known : frozenset of int
+        Places of the verdicts that are from an earlier scan.
     """
 
     piece: Piece
     name: str = ""
     content: bytes = b""
-    known: bool = False
+    known: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -199,14 +205,21 @@ class PieceJudge:
     def _judge(self, entries: Sequence[Entry], done: Piece) -> JudgedPiece:
         self._require_same()
         name = name_piece(entries, f"{self.judge.name} {self.judge.bounds} {self.judge.max_megapixels}")
-        content = self.folder.find(name, [entry.name for entry in entries]) if self.folder else None
-        if content is not None:
-            return JudgedPiece(done, name, content, known=True)
-        verdicts = _do_carefully(entries, _Work(self._do, self._give_up), name, self.deaths)
-        content = write_piece(verdicts, name)
-        if self.folder:
+        found = self.folder.find(name, [hide(entry.name) for entry in entries]) if self.folder else None
+        verdicts: list[Verdict | None] = [None] * len(entries)
+        if found:  # what could not be read may be readable now, and a file without a time may be another
+            pairs = zip(entries, found, strict=True)
+            verdicts = [None if verdict.error or not entry.modified_ns else verdict for entry, verdict in pairs]
+        left = [place for place, verdict in enumerate(verdicts) if verdict is None]
+        if left:
+            todo = [entries[place] for place in left]
+            judged = _do_carefully(todo, _Work(self._do, self._give_up), name, self.deaths)
+            for place, verdict in zip(left, judged, strict=True):
+                verdicts[place] = verdict
+        content = write_piece(filter(None, verdicts), name)
+        if left and self.folder:
             self.folder.save(name, content)
-        return JudgedPiece(done, name, content)
+        return JudgedPiece(done, name, content, frozenset(range(len(entries))) - frozenset(left))
 
     def _do(self, entries: Sequence[Entry]) -> list[Verdict]:
         _enter(self.start)
@@ -221,7 +234,8 @@ class PieceJudge:
 
     @staticmethod
     def _give_up(entry: Entry, why: str) -> Verdict:
-        return Verdict(entry.name, error=f"{entry.name} cannot be judged: {why}")
+        name = hide(entry.name)
+        return Verdict(name, error=f"{name} cannot be judged: {why}")
 
     def _require_same(self) -> None:
         if self.version != __version__:
@@ -232,8 +246,8 @@ class PieceJudge:
             )
         if self.folder and self.folder.read_token() != self.token:
             raise OutputError(
-                f"{self.folder.place} must be one place for all machines of the cluster, but {platform.node()} does "
-                "not see what lies there: name an output on a disk that they share, or one behind an address"
+                f"{hide(self.folder.place)} must be one place for all machines of the cluster, but {platform.node()} "
+                "does not see what lies there: name an output on a disk that they share, or one behind an address"
             )
 
 
@@ -301,6 +315,7 @@ def scan_on_ray(
         notes=note_left_out is not None,
         start=_find_start(paths),
         seconds=pieces.SECONDS,
+        max_megapixels=judge.max_megapixels,
     )
     raws = Counter() if raws is None else raws
     folder = resume if isinstance(resume, PieceFolder) or not resume else PieceFolder(str(Path(resume).absolute()))
@@ -353,8 +368,8 @@ def _judge(
                 verdicts = parse_piece(done.content, done.name)
                 if verdicts is None:
                     raise MachineError("verdicts came damaged from the Ray cluster: scan again", errno.EIO)
-                for verdict in verdicts:
-                    yield Item(path=verdict.path, known=done.known), verdict
+                for number, verdict in enumerate(verdicts):
+                    yield Item(path=verdict.path, known=number in done.known), verdict
         if folder:
             folder.clear(names)
 
@@ -809,6 +824,6 @@ def _describe(error: BaseException) -> str:
 
 
 def _hide(address: str) -> str:
-    """Write an address without what may be secret in it."""
+    """Write the address of a cluster without what may be secret in it."""
     scheme, mark, rest = address.rpartition("://")
     return scheme + mark + rest.rpartition("@")[2].partition("?")[0]

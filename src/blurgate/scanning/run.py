@@ -576,7 +576,7 @@ def _list_failures(request: ScanRequest, tally: Tally) -> Iterator[str]:
 def _open_records(request: ScanRequest, say: Callable[[str], None]) -> Iterator[Records | None]:
     """Open the records of the output, unless moved photos would lose their rows."""
     if request.pieces and not request.resume and (count := request.pieces.count()):
-        say(f"judging photos again: {request.pieces.place} has {count:,} pieces of an earlier scan, see --resume")
+        say(f"judging photos again: {hide(request.pieces.place)} has {count:,} pieces of an earlier scan, see --resume")
     if request.records is None:
         yield None
         return

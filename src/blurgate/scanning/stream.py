@@ -290,6 +290,13 @@ def _choose_workers(photos: Any, count: int, jobs: int, device: str) -> str:
 def check_place(on: str, address: str | None, device: str = "cpu") -> None:
     """Check where to work.
 
+    Parameters
+    ----------
+    on : {'here', 'ray'}
+    address : str or None
+        Of a cluster.
+    device : str
+
     Raises
     ------
     ValueError
