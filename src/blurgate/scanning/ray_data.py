@@ -90,7 +90,7 @@ class Listing:
         number, before = 0, ""
 
         def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
-            options = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
+            options: dict[str, Any] = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
             return walk_photos(paths, **options, note_left_out=left_out.append if self.notes else None, raws=raws)
 
         try:
