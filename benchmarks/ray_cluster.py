@@ -5,9 +5,9 @@
     python benchmarks/ray_cluster.py memory --photos 100000
 
 ``equal`` scans here, then on the cluster, then once more while one of its nodes is killed in the middle: the rows must
-be the same to the byte. ``overhead`` times a scan with two workers of a cluster that is already up against one with two
-jobs here, in turns. ``memory`` samples the resident memory of the driver and of all its workers over a scan of small
-photos. Photos are hard links to a hundred different ones, in several folders.
+be the same. ``overhead`` times a scan with two workers of a cluster that is already up against a scan with two jobs
+here, in turns. ``memory`` samples the memory of the driver and of its workers over a scan of small photos. Photos are
+hard links to a hundred different ones, in several folders.
 """
 
 from __future__ import annotations

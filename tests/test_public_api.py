@@ -43,7 +43,7 @@ def test_version_matches_pyproject():
 
 @pytest.mark.parametrize("command", ["import blurgate", "import blurgate.cli", "from blurgate import scan, load_model"])
 def test_scanning_imports_nothing_heavy(command):
-    heavy = "xgboost scipy sklearn optuna numba matplotlib pandas torch cv2"
+    heavy = "xgboost scipy sklearn optuna llvmlite matplotlib pandas torch cv2"
     code = f"import sys; {command}; print(*sorted(set(sys.modules) & set('{heavy}'.split())))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -52,7 +52,7 @@ def test_scanning_imports_nothing_heavy(command):
 @pytest.mark.parametrize("command", ["--help", "scan"])
 def test_the_command_line_imports_nothing_heavy(command, sharp_folder):
     arguments = {"--help": ["--help"], "scan": ["scan", str(min(sharp_folder.iterdir())), "--format", "csv"]}[command]
-    heavy = "xgboost scipy sklearn optuna numba matplotlib pandas torch cv2"
+    heavy = "xgboost scipy sklearn optuna llvmlite matplotlib pandas torch cv2"
     code = (
         "import sys\nfrom blurgate.cli import main\n"
         f"sys.argv = ['blurgate', *{arguments}]\n"

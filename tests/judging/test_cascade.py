@@ -97,7 +97,7 @@ def test_a_probability_that_is_rounded_up_to_the_threshold_makes_it_ask(cascade,
 @pytest.mark.parametrize("engine", ["numpy", "compiled"])
 def test_a_scan_and_a_table_agree_to_the_bit(cascade, pictures, asked_table, monkeypatch, engine, jobs, threshold):
     if engine == "compiled":
-        pytest.importorskip("numba", reason="needs the extra fast")
+        pytest.importorskip("llvmlite", reason="needs the extra fast")
         from blurgate.measuring import kernel
 
         measured = [kernel.extract_features(read_plane(path).gray, "block99") for path in pictures]
@@ -105,7 +105,7 @@ def test_a_scan_and_a_table_agree_to_the_bit(cascade, pictures, asked_table, mon
     else:
         table = asked_table
     for batch in (3, 16):
-        monkeypatch.setattr("blurgate.scanning.stream._BATCH", batch)
+        monkeypatch.setattr("blurgate.scanning.judge.BATCH", batch)
         found = found_by_scan(pictures, cascade, engine=engine, jobs=jobs, threshold=threshold)
         expected = cascade if threshold is None else cascade.with_threshold(threshold)
         np.testing.assert_array_equal(found, found_in_table(expected, table))

@@ -78,7 +78,7 @@ def scan_hostile(hostile, monkeypatch):
 
     def scan_with(photos, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(stream, "Judge", hostile)
+            patch.setattr("blurgate.scanning.judge.Judge", hostile)
             return scan(photos, workers="processes", engine="numpy", jobs=2, **options)
 
     return scan_with

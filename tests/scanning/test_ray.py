@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -105,7 +106,8 @@ def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_wh
     assert 1 <= len(saved - now) <= 2  # files of pieces that are no more
 
 
-def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path):
+def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_data, "_choose_stream", lambda: ray_data._stream_afar)  # as over ray://
     parquet = pytest.importorskip("pyarrow.parquet")
     wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", output=tmp_path / "verdicts")
     place = PieceFolder(str(tmp_path / "verdicts"))
@@ -240,6 +242,16 @@ def test_an_address_that_does_not_answer_is_one_sentence():
         for address in (f"127.0.0.1:{taken.getsockname()[1]}", f"ray://127.0.0.1:{taken.getsockname()[1]}"):
             with pytest.raises(MachineError, match="a Ray cluster was needed at .* but nothing answers there"):
                 _require_answer(address)
+
+
+def test_what_answers_but_is_no_cluster_is_told_apart(cluster):
+    _require_answer(cluster.address)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=lambda: server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request"))
+        thread.start()
+        with pytest.raises(MachineError, match="but what answers there is none: check the address and port"):
+            _require_answer(f"127.0.0.1:{server.getsockname()[1]}")
+        thread.join()
 
 
 def test_without_ray_the_extra_is_named(monkeypatch, photos, model):

@@ -77,7 +77,7 @@ def test_missing_paths_and_empty_folders_are_refused(model, tmp_path):
 
 
 def test_every_engine_gives_the_same_verdicts(sharp_folder):
-    pytest.importorskip("numba", reason="needs the extra fast")
+    pytest.importorskip("llvmlite", reason="needs the extra fast")
     by_numpy, by_compiled = (list(scan([sharp_folder], engine=engine)) for engine in ("numpy", "compiled"))
     assert [verdict.decision for verdict in by_compiled] == [verdict.decision for verdict in by_numpy]
     for one, other in zip(by_compiled, by_numpy, strict=True):

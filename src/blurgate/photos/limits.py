@@ -7,7 +7,7 @@ more than about ten seconds on a core, or 1.5 GiB: `python benchmarks/robustness
 from __future__ import annotations
 
 import math
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 from blurgate.photos.directories import Directory
 from blurgate.photos.jpeg2000 import Codestream
@@ -120,7 +120,7 @@ def check_bytes(size: int, kind: str, max_megapixels: float) -> None:
     """
     spent = COSTS[kind].byte * size
     if _is_above(spent, max_megapixels):
-        raise _refuse(spent, f"it has {size / 1e6:,.0f} MB")
+        _refuse(spent, f"it has {size / 1e6:,.0f} MB")
 
 
 def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_megapixels: float) -> None:
@@ -151,9 +151,7 @@ def check_cost(picture: Any, size: int, header: Frame | Codestream | None, max_m
     cost = _find_cost(picture, header)
     spent = cost.pixel * pixels + cost.byte * size
     if _is_above(spent, max_megapixels):
-        raise _refuse(
-            spent, f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}"
-        )
+        _refuse(spent, f"it has {picture.width} x {picture.height} px in {size / 1e6:,.1f} MB of {picture.format}")
 
 
 def _find_cost(picture: Any, header: Frame | Codestream | None) -> Cost:
@@ -195,15 +193,15 @@ def check_tiff(directory: Directory, max_megapixels: float) -> None:
     share = strip[0] * strip[1] * samples * directory.integer(258, 1) / 8 / _STRIP_BYTES
     spent = share * 1e6 * MAX_MEGAPIXELS
     if _is_above(spent, max_megapixels):
-        raise _refuse(spent, "it has too large a strip")
+        _refuse(spent, "it has too large a strip")
 
 
 def _is_above(spent: float, max_megapixels: float) -> bool:
     return spent > 1e6 * max(max_megapixels, MAX_MEGAPIXELS)  # a lower limit is on pixels alone
 
 
-def _refuse(spent: float, what: str) -> LimitError:
-    return LimitError(
+def _refuse(spent: float, what: str) -> NoReturn:
+    raise LimitError(
         f"{what}, which would take too long or too much memory",
         f"raise max_megapixels to {math.ceil(spent / 1e6):,} if you trust the file",
     )

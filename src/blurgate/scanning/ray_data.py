@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -49,6 +49,8 @@ _TRIES_ALONE = 2  # the same of a photo
 _BATCH = 32  # items of `run_on_ray` that a worker gets at a time
 _LONGEST_WHY = 300  # characters of what Ray says
 _IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
+_SETTINGS, _TYPE = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 3  # a frame with which both sides of HTTP/2, as in Ray, begin
+_HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 _LOGGERS = ("ray", "ray.data")
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -338,11 +340,8 @@ def _judge(
     names = set[str]()
     with connect(address, jobs):
         token = folder.prepare() if folder else ""
-
-        def make(deaths: Any) -> PieceJudge:
-            return PieceJudge(judge, folder, token, listing.start, deaths)
-
-        with closing(_stream(listing, make, jobs)) as stream:
+        make = partial(PieceJudge, judge, folder, token, listing.start)
+        with closing(_choose_stream()(listing, make, jobs)) as stream:
             for done in _require_all(stream):
                 for place in done.piece.left_out:
                     if note_left_out:
@@ -397,7 +396,7 @@ def run_on_ray(
     start = os.getcwd()  # noqa: PTH109
     with (
         connect(address, jobs),
-        closing(_stream(_Batches(tuple(items)), lambda deaths: _BatchWork(work, start, deaths), jobs)) as stream,
+        closing(_choose_stream()(_Batches(tuple(items)), partial(_BatchWork, work, start), jobs)) as stream,
     ):
         for done in stream:
             if isinstance(done, BlurgateError):
@@ -477,18 +476,25 @@ def _join(address: str, jobs: int | None) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Connect to an address, to learn within a bounded time if anything answers there."""
+    """Connect to an address, to learn within a bounded time if a cluster answers there: Ray may wait much longer."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
+    if not colon or "/" in host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise ValueError(f"address must be auto, HOST:PORT or ray://HOST:PORT, got {_hide(address)!r}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTING).close()
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTING) as connection:
+            connection.sendall(_HTTP2)
+            answer = connection.recv(len(_SETTINGS))
     except OSError as error:
         raise MachineError(
             f"a Ray cluster was needed at {_hide(address)}, but nothing answers there ({error.strerror or error}): "
             "check the address, or leave it out to work on this machine alone",
             errno.ECONNREFUSED,
         ) from error
+    if answer[_TYPE : _TYPE + 1] != _SETTINGS[_TYPE : _TYPE + 1] and os.environ.get("RAY_USE_TLS", "0") != "1":
+        raise MachineError(
+            f"a Ray cluster was needed at {_hide(address)}, but what answers there is none: check the address and port",
+            errno.EPROTO,
+        )
 
 
 def _check_workers() -> None:
@@ -547,6 +553,53 @@ def _stream(
         with suppress(Exception):  # the cluster may be gone
             rows.close()
             ray.kill(deaths)
+
+
+def _choose_stream() -> Callable[..., Generator[Any, None, None]]:
+    import ray
+
+    return _stream_afar if ray.util.client.ray.is_connected() else _stream
+
+
+def _stream_afar(
+    source: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
+) -> Generator[R, None, None]:
+    """Do as `_stream` does, in a process of the cluster: over ``ray://`` Ray Data does not run."""
+    import ray
+    from ray import cloudpickle
+
+    runner = ray.remote(num_cpus=0)(_Runner).remote(cloudpickle.dumps((source, make, jobs)))
+    try:
+        coming = runner.take.remote()
+        while (content := ray.get(coming)) is not None:
+            coming = runner.take.remote()  # while this one is read
+            yield cloudpickle.loads(content)
+    finally:
+        with suppress(Exception):  # the cluster may be gone
+            ray.kill(runner)
+
+
+class _Runner:
+    """Runs a stream in a process of the cluster.
+
+    Parameters
+    ----------
+    content : bytes
+        What `_stream` takes, pickled.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        from ray import cloudpickle
+
+        self._results: Iterator[Any] = _stream(*cloudpickle.loads(content))
+
+    def take(self) -> bytes | None:
+        from ray import cloudpickle
+
+        for each in self._results:
+            content: bytes = cloudpickle.dumps(each)
+            return content
+        return None
 
 
 class _Source:
