@@ -245,7 +245,9 @@ def test_a_list_that_changed_while_a_machine_was_replaced_is_noticed():
         list(_require_all([first, second]))
 
 
-@pytest.mark.parametrize("address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x", "user:secret@host"])
+@pytest.mark.parametrize(
+    "address", ["host", "host:0", "host:99999", "ray://host", "http://user:secret@host:x", "user:secret@host"]
+)
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ValueError, match="address must be auto, HOST:PORT or ray://HOST:PORT") as caught:
         _require_answer(address)
