@@ -13,7 +13,7 @@ from PIL import Image
 from blurgate import load_model, scan
 from blurgate.errors import OutputError, PhotoError
 from blurgate.files import hold
-from blurgate.scanning import run, stream
+from blurgate.scanning import run
 from blurgate.scanning.run import ScanRequest, run_scan
 
 
@@ -132,7 +132,7 @@ def test_a_gate_judges_what_records_of_another_version_know(request_all, monkeyp
     assert run_scan(whole).tally.known == 0
     assert run_scan(whole).tally.known == 48
     assert run_scan(replace(whole, threshold=0.0)).failed  # photos in records count
-    monkeypatch.setattr(stream, "__version__", "0.0")
+    monkeypatch.setattr("blurgate.scanning.judge.__version__", "0.0")
     assert run_scan(whole).tally.known == 0
 
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TextIO
@@ -94,7 +94,7 @@ def write_jsonl(verdicts: Iterable[Verdict], stream: TextIO) -> None:
     stream : text stream
     """
     for verdict in verdicts:
-        stream.write(json.dumps(asdict(verdict)) + "\n")
+        stream.write(json.dumps(_take_fields(verdict)) + "\n")
 
 
 def write_parquet(verdicts: Iterable[Verdict], stream: IO[bytes], about: dict[bytes, bytes] | None = None) -> None:
@@ -188,7 +188,11 @@ def sort_verdicts(verdicts: Iterable[Verdict], order: str) -> list[Verdict]:
 
 def _to_row(verdict: Verdict) -> dict[str, Any]:
     """Cells by their column; a part is text, such as ``12,8,500,380``."""
-    return {**asdict(verdict), "part": _join(verdict.part) if verdict.part else None}
+    return {**_take_fields(verdict), "part": _join(verdict.part) if verdict.part else None}
+
+
+def _take_fields(verdict: Verdict) -> dict[str, Any]:
+    return {name: getattr(verdict, name) for name in COLUMNS}  # asdict would copy all that they hold
 
 
 def _join(part: tuple[int, ...]) -> str:

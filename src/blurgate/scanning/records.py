@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ _MOST_PX = 2**20  # pixels of a strength or a length
 _HALF_TURN = 180  # degrees
 _DIGEST = 8  # bytes
 _NUMBERS = ("float | None", "int | None")
+_SAVED = tuple(each.name for each in fields(Evidence) if each.name != "path")  # asdict would copy all that they hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,7 +385,7 @@ def _encode(place: str) -> bytes:
 
 def _format(evidence: Evidence, key: tuple[Any, ...]) -> str:
     """Write evidence as JSON, less its path, after a digest of that and of the row's key."""
-    text = json.dumps({name: value for name, value in asdict(evidence).items() if name != "path"})
+    text = json.dumps({name: getattr(evidence, name) for name in _SAVED})
     return _digest(text, key) + text
 
 
