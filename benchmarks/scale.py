@@ -146,7 +146,7 @@ def measure_rate(paths: Sequence[str], seconds: float, **options: Any) -> Number
     """
     jobs = options.get("jobs") or os.cpu_count() or 1
     begun = time.perf_counter()
-    with closing(iter(scan(itertools.cycle(paths), engine=find_engine(), **options))) as verdicts:  # type: ignore[type-var]
+    with closing(iter(scan(itertools.cycle(paths), **{"engine": find_engine(), **options}))) as verdicts:  # type: ignore[type-var]
         next(verdicts)
         first = time.perf_counter()
         for number, verdict in enumerate(verdicts):
@@ -344,7 +344,7 @@ def measure_gpu(work: Path, device: str, seconds: float) -> Numbers:
             paths = make_photos(work / size, *shape)
             say(f"scans, {size}")
             results[f"scan, {size}"] = {
-                "cuda": measure_rate(paths, seconds, device="cuda", model="trees"),
+                "cuda": measure_rate(paths, seconds, device="cuda", engine="auto", model="trees"),
                 f"{engine}, {cores} threads": measure_rate(paths, seconds, model="trees", workers="threads"),
                 f"{engine}, {cores} processes": measure_rate(paths, seconds, model="trees", workers="processes"),
             }
