@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from blurgate.errors import PhotoError
 from blurgate.photos.addresses import Place, find_archive, hide, reveal
+from blurgate.photos.archive_bytes import ArchiveBytes, Filter, Member, find_most, open_archive, stamp_archive
 from blurgate.photos.limits import MAX_MEGAPIXELS, LimitError, check_bytes
 from blurgate.photos.picture_tables import choose_column, open_table, read_row, walk_table
-from blurgate.photos.sources import Filter, Member, Source, find_most, open_source, stamp_source
 from blurgate.photos.stores import read
 from blurgate.photos.tars import Tar, check_tar, is_packed, walk_tar
 from blurgate.photos.zips import Zip, walk_zip
@@ -66,14 +66,14 @@ def walk_archive(
     if place.kind == "zip":
         yield from walk_zip(_find_zip(place), place, chosen, max_megapixels)
         return
-    source = open_source(place.archive)
+    data = open_archive(place.archive)
     try:
         if place.kind == "tar":
-            yield from walk_tar(place, source, _start_tar(place, source), chosen, max_megapixels)
+            yield from walk_tar(place, data, _start_tar(place, data), chosen, max_megapixels)
         else:
-            yield from walk_table(place, source, column, max_megapixels)
+            yield from walk_table(place, data, column, max_megapixels)
     finally:
-        source.close()
+        data.close()
 
 
 def check_archive(place: Place, column: str | None = None) -> None:
@@ -92,14 +92,14 @@ def check_archive(place: Place, column: str | None = None) -> None:
     if place.kind == "zip":
         _find_zip(place)
         return
-    source = open_source(place.archive)
+    data = open_archive(place.archive)
     try:
         if place.kind == "parquet":
-            choose_column(place, open_table(place, source).schema_arrow, column)
+            choose_column(place, open_table(place, data).schema_arrow, column)
         else:
-            check_tar(place, source)
+            check_tar(place, data)
     finally:
-        source.close()
+        data.close()
 
 
 def read_member(address: str, *, size: int | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
@@ -164,9 +164,9 @@ def _find_tar(place: Place) -> Tar:
     return _remember(_TARS, place, Tar)
 
 
-def _start_tar(place: Place, source: Source) -> Tar | None:
+def _start_tar(place: Place, data: ArchiveBytes) -> Tar | None:
     """Note anew where the members of a tar lie; in a compressed one, none can be found again."""
-    if is_packed(source):
+    if is_packed(data):
         return None
     tar = _find_tar(place)
     tar.places.clear()
@@ -174,8 +174,8 @@ def _start_tar(place: Place, source: Source) -> Tar | None:
 
 
 def _remember(known: OrderedDict[Any, T], place: Place, read_places: Callable[[str], T]) -> T:
-    """Find out where the members of an archive lie; a few archives are remembered, each with a source of its own."""
-    key = (os.getpid(), place.archive, stamp_source(place.archive))
+    """Find out where the members of an archive lie; a few archives are remembered, each open."""
+    key = (os.getpid(), place.archive, stamp_archive(place.archive))
     with _LOCK:
         if key in known:
             known.move_to_end(key)

@@ -18,7 +18,7 @@ from blurgate.photos.images import is_picture
 from blurgate.photos.limits import MAX_MEGAPIXELS
 
 if TYPE_CHECKING:
-    from blurgate.photos.sources import Member
+    from blurgate.photos.archive_bytes import Member
     from blurgate.photos.stores import Entry
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"

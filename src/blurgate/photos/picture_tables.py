@@ -10,16 +10,16 @@ from typing import Any
 
 from blurgate.errors import PhotoError, escape_unprintable, needs_extra
 from blurgate.photos.addresses import COLUMNS, Place, Status, hide, stamp
-from blurgate.photos.sources import (
+from blurgate.photos.archive_bytes import (
     BOMB_BYTES,
     BOMB_RATIO,
     HEAD,
     SMALL,
+    ArchiveBytes,
+    BytesFile,
     Member,
-    Source,
-    SourceFile,
     describe_size,
-    open_source,
+    open_archive,
 )
 
 _ROWS_BYTES = 2**24  # of rows read at a time
@@ -27,13 +27,13 @@ _TABLES = 1000  # of which the chosen column is remembered
 _LOCK = threading.Lock()
 
 
-def open_table(place: Place, source: Source) -> Any:
+def open_table(place: Place, data: ArchiveBytes) -> Any:
     """Open a table without reading its rows.
 
     Parameters
     ----------
     place : Place
-    source : Source
+    data : ArchiveBytes
 
     Returns
     -------
@@ -50,7 +50,7 @@ def open_table(place: Place, source: Source) -> Any:
         import pyarrow
         import pyarrow.parquet
     try:
-        return pyarrow.parquet.ParquetFile(io.BufferedReader(SourceFile(source), 2**16), pre_buffer=False)
+        return pyarrow.parquet.ParquetFile(io.BufferedReader(BytesFile(data), 2**16), pre_buffer=False)
     except PhotoError:
         raise
     except (pyarrow.ArrowException, OSError, ValueError) as error:
@@ -103,13 +103,13 @@ def _is_picture_type(kind: Any) -> bool | None:
     return False if types.is_binary(kind) or types.is_large_binary(kind) else None
 
 
-def walk_table(place: Place, source: Source, column: str | None, max_megapixels: float) -> Iterator[Member]:
+def walk_table(place: Place, data: ArchiveBytes, column: str | None, max_megapixels: float) -> Iterator[Member]:
     """List the photos of a table with their content; see `blurgate.photos.archives.walk_archive`.
 
     Parameters
     ----------
     place : Place
-    source : Source
+    data : ArchiveBytes
     column : str or None
     max_megapixels : float
 
@@ -126,10 +126,10 @@ def walk_table(place: Place, source: Source, column: str | None, max_megapixels:
         address = f"{place.archive}#{place.inner}"
         yield Member(place.inner, address, content=read_row(place, max_megapixels, column))
         return
-    table = open_table(place, source)
+    table = open_table(place, data)
     name, is_struct = choose_column(place, table.schema_arrow, column)
     _remember_column(place, name)
-    rows, size = table.metadata.num_rows, max(1, source.size)
+    rows, size = table.metadata.num_rows, max(1, data.size)
     _check_groups(place, table, name)
     step = max(1, min(1000, _ROWS_BYTES * max(1, rows) // size))
     number = 0
@@ -139,7 +139,7 @@ def walk_table(place: Place, source: Source, column: str | None, max_megapixels:
         for batch in table.iter_batches(step, columns=[name]):
             for cell in batch.column(0):
                 address = f"{place.archive}#{number}"
-                yield _to_member(cell.as_py(), address, number, source.status, max_megapixels, is_struct=is_struct)
+                yield _to_member(cell.as_py(), address, number, data.status, max_megapixels, is_struct=is_struct)
                 number += 1
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error.__cause__, PhotoError):
@@ -207,10 +207,10 @@ def read_row(place: Place, max_megapixels: float, column: str | None = None) -> 
     PhotoError
         If there is no such row, it has no photo, or its group of rows is too large to be read for it.
     """
-    source = open_source(place.archive)
+    data = open_archive(place.archive)
     where = f"{hide(place.archive)}#{place.inner}"
     try:
-        table = open_table(place, source)
+        table = open_table(place, data)
         chosen, is_struct = choose_column(place, table.schema_arrow, column or _COLUMN_OF.get(place.archive))
         _check_groups(place, table, chosen)
         number = int(place.inner)
@@ -227,4 +227,4 @@ def read_row(place: Place, max_megapixels: float, column: str | None = None) -> 
             number -= meta.num_rows
         raise PhotoError(f"{where} does not exist: the table has {table.metadata.num_rows:,} rows")
     finally:
-        source.close()
+        data.close()

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from blurgate.errors import PhotoError
 from blurgate.photos.addresses import Place, hide, is_address, stamp
+from blurgate.photos.archive_bytes import HEAD, SMALL, ArchiveBytes, Filter, Member, describe_size, open_archive
 from blurgate.photos.limits import check_bytes
-from blurgate.photos.sources import HEAD, SMALL, Filter, Member, Source, describe_size, open_source
 
 _BLOCK = 512
 _MOST_NAMES = 2**20  # bytes of an extended header
@@ -28,19 +28,19 @@ class Stream:
 
     Parameters
     ----------
-    source : Source
+    data : ArchiveBytes
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source, self._offset, self.place = source, 0, 0
-        self.packed = is_packed(source)
+    def __init__(self, data: ArchiveBytes) -> None:
+        self._data, self._offset, self.place = data, 0, 0
+        self.packed = is_packed(data)
         self._gunzip: Any = zlib.decompressobj(_GZIP) if self.packed else None
         self._held = b""
 
     def read(self, length: int) -> bytes:
         """Read on; fewer bytes at the end."""
         if self._gunzip is None:
-            content = self._source.read_at(self._offset, length)
+            content = self._data.read_at(self._offset, length)
             self._offset += len(content)
         else:
             content = self._inflate(length, self._gunzip)
@@ -58,7 +58,7 @@ class Stream:
         if self._gunzip is None:
             self._offset += length
             self.place += length
-            if self._offset > self._source.size:
+            if self._offset > self._data.size:
                 raise TarError(_CUT)
             return
         while length > 0:
@@ -87,7 +87,7 @@ class Stream:
         return b"".join(parts)
 
     def _more(self) -> bytes:
-        packed = self._source.read_at(self._offset, 2**18)
+        packed = self._data.read_at(self._offset, 2**18)
         self._offset += len(packed)
         return packed
 
@@ -208,8 +208,8 @@ class Tar:
         self.complete = False
 
     @cached_property
-    def _source(self) -> Source:
-        return open_source(self._archive)
+    def _data(self) -> ArchiveBytes:
+        return open_archive(self._archive)
 
     def note(self, entry: _Entry) -> None:
         """Remember where a member lies; of two with one name, none can be found again."""
@@ -243,14 +243,14 @@ class Tar:
         if place is None:
             raise PhotoError(f"{where} cannot be read: the archive has several members of that name")
         check_bytes(place[1], "JPEG", max_megapixels)
-        content = self._source.read_at(*place)
+        content = self._data.read_at(*place)
         if len(content) < place[1]:
             raise PhotoError(f"{where} cannot be read: the archive is cut short")
         return content
 
     def _walk(self, where: str) -> None:
-        stream = Stream(self._source)
-        if stream.packed or (is_address(self._archive) and self._source.size > SMALL):
+        stream = Stream(self._data)
+        if stream.packed or (is_address(self._archive) and self._data.size > SMALL):
             raise PhotoError(f"{where} cannot be found again: the archive would have to be read from its start")
         self.places.clear()
         with suppress(TarError, zlib.error):
@@ -262,14 +262,14 @@ class Tar:
 
 
 def walk_tar(
-    place: Place, source: Source, index: Tar | None, chosen: Filter, max_megapixels: float
+    place: Place, data: ArchiveBytes, index: Tar | None, chosen: Filter, max_megapixels: float
 ) -> Iterator[Member]:
     """List the photos of a tar with their content; see `blurgate.photos.archives.walk_archive`.
 
     Parameters
     ----------
     place : Place
-    source : Source
+    data : ArchiveBytes
     index : Tar or None
         Learns where the members lie.
     chosen : Filter
@@ -284,7 +284,7 @@ def walk_tar(
     PhotoError
         If it is no tar.
     """
-    stream = Stream(source)
+    stream = Stream(data)
     began = False
     try:
         for entry in _read_headers(stream):
@@ -292,7 +292,7 @@ def walk_tar(
             name = entry.name.removeprefix("./")
             left = entry.size + -entry.size % _BLOCK
             if entry.kind != _FOLDER and name and not name.endswith("/") and chosen.takes(name):
-                member = _read_member(stream, entry, place, source, max_megapixels)
+                member = _read_member(stream, entry, place, data, max_megapixels)
                 left -= len(member.content or b"")
                 if index and member.content is not None:
                     index.note(entry)
@@ -300,35 +300,35 @@ def walk_tar(
             stream.skip(left)
     except (TarError, zlib.error) as error:
         if not began:
-            raise PhotoError(f"{hide(place.archive)} {_describe_no_tar(source, error)}") from error
+            raise PhotoError(f"{hide(place.archive)} {_describe_no_tar(data, error)}") from error
         problem = str(error) if isinstance(error, TarError) else "is damaged: it cannot be decompressed to its end"
         yield Member("", place.archive, problem=f"{problem}; what comes before was judged: fetch it again")
 
 
-def is_packed(source: Source) -> bool:
+def is_packed(data: ArchiveBytes) -> bool:
     """Tell whether a tar is compressed, by its first bytes."""
-    return source.read_at(0, 2) == _GZIP_HEAD
+    return data.read_at(0, 2) == _GZIP_HEAD
 
 
-def check_tar(place: Place, source: Source) -> None:
+def check_tar(place: Place, data: ArchiveBytes) -> None:
     """Check that an archive begins like a tar.
 
     Parameters
     ----------
     place : Place
-    source : Source
+    data : ArchiveBytes
 
     Raises
     ------
     PhotoError
     """
     try:
-        next(_read_headers(Stream(source)), None)
+        next(_read_headers(Stream(data)), None)
     except (TarError, zlib.error) as error:
-        raise PhotoError(f"{hide(place.archive)} {_describe_no_tar(source, error)}") from error
+        raise PhotoError(f"{hide(place.archive)} {_describe_no_tar(data, error)}") from error
 
 
-def _read_member(stream: Stream, entry: _Entry, place: Place, source: Source, max_megapixels: float) -> Member:
+def _read_member(stream: Stream, entry: _Entry, place: Place, data: ArchiveBytes, max_megapixels: float) -> Member:
     name, address = entry.name.removeprefix("./"), f"tar://{entry.name}::{place.archive}"
     if entry.kind not in _FILES:
         return Member(name, address, problem=_describe_kind(entry.kind))
@@ -337,11 +337,11 @@ def _read_member(stream: Stream, entry: _Entry, place: Place, source: Source, ma
     content = stream.read(entry.size)
     if len(content) < entry.size:
         return Member(name, address, problem="cannot be read: the archive ends inside it")
-    return Member(name, address, stamp(entry.size, source.status, entry.place), content[:HEAD], content)
+    return Member(name, address, stamp(entry.size, data.status, entry.place), content[:HEAD], content)
 
 
-def _describe_no_tar(source: Source, error: Exception) -> str:
-    if not source.size:
+def _describe_no_tar(data: ArchiveBytes, error: Exception) -> str:
+    if not data.size:
         return "cannot be read: it is empty"
     return f"cannot be read: it {error}" if "cut short" in str(error) else "cannot be read: it is no tar, or damaged"
 

@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from blurgate.errors import PhotoError, escape_unprintable
 from blurgate.photos.addresses import Place, Status, hide, stamp
-from blurgate.photos.limits import check_bytes
-from blurgate.photos.sources import (
+from blurgate.photos.archive_bytes import (
     BOMB_BYTES,
     BOMB_RATIO,
     HEAD,
+    ArchiveBytes,
     Filter,
     Member,
-    Source,
     describe_size,
-    open_source,
+    open_archive,
 )
+from blurgate.photos.limits import check_bytes
 
 _MOST_DIRECTORY = 2**28  # bytes of a directory: two million members
 _MOST_MEMBERS = 2_000_000
@@ -56,9 +56,9 @@ class Zip:
     """
 
     def __init__(self, archive: str) -> None:
-        self._archive, self._source = archive, open_source(archive)
+        self._archive, self._data = archive, open_archive(archive)
         try:
-            self.entries = _read_directory(self._source)
+            self.entries = _read_directory(self._data)
         except (struct.error, IndexError) as error:
             raise PhotoError(f"{hide(archive)} cannot be read: it is no zip, or cut short") from error
         except ValueError as error:
@@ -68,7 +68,7 @@ class Zip:
     @property
     def status(self) -> Status | None:
         """Status of the archive."""
-        return self._source.status
+        return self._data.status
 
     def lists(self, entry: _Entry) -> bool:
         """Return False for an entry that a later one of the same name replaces."""
@@ -113,11 +113,11 @@ class Zip:
         return self._unpack(entry._replace(packed=min(entry.packed, 1024)), HEAD, name)
 
     def _unpack(self, entry: _Entry, most: int, where: str) -> bytes:
-        head = self._source.read_at(entry.offset, 30)
+        head = self._data.read_at(entry.offset, 30)
         if len(head) < 30 or not head.startswith(b"PK\3\4"):
             raise PhotoError(f"{where} cannot be read: the archive is damaged where it should be")
         lengths = struct.unpack_from("<HH", head, 26)
-        packed = self._source.read_at(entry.offset + 30 + sum(lengths), entry.packed)
+        packed = self._data.read_at(entry.offset + 30 + sum(lengths), entry.packed)
         if entry.method == _STORED:
             return packed[:most]
         try:
@@ -134,7 +134,7 @@ def _describe_entry(entry: _Entry) -> str:
     return ""
 
 
-def _read_directory(source: Source) -> list[_Entry]:
+def _read_directory(data: ArchiveBytes) -> list[_Entry]:
     """Read the directory of a zip.
 
     Raises
@@ -142,8 +142,8 @@ def _read_directory(source: Source) -> list[_Entry]:
     ValueError
         The end of a sentence.
     """
-    tail_start = max(0, source.size - 2**16 - 22)
-    tail = source.read_at(tail_start, 2**16 + 22)
+    tail_start = max(0, data.size - 2**16 - 22)
+    tail = data.read_at(tail_start, 2**16 + 22)
     place = tail.rfind(_END)
     while place >= 0 and place + 22 + struct.unpack_from("<H", tail, place + 20)[0] > len(tail):
         place = tail.rfind(_END, 0, place)
@@ -152,9 +152,9 @@ def _read_directory(source: Source) -> list[_Entry]:
     count, length, offset = struct.unpack_from("<HII", tail, place + 10)
     end = tail_start + place
     if 0xFFFF in (count,) or 0xFFFFFFFF in (length, offset):
-        locator = source.read_at(end - 20, 20)
+        locator = data.read_at(end - 20, 20)
         if locator.startswith(_LOCATOR64):
-            record = source.read_at(struct.unpack_from("<Q", locator, 8)[0], 56)
+            record = data.read_at(struct.unpack_from("<Q", locator, 8)[0], 56)
             if not record.startswith(_END64):
                 raise ValueError("cannot be read: its directory is damaged")
             count, length, offset = struct.unpack_from("<QQQ", record, 32)
@@ -162,11 +162,11 @@ def _read_directory(source: Source) -> list[_Entry]:
     if length > _MOST_DIRECTORY or count > _MOST_MEMBERS:
         raise ValueError(f"is not read: it claims {count:,} members, at most {_MOST_MEMBERS:,} are read: split it")
     shift = max(0, end - length - offset)  # of what precedes the zip, such as a program that unpacks it
-    content = source.read_at(offset + shift, length)
+    content = data.read_at(offset + shift, length)
     if len(content) < length:
         raise ValueError("cannot be read: it is no zip, or cut short")
     entries = list(_parse_directory(content, count, shift))
-    _check_entries(entries, offset + shift, source.size)
+    _check_entries(entries, offset + shift, data.size)
     return entries
 
 

@@ -50,7 +50,7 @@ class Member(NamedTuple):
     problem: str = ""
 
 
-class Source(Protocol):
+class ArchiveBytes(Protocol):
     """The bytes of an archive, on the disk or in a store."""
 
     size: int
@@ -100,7 +100,7 @@ class Filter:
         return any(mark in inner for mark in "*?[") and fnmatchcase(name, inner)
 
 
-class FileSource:
+class DiskBytes:
     """An archive on the disk.
 
     Parameters
@@ -149,16 +149,16 @@ class FileSource:
             self._handle.close()
 
 
-class SourceFile(io.RawIOBase):
-    """A source as a file that can be read and can seek.
+class BytesFile(io.RawIOBase):
+    """The bytes of an archive as a file that can be read and can seek.
 
     Parameters
     ----------
-    source : Source
+    data : ArchiveBytes
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source, self._offset = source, 0
+    def __init__(self, data: ArchiveBytes) -> None:
+        self._data, self._offset = data, 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -179,7 +179,7 @@ class SourceFile(io.RawIOBase):
         -------
         int
         """
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._source.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._offset, os.SEEK_END: self._data.size}[whence]
         self._offset = base + offset
         return self._offset
 
@@ -189,13 +189,13 @@ class SourceFile(io.RawIOBase):
 
     def readinto(self, target: Any) -> int:
         """Read on into a buffer."""
-        content = self._source.read_at(self._offset, len(target))
+        content = self._data.read_at(self._offset, len(target))
         target[: len(content)] = content
         self._offset += len(content)
         return len(content)
 
 
-def open_source(archive: str) -> Source:
+def open_archive(archive: str) -> ArchiveBytes:
     """Open an archive.
 
     Parameters
@@ -205,7 +205,7 @@ def open_source(archive: str) -> Source:
 
     Returns
     -------
-    Source
+    ArchiveBytes
 
     Raises
     ------
@@ -216,7 +216,7 @@ def open_source(archive: str) -> Source:
         if "::" in archive:
             raise PhotoError(f"{hide(archive)} is an archive in an archive, which is not read: unpack the outer one")
         return Ranges(archive)
-    return FileSource(archive)
+    return DiskBytes(archive)
 
 
 def find_most(max_megapixels: float) -> int:
@@ -244,7 +244,7 @@ def describe_size(size: int, max_megapixels: float) -> str:
     return "" if size <= _MOST_BYTES else f"cannot be read: it has {size / 1e6:,.0f} MB, which no photo has"
 
 
-def stamp_source(archive: str) -> tuple[int, int] | None:
+def stamp_archive(archive: str) -> tuple[int, int] | None:
     """Return what tells whether an archive on the disk has changed; None of one in a store."""
     if is_address(archive):
         return None
