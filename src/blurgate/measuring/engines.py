@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blurgate.errors import BlurgateError, MissingExtraError, needs_extra
-from blurgate.measuring.features import DEFAULT_FEATURE_SET, extract_features, extract_many
+from blurgate.measuring.features import extract_features, extract_many
 from blurgate.photos.images import Gray
 
 ENGINES = ("auto", "numpy", "compiled")
@@ -32,8 +32,6 @@ class Engine:
         ``cuda`` measures batches with torch and needs the extra ``gpu``.
     count : int
         Number of photos to measure, as far as it is known.
-    feature_set : str
-        The feature set that `prepare` compiles; a key of `blurgate.measuring.features.FEATURE_SETS`.
 
     Raises
     ------
@@ -41,11 +39,9 @@ class Engine:
         If the engine or the device is unknown, or the engine does not run on the device.
     """
 
-    def __init__(
-        self, name: str = "auto", device: str = "cpu", *, count: int, feature_set: str = DEFAULT_FEATURE_SET
-    ) -> None:
+    def __init__(self, name: str = "auto", device: str = "cpu", *, count: int) -> None:
         check_engine(name, device)
-        self.name, self.device, self.count, self.feature_set = name, device, count, feature_set
+        self.name, self.device, self.count = name, device, count
         self._steps: Steps | None = None
         self._lock = Lock()
 

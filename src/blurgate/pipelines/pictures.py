@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,15 +19,13 @@ from blurgate.photos.finding import AnyPath
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
 from blurgate.scanning.items import Item
-from blurgate.scanning.judge import BATCH, Judge, make_judge
+from blurgate.scanning.judge import BATCH, Judge, MachineWatch, make_judge
 from blurgate.threads import run_in_order
 
 T = TypeVar("T")
 
 NAMES = ("bytes", "image", "img", "photo", "jpg", "jpeg", "png", "webp", "path", "file", "filepath")  # by priority
 _PATHS = ("path", "file", "filepath", "file_name", "__key__")  # columns that say what a picture is called
-_UNNAMED = "the picture"  # what errors call one in memory
-_IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
 @dataclass(frozen=True)
@@ -108,15 +106,13 @@ def judge_each(
 
     def work(chunk: list[T]) -> list[tuple[Verdict, MachineError | None]]:
         found = judge.judge(map(read, chunk))
-        return [(_name(judge.decide(each.evidence)), each.problem) for each in found]
+        return [(judge.decide(each.evidence), each.problem) for each in found]
 
-    row = 0
+    watch = MachineWatch()
     chunks = _cut(pictures)
     for judged in map(work, chunks) if jobs == 1 else run_in_order(work, chunks, jobs=jobs):
         for verdict, problem in judged:
-            row = row + 1 if problem else 0
-            if problem and row == _IN_A_ROW:
-                raise problem
+            watch.check(problem)
             if strict and verdict.error:
                 raise PhotoError(verdict.error)
             yield verdict
@@ -201,13 +197,6 @@ def find_path_column(names: Iterable[str], column: str) -> str | None:
     """
     there = set(names)
     return next((name for name in _PATHS if name in there and name != column), None)
-
-
-def _name(verdict: Verdict) -> Verdict:
-    """Let an error say which picture it is about, as that of a file does; its content does not know."""
-    if not verdict.path or not verdict.error.startswith(_UNNAMED):
-        return verdict
-    return replace(verdict, error=verdict.path + verdict.error.removeprefix(_UNNAMED))
 
 
 def _cut(pictures: Iterable[T]) -> Iterator[list[T]]:

@@ -23,6 +23,7 @@ from blurgate.version import __version__
 
 BATCH = 16  # photos per evaluation of the trees
 _UNNAMED = "the picture "  # how messages name a photo that has no path
+_IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 MOST_HELD = 2**26  # bytes of planes in a batch: at full size, one may have 200 MB
 
 
@@ -213,7 +214,7 @@ class Judge:
 
     @cached_property
     def _engine(self) -> Engine:
-        return Engine(self.engine, self.device, count=MANY, feature_set=self.model.inputs.feature_set)
+        return Engine(self.engine, self.device, count=MANY)
 
     def _finish_features(self, measured: Sequence[Measured]) -> list[Measurement]:
         batch = [each.measurement for each in measured]
@@ -226,6 +227,30 @@ class Judge:
             if features is not batch[place].features:
                 batch[place] = replace(batch[place], features=features)
         return batch
+
+
+class MachineWatch:
+    """Ends a scan after five photos in a row that the machine, and not the photo, kept from being read."""
+
+    def __init__(self) -> None:
+        self._row = 0
+
+    def check(self, problem: MachineError | None) -> None:
+        """Look at the next photo, in the order of the photos.
+
+        Parameters
+        ----------
+        problem : MachineError or None
+            As of a `Judged`.
+
+        Raises
+        ------
+        MachineError
+            The problem of the fifth photo in a row that has one.
+        """
+        self._row = self._row + 1 if problem else 0
+        if problem and self._row == _IN_A_ROW:
+            raise problem
 
 
 def make_judge(

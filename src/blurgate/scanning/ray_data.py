@@ -35,7 +35,7 @@ from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.scanning import pieces
 from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, list_items
-from blurgate.scanning.judge import Judge
+from blurgate.scanning.judge import Judge, MachineWatch
 from blurgate.scanning.piece_files import PieceFolder, parse_piece, write_piece
 from blurgate.scanning.pieces import Entry, cut_pieces, name_piece, note_files
 from blurgate.version import __version__
@@ -50,7 +50,6 @@ _TRIES = 2  # times that a piece may end the process that judges it, before its 
 _TRIES_ALONE = 2  # the same of a photo
 _BATCH = 32  # items of `run_on_ray` that a worker gets at a time
 _LONGEST_WHY = 300  # characters of what Ray says
-_IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 _SETTINGS, _TYPE = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 3  # a frame with which both sides of HTTP/2, as in Ray, begin
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
 _LOGGERS = ("ray", "ray.data")
@@ -225,11 +224,9 @@ class PieceJudge:
         _enter(self.start)
         items = fetch_ahead((entry.to_item() for entry in entries), jobs=1, max_megapixels=self.judge.max_megapixels)
         found = self.judge.judge(items)
-        row = 0
+        watch = MachineWatch()
         for each in found:
-            row = row + 1 if each.problem else 0
-            if row == _IN_A_ROW and each.problem:
-                raise each.problem
+            watch.check(each.problem)
         return [self.judge.decide(each.evidence) for each in found]
 
     @staticmethod

@@ -20,7 +20,7 @@ from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
 from blurgate.scanning.fetching import fetch_ahead, find_ahead
 from blurgate.scanning.items import Item, describe_nothing, find_none, list_items, look_ahead
-from blurgate.scanning.judge import Judge, Judged, cut_batches, make_judge
+from blurgate.scanning.judge import Judge, Judged, MachineWatch, cut_batches, make_judge
 from blurgate.scanning.records import Records, open_records
 from blurgate.threads import PAUSE, count_cores, run_in_order
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from blurgate.scanning.piece_files import PieceFolder
 
 PLACES = ("here", "ray")  # where to scan
-
-_IN_A_ROW = 5  # photos in a row that cannot be read for lack of memory or by an error of the disk: it is not they
 
 
 def scan(
@@ -94,7 +92,7 @@ def scan(
         survive a photo that crashes its decoder; they need Linux. ``auto``: processes for many paths and jobs.
     engine : {'auto', 'numpy', 'compiled'}
         What measures the photos on the CPU. Engines give the same decisions, but their probabilities may differ by
-        rounding. ``compiled`` needs the extra ``fast`` and takes about ten seconds to compile the first time. ``auto``
+        rounding. ``compiled`` needs the extra ``fast`` and takes about a second to compile the first time. ``auto``
         is ``compiled`` from `MANY` photos on if it is installed and works, else ``numpy``; in an iterator, after its
         first `MANY`.
     device : {'cpu', 'cuda'}
@@ -259,7 +257,7 @@ def scan_items(
     jobs = count_cores() if jobs is None else jobs
     if workers == "auto":
         workers = _choose_workers(photos, count, jobs, device)
-    engines = _Engines(engine, device, None if streamed else count, judge.model.inputs.feature_set)
+    engines = _Engines(engine, device, None if streamed else count)
     if not resume and workers == "threads":
         engines.choose().prepare()  # with records, only once a photo is not in them
     opened = (
@@ -319,14 +317,13 @@ class _Engines:
     count : int or None
         Number of photos, as far as it is known; None for a stream, whose end nobody knows: where the engine is
         ``auto``, its first `MANY` photos are measured by ``numpy``, all others as those of a large folder.
-    feature_set : str
     """
 
-    def __init__(self, name: str, device: str, count: int | None, feature_set: str) -> None:
-        self._many = Engine(name, device, count=MANY if count is None else count, feature_set=feature_set)
+    def __init__(self, name: str, device: str, count: int | None) -> None:
+        self._many = Engine(name, device, count=MANY if count is None else count)
         self._first = self._many
         if count is None and (name, device) == ("auto", "cpu"):
-            self._first = Engine("numpy", device, count=MANY, feature_set=feature_set)
+            self._first = Engine("numpy", device, count=MANY)
         self._left = MANY
 
     def choose(self) -> Engine:
@@ -353,16 +350,18 @@ def _judge(
         pending = _find_known(find_ahead(items), records, judge.name) if records else items
         fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
         with closing(judging(fetched)) as batches:
-            yield from _save_all(_watch_machine(batches), records, judge)
+            yield from _save_all(batches, records, judge)
 
 
 def _save_all(
     batches: Iterable[list[Judged]], records: Records | None, judge: Judge
 ) -> Iterator[tuple[Item, Evidence]]:
+    watch = MachineWatch()
     for found in batches:
         if records:
             _save(found, records, judge)
         for each in found:
+            watch.check(each.problem)
             yield each.item, each.evidence
 
 
@@ -389,17 +388,6 @@ def _save(found: Iterable[Judged], records: Records, judge: Judge) -> None:
     """Save the evidence of photos on the disk that could be read."""
     saved = ((each.item.status, each.evidence) for each in found)
     records.add(((status, evidence) for status, evidence in saved if status and not evidence.error), judge.name)
-
-
-def _watch_machine(batches: Iterable[list[Judged]]) -> Iterator[list[Judged]]:
-    """End the scan after several photos in a row that the machine, and not the photo, kept from being read."""
-    row = 0
-    for batch in batches:
-        for each in batch:
-            row = row + 1 if each.problem else 0
-            if row == _IN_A_ROW and each.problem:
-                raise each.problem
-        yield batch
 
 
 def _find_known(items: Iterable[Item], records: Records, judge: str) -> Iterator[Item]:

@@ -176,7 +176,7 @@ def _prepare(model: str, threshold: float | None, review: Any, max_megapixels: f
     loaded = load_model(model)
     bounds = find_bounds(loaded, threshold, review)
     loaded = loaded.with_threshold(bounds[0])
-    engine = Engine("auto", "cpu", count=MANY, feature_set=loaded.inputs.feature_set)
+    engine = Engine("auto", "cpu", count=MANY)
     engine.prepare()
     judge = Judge(loaded, engine, bounds, max_megapixels, photo_time)
     first = (np.indices((256, 256)).sum(axis=0) % 11 * 20).astype(np.uint8)
