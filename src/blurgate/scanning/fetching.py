@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -16,7 +15,7 @@ from blurgate.photos.addresses import find_archive, is_address
 from blurgate.photos.images import path_of
 from blurgate.photos.limits import MAX_MEGAPIXELS, LimitError, check_bytes
 from blurgate.scanning.items import Item
-from blurgate.threads import PAUSE
+from blurgate.threads import PAUSE, count_cores
 
 if TYPE_CHECKING:
     from blurgate.photos.stores import Requests
@@ -47,7 +46,7 @@ def fetch_ahead(
         With the content of each photo in place of its address. A photo that cannot be fetched has evidence with its
         error, and its `problem` if the store is to blame.
     """
-    cores = jobs or os.cpu_count() or 1
+    cores = jobs or count_cores()
     window = _Window(cores * _PHOTOS, cores * _BYTES)
     return _work_ahead(items, _is_afar, partial(_fetch, max_megapixels=max_megapixels), window)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blurgate.errors import OutputError
+from blurgate.threads import count_cores
 
 if TYPE_CHECKING:
     from blurgate.judging.model import Review
@@ -126,10 +127,7 @@ class Settings:
 
     def count_workers(self) -> int:
         """Count the processes that judge."""
-        if self.workers is not None:
-            return self.workers
-        affinity = getattr(os, "sched_getaffinity", None)  # a container may own a part of the cores
-        return len(affinity(0)) if affinity else os.cpu_count() or 1
+        return count_cores() if self.workers is None else self.workers
 
     def count_waiting(self) -> int:
         """Count the requests that may wait."""
