@@ -87,7 +87,7 @@ def walk_photos(
         inside it. A file in a folder counts as a photo by its suffix (`SUFFIXES`, in any case) or, failing that, by its
         first bytes. Hidden files and folders and `SYSTEM_FOLDERS` are skipped, and so are cameras' raw files, which
         mostly lie beside the same photo as a JPEG, unless a pattern of `include` ends in their suffix, as ``*.nef``
-        does. A named archive (`blurgate.photos.archives.SUFFIXES`) is searched like a folder, in its own order.
+        does. A named archive (`blurgate.photos.addresses.ARCHIVES`) is searched like a folder, in its own order.
     include, exclude : sequence of str
         Case-insensitive shell patterns. A pattern with a ``/`` is matched against the path below the folder in `paths`,
         any other against the name. If `include` is given, only photos that match one of its patterns are yielded.
