@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from blurgate.errors import PhotoError, escape_unprintable, needs_extra
-from blurgate.photos.addresses import COLUMNS, Place, Status, hide, stamp
+from blurgate.photos.addresses import COLUMNS, Place, hide, stamp
 from blurgate.photos.archive_bytes import (
     BOMB_BYTES,
     BOMB_RATIO,
@@ -132,14 +132,14 @@ def walk_table(place: Place, data: ArchiveBytes, column: str | None, max_megapix
     rows, size = table.metadata.num_rows, max(1, data.size)
     _check_groups(place, table, name)
     step = max(1, min(1000, _ROWS_BYTES * max(1, rows) // size))
-    number = 0
+    number, marks = 0, (data.status, name)
     import pyarrow
 
     try:
         for batch in table.iter_batches(step, columns=[name]):
             for cell in batch.column(0):
                 address = f"{place.archive}#{number}"
-                yield _to_member(cell.as_py(), address, number, data.status, max_megapixels, is_struct=is_struct)
+                yield _to_member(cell.as_py(), address, number, marks, max_megapixels, is_struct=is_struct)
                 number += 1
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error.__cause__, PhotoError):
@@ -165,7 +165,7 @@ def _check_groups(place: Place, table: Any, name: str) -> None:
 
 
 def _to_member(
-    cell: Any, address: str, number: int, archive: Status | None, max_megapixels: float, *, is_struct: bool
+    cell: Any, address: str, number: int, marks: tuple[object, ...], max_megapixels: float, *, is_struct: bool
 ) -> Member:
     name, content = str(number), cell
     if is_struct:
@@ -175,7 +175,7 @@ def _to_member(
         return Member(name, address, problem="has no photo: its cell is empty")
     if problem := describe_size(len(content), max_megapixels):
         return Member(name, address, problem=problem)
-    return Member(name, address, stamp(len(content), archive, number), content[:HEAD], content)
+    return Member(name, address, stamp(len(content), *marks, number), content[:HEAD], content)
 
 
 _COLUMN_OF: OrderedDict[str, str] = OrderedDict()
@@ -220,7 +220,7 @@ def read_row(place: Place, max_megapixels: float, column: str | None = None) -> 
                 if meta.total_byte_size > SMALL:
                     raise PhotoError(f"{where} cannot be found again: its row group is too large to be read for it")
                 cell = table.read_row_group(group, columns=[chosen]).column(0)[number].as_py()
-                member = _to_member(cell, where, number, None, max_megapixels, is_struct=is_struct)
+                member = _to_member(cell, where, number, (), max_megapixels, is_struct=is_struct)
                 if member.content is None:
                     raise PhotoError(f"{where} {member.problem}")
                 return member.content
