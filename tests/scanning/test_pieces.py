@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from blurgate.judging.verdicts import Evidence
+from blurgate.photos.addresses import Status
 from blurgate.scanning.items import Item
 from blurgate.scanning.pieces import MOST_PHOTOS, Entry, cut_pieces, name_piece, note_files
 
@@ -68,3 +69,12 @@ def test_files_are_noted_and_those_without_are_left_to_the_judge(tmp_path):
     assert (gone.size, zero.size) == (0, 0)
     assert closed.name == "closed"
     assert [entry.to_item().evidence for entry in (found, closed)] == [None, wrong]
+
+
+def test_photos_that_had_to_be_read_travel_in_pieces_of_their_own_bounds():
+    items = [Item(bytes(MB), path=f"tar://{number}.jpg::a.tar", status=Status(MB, 7)) for number in range(30)]
+    broken = Item(evidence=Evidence("a.tar", error="a.tar is cut short"), broken=True)
+    pieces = list(cut_pieces(note_files([*items, broken]), 1000))
+    assert [len(piece) for piece in pieces] == [9, 9, 9, 4]
+    assert pieces[0][0].to_item() == Item(bytes(MB), path="tar://0.jpg::a.tar")
+    assert pieces[-1][-1].to_item() == broken

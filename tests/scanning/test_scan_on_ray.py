@@ -5,7 +5,10 @@ import os
 import shutil
 import socket
 import sys
+import tarfile
 import threading
+from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -125,6 +128,36 @@ def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_
         run_scan(replace(wanted, output=tmp_path / "letters"))
 
 
+def test_archives_are_read_once_and_a_broken_one_fails_the_scan(cluster, sharp_folder, model, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    files = sorted(sharp_folder.iterdir())[:12]
+    content = [path.read_bytes() for path in files]
+    table = pyarrow.table({"image": content, "other": content[::-1]})
+    parquet.write_table(table, tmp_path / "table.parquet")
+    parquet.write_table(pyarrow.table({"other": content[:1]}), tmp_path / "one.parquet")
+    for name, mode in (("packed.tar.gz", "w:gz"), ("whole.tar", "w")):
+        with tarfile.open(tmp_path / name, mode) as tar:
+            for path in files:
+                tar.add(path, path.name)
+    whole = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
+    archives = [tmp_path / name for name in ("packed.tar.gz", "cut.tar", "table.parquet", "one.parquet")]
+    wanted = ScanRequest(photos=archives, column="other", model=model, engine="numpy", fail_on=["undecided"])
+    wanted = replace(wanted, allow_unreadable=True)
+    here = run_scan(replace(wanted, output=tmp_path / "here.csv"))
+    on_ray = replace(wanted, on="ray", output=tmp_path / "there.csv", resume=True)
+    there = run_scan(on_ray)
+    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
+    assert there.failures == here.failures
+    assert any("cut short" in failure for failure in there.failures)
+    assert run_scan(on_ray).tally.known == there.tally.total - there.tally.decisions["error"]
+    first = run_scan(replace(on_ray, photos=archives[2:3], column="image"))
+    assert first.tally.known == 0
+    with pytest.raises(ValueError, match="column must be one that the table has"):
+        run_scan(replace(on_ray, column="none"))
+
+
 def test_what_is_wrong_with_the_photos_is_said_as_here(cluster, photos, model, tmp_path):
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         scan([photos, tmp_path / "nowhere"], model=model, on="ray")
@@ -216,6 +249,19 @@ def test_five_photos_in_a_row_that_the_machine_keeps_from_being_read_end_the_sca
     monkeypatch.setattr(ray_data, "_do_carefully", lambda items, work, *_: work.do(items))
     work = PieceJudge(Judge(model, (0.5, 0.5)), None, "", "", None)
     assert work(Piece(0, (Entry("a.jpg"),) * 5, "", "x")).piece.problem is problem
+
+
+def test_they_also_end_it_if_no_piece_has_so_many(model, monkeypatch):
+    problem = MachineError("the disk is gone", 5)
+    content = write_piece([Verdict("a.jpg", error="a.jpg cannot be read")], "a")
+    judged = [JudgedPiece(Piece(n, (), str(n), str(n + 1)), "a", content, problems={0: problem}) for n in range(9)]
+    judged[0] = replace(judged[0], piece=Piece(0, (), "", "1"))
+    monkeypatch.setattr(ray_data, "connect", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_data, "_choose_stream", lambda: lambda *_: (each for each in judged))
+    found = ray_data._judge(Listing(("a",)), Judge(model, (0.5, 0.5)), None, Counter(), None, jobs=1, address=None)
+    assert len([next(found) for _ in range(4)]) == 4
+    with pytest.raises(MachineError, match="the disk is gone"):
+        next(found)
 
 
 def test_what_could_not_be_read_is_judged_again(model, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from blurgate.judging.verdicts import Evidence
 from blurgate.photos.addresses import Status, hide, is_address
@@ -17,6 +17,7 @@ from blurgate.scanning.items import Item
 
 SECONDS = 1.0  # of work in a piece, on average: long beside what a piece costs a cluster, short beside a scan
 MOST_PHOTOS = 2000  # in a piece: that many rows are held in memory
+MOST_BYTES = 2**23  # in a piece, of photos that come with their content
 
 _PER_PHOTO, _PER_BYTE = 1.5e-3, 8e-9  # seconds of work, roughly, on one core
 _SPREAD = 1.28  # mean length of a piece, in units of the length at which its end becomes likely
@@ -25,7 +26,7 @@ _LONGEST = 2.5  # in the same units: one piece in 10,000 would be longer
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A photo as it was found, or a folder that could not be searched.
+    """A photo as it was found, or a folder or an archive that could not be searched.
 
     Parameters
     ----------
@@ -34,17 +35,25 @@ class Entry:
         Of its file; 0 if unknown, since reading it will say why.
     evidence : Evidence or None
         If it is known without reading it: an error.
+    broken : bool
+        As of an `Item`.
+    content : bytes or None
+        Of a photo in an archive that had to be read to be listed; None if the worker reads the photo.
     """
 
     path: str
     size: int = 0
     modified_ns: int = 0
     evidence: Evidence | None = None
+    broken: bool = False
+    content: bytes | None = field(default=None, repr=False)
 
     def to_item(self) -> Item:
         """Make what a `Judge` takes."""
         if self.evidence:
-            return Item(evidence=self.evidence)
+            return Item(evidence=self.evidence, broken=self.broken)
+        if self.content is not None:
+            return Item(self.content, path=self.name)
         if self.modified_ns and is_address(self.path):
             return Item(self.path, status=Status(self.size, self.modified_ns), path=self.name)
         return Item(self.path)
@@ -69,9 +78,13 @@ def note_files(items: Iterable[Item]) -> Iterator[Entry]:
     """
     for item in items:
         if item.evidence:
-            yield Entry(item.evidence.path, evidence=item.evidence)
+            yield Entry(item.evidence.path, evidence=item.evidence, broken=item.broken)
             continue
-        path = item.photo if isinstance(item.photo, str) else item.path  # the worker reads it again
+        if isinstance(item.photo, bytes):
+            known = item.status or Status(len(item.photo), 0)
+            yield Entry(item.path, known.st_size, known.st_mtime_ns, content=item.photo)
+            continue
+        path = item.photo
         try:
             status = item.status or os.stat(path)  # noqa: PTH116 faster than Path, which matters for a million files
         except (OSError, ValueError):  # reading the photo reports it; ValueError: a zero byte in its path
@@ -95,15 +108,17 @@ def cut_pieces(entries: Iterable[Entry], seconds: float = SECONDS) -> Iterator[t
         At least one, in order; all of them together are the entries.
     """
     piece: list[Entry] = []
-    held, scale = 0.0, seconds / _SPREAD
+    held, size, scale = 0.0, 0, seconds / _SPREAD
     for entry in entries:
         piece.append(entry)
         cost = _PER_PHOTO + entry.size * _PER_BYTE
         held += cost
+        size += len(entry.content or b"")
         chance = cost / scale * (held / scale) ** 3  # rises steeply: so pieces are even, and few are cut at the limit
-        if _draw(entry.name) < chance or held > _LONGEST * scale or len(piece) == MOST_PHOTOS:
+        most = held > _LONGEST * scale or len(piece) == MOST_PHOTOS or size > MOST_BYTES
+        if most or _draw(entry.name) < chance:
             yield tuple(piece)
-            piece, held = [], 0.0
+            piece, held, size = [], 0.0, 0
     if piece:
         yield tuple(piece)
 

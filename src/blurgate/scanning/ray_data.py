@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
@@ -76,6 +76,7 @@ class Listing:
         Where relative paths begin; empty if all are absolute.
     seconds : float
         Work of a piece.
+    column : str or None
     max_megapixels : float
         Of members of an archive: see `blurgate.photos.finding.walk_photos`.
     """
@@ -87,6 +88,7 @@ class Listing:
     notes: bool = False
     start: str = ""
     seconds: float = pieces.SECONDS
+    column: str | None = None
     max_megapixels: float = MAX_MEGAPIXELS
 
     def __call__(self) -> Iterator[Piece]:
@@ -97,12 +99,12 @@ class Listing:
 
         def walk(paths: Iterable[AnyPath]) -> Iterator[Found]:
             options: dict[str, Any] = {"include": self.include, "exclude": self.exclude, "leave_out": self.leave_out}
-            options["max_megapixels"] = self.max_megapixels
+            options |= {"column": self.column, "max_megapixels": self.max_megapixels}
             return walk_photos(paths, **options, note_left_out=left_out.append if self.notes else None, raws=raws)
 
         try:
             _enter(self.start)
-            items, _ = list_items(list(self.photos), None, walk)
+            items, _ = list_items(list(self.photos), self.column, walk)
             for entries in cut_pieces(note_files(find_ahead(items)), self.seconds):
                 after = name_piece(entries, before)
                 yield Piece(number, entries, before, after, tuple(left_out), dict(raws))
@@ -110,7 +112,7 @@ class Listing:
                 raws.clear()
                 number, before = number + 1, after
             yield Piece(number, (), before, "", tuple(left_out), dict(raws))
-        except BlurgateError as error:
+        except (BlurgateError, ValueError) as error:  # ValueError: a table without the column
             yield Piece(number, (), before, "", problem=error)
 
 
@@ -130,7 +132,7 @@ class Piece:
         Folders that were left out since the last piece.
     raws : dict of str to int
         Raw files that were left out since the last piece, by suffix.
-    problem : BlurgateError or None
+    problem : BlurgateError, ValueError or None
         Why listing has ended.
     """
 
@@ -140,7 +142,7 @@ class Piece:
     after: str
     left_out: tuple[str, ...] = ()
     raws: dict[str, int] = field(default_factory=dict)
-    problem: BlurgateError | None = None
+    problem: BlurgateError | ValueError | None = None
 
 
 @dataclass(frozen=True)
@@ -157,12 +159,18 @@ class JudgedPiece:
         Its file.
     known : frozenset of int
         Places of the verdicts that are from an earlier scan.
+    broken : frozenset of int
+        Places of the verdicts on archives and stores that could be searched in part only.
+    problems : dict of int to MachineError
+        Of the photos at these places, which the machine has kept from being read.
     """
 
     piece: Piece
     name: str = ""
     content: bytes = b""
     known: frozenset[int] = frozenset()
+    broken: frozenset[int] = frozenset()
+    problems: Mapping[int, MachineError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,6 +214,7 @@ class PieceJudge:
         name = name_piece(entries, f"{self.judge.name} {self.judge.bounds} {self.judge.max_megapixels}")
         found = self.folder.find(name, [hide(entry.name) for entry in entries]) if self.folder else None
         verdicts: list[Verdict | None] = [None] * len(entries)
+        problems: dict[int, MachineError] = {}
         if found:  # what could not be read may be readable now, and a file without a time may be another
             pairs = zip(entries, found, strict=True)
             verdicts = [None if verdict.error or not entry.modified_ns else verdict for entry, verdict in pairs]
@@ -213,26 +222,29 @@ class PieceJudge:
         if left:
             todo = [entries[place] for place in left]
             judged = _do_carefully(todo, _Work(self._do, self._give_up), name, self.deaths)
-            for place, verdict in zip(left, judged, strict=True):
+            for place, (verdict, problem) in zip(left, judged, strict=True):
                 verdicts[place] = verdict
+                if problem:
+                    problems[place] = problem
         content = write_piece(filter(None, verdicts), name)
         if left and self.folder:
             self.folder.save(name, content)
-        return JudgedPiece(done, name, content, frozenset(range(len(entries))) - frozenset(left))
+        broken = frozenset(place for place, entry in enumerate(entries) if entry.broken)
+        return JudgedPiece(done, name, content, frozenset(range(len(entries))) - frozenset(left), broken, problems)
 
-    def _do(self, entries: Sequence[Entry]) -> list[Verdict]:
+    def _do(self, entries: Sequence[Entry]) -> list[tuple[Verdict, MachineError | None]]:
         _enter(self.start)
         items = fetch_ahead((entry.to_item() for entry in entries), jobs=1, max_megapixels=self.judge.max_megapixels)
         found = self.judge.judge(items)
         watch = MachineWatch()
         for each in found:
             watch.check(each.problem)
-        return [self.judge.decide(each.evidence) for each in found]
+        return [(self.judge.decide(each.evidence), each.problem) for each in found]
 
     @staticmethod
-    def _give_up(entry: Entry, why: str) -> Verdict:
+    def _give_up(entry: Entry, why: str) -> tuple[Verdict, None]:
         name = hide(entry.name)
-        return Verdict(name, error=f"{name} cannot be judged: {why}")
+        return Verdict(name, error=f"{name} cannot be judged: {why}"), None
 
     def _require_same(self) -> None:
         if self.version != __version__:
@@ -271,7 +283,7 @@ def scan_on_ray(
         As the workers see them.
     judge : Judge
     column : str, optional
-        Refused: a table is not sent to a cluster.
+        Of the pictures in Parquet tables.
     include, exclude, leave_out, note_left_out, raws, if_none
         See `blurgate.scanning.stream.scan_items`.
     resume : path or PieceFolder, optional
@@ -301,7 +313,7 @@ def scan_on_ray(
     """
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    paths = _require_paths(photos, column)
+    paths = _require_paths(photos)
     if not paths:
         return iter(())
     listing = Listing(
@@ -312,6 +324,7 @@ def scan_on_ray(
         notes=note_left_out is not None,
         start=_find_start(paths),
         seconds=pieces.SECONDS,
+        column=column,
         max_megapixels=judge.max_megapixels,
     )
     raws = Counter() if raws is None else raws
@@ -323,14 +336,10 @@ def scan_on_ray(
     return chain([first], judged)
 
 
-def _require_paths(photos: Any, column: str | None) -> tuple[str, ...]:
+def _require_paths(photos: Any) -> tuple[str, ...]:
     """Check that photos are paths, and no stream of them."""
     given = [photos] if isinstance(photos, str | os.PathLike) else photos
-    if (
-        column is None
-        and isinstance(given, list | tuple)
-        and all(isinstance(each, str | os.PathLike) for each in given)
-    ):
+    if isinstance(given, list | tuple) and all(isinstance(each, str | os.PathLike) for each in given):
         return tuple(map(os.fsdecode, given))
     raise ValueError(
         f"on ray needs paths of photos and folders that all its machines see, got {type(photos).__name__}: name the "
@@ -350,6 +359,7 @@ def _judge(
 ) -> Iterator[tuple[Item, Verdict]]:
     """Judge photos on a cluster; at the end, files of pieces that are no more are removed."""
     names = set[str]()
+    watch = MachineWatch()  # pieces of large photos are too short for that of their worker
     with connect(address, jobs):
         token = folder.prepare() if folder else ""
         make = partial(PieceJudge, judge, folder, token, listing.start)
@@ -366,7 +376,8 @@ def _judge(
                 if verdicts is None:
                     raise MachineError("verdicts came damaged from the Ray cluster: scan again", errno.EIO)
                 for number, verdict in enumerate(verdicts):
-                    yield Item(path=verdict.path, known=number in done.known), verdict
+                    watch.check(done.problems.get(number))
+                    yield Item(path=verdict.path, known=number in done.known, broken=number in done.broken), verdict
         if folder:
             folder.clear(names)
 
