@@ -4,10 +4,12 @@ import gzip
 import io
 import json
 import os
+import re
 import struct
 import tarfile
 import zipfile
 import zlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -265,6 +267,16 @@ def test_of_two_members_with_one_name_the_later_is_judged_as_unzip_does(tmp_path
     assert [row.decision for row in scan([tmp_path / "a.zip"])] == ["blurred"]
 
 
+def test_names_that_are_no_utf8_stay_apart(tmp_path, files):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("é.jpg", files["b/000003.jpg"])
+        packed.writestr("ü.jpg", files["b/000000.jpg"])
+    content = path.read_bytes()
+    path.write_bytes(content.replace("é.jpg".encode(), b"\xff\xfe.jpg").replace("ü.jpg".encode(), b"\xff\xfd.jpg"))
+    assert [row.decision for row in scan([path])] == ["blurred", "sharp"]
+
+
 # ---- tar
 
 
@@ -425,6 +437,9 @@ def test_the_column_of_a_table(table, files):
     assert done.exit_code == 0, done.stderr
     assert f"{len(names)} photos" in done.stderr
     assert [row.error for row in scan([path], column="picture")] == [""] * len(names)
+    page = Path(path).with_name("page.html")
+    assert run("scan", path, "--column", "picture", "--report", page).exit_code == 0
+    assert len(re.findall(r'id="thumbnail-\d+" data-layout="[^"]+"', page.read_text())) == len(names)
     for wrong in ("path", "other"):
         assert run("scan", path, "--column", wrong).exit_code == 2
 

@@ -102,7 +102,9 @@ def check_archive(place: Place, column: str | None = None) -> None:
         data.close()
 
 
-def read_member(address: str, *, size: int | None = None, max_megapixels: float = MAX_MEGAPIXELS) -> bytes:
+def read_member(
+    address: str, *, size: int | None = None, column: str | None = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> bytes:
     """Read one photo of an archive, or one that a store has.
 
     Parameters
@@ -110,6 +112,8 @@ def read_member(address: str, *, size: int | None = None, max_megapixels: float 
     address : str
     size : int, optional
         Of one that a store has: its bytes, where a listing has said how many.
+    column : str, optional
+        Of a row of a table; see `walk_archive`.
     max_megapixels : float
         A file of more bytes than a JPEG of so many pixels may have is refused.
 
@@ -123,6 +127,8 @@ def read_member(address: str, *, size: int | None = None, max_megapixels: float 
         If it does not exist, may not be read, is damaged or too long; or if finding it again would take too long.
     MissingExtraError
         If a library is missing.
+    ValueError
+        If a table has no such column.
     """
     address = reveal(address)
     place = find_archive(address)
@@ -130,7 +136,7 @@ def read_member(address: str, *, size: int | None = None, max_megapixels: float 
         if place and place.inner:
             place = place._replace(archive=reveal(place.archive))
             if place.kind == "parquet":
-                return read_row(place, max_megapixels)
+                return read_row(place, max_megapixels, column)
             index: Zip | Tar = _find_zip(place) if place.kind == "zip" else _find_tar(place)
             return index.read(place.inner, max_megapixels)
         content = read(address, size=size, most=find_most(max_megapixels))
@@ -169,7 +175,7 @@ def _start_tar(place: Place, data: ArchiveBytes) -> Tar | None:
     if is_packed(data):
         return None
     tar = _find_tar(place)
-    tar.places.clear()
+    tar.forget()
     return tar
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,8 +21,6 @@ from blurgate.photos.archive_bytes import (
 )
 
 _ROWS_BYTES = 2**24  # of rows read at a time
-_TABLES = 1000  # of which the chosen column is remembered
-_LOCK = threading.Lock()
 
 
 def open_table(place: Place, data: ArchiveBytes) -> Any:
@@ -128,7 +124,6 @@ def walk_table(place: Place, data: ArchiveBytes, column: str | None, max_megapix
         return
     table = open_table(place, data)
     name, is_struct = choose_column(place, table.schema_arrow, column)
-    _remember_column(place, name)
     rows, size = table.metadata.num_rows, max(1, data.size)
     _check_groups(place, table, name)
     step = max(1, min(1000, _ROWS_BYTES * max(1, rows) // size))
@@ -178,16 +173,6 @@ def _to_member(
     return Member(name, address, stamp(len(content), *marks, number), content[:HEAD], content)
 
 
-_COLUMN_OF: OrderedDict[str, str] = OrderedDict()
-
-
-def _remember_column(place: Place, column: str) -> None:
-    with _LOCK:
-        _COLUMN_OF[place.archive] = column
-        while len(_COLUMN_OF) > _TABLES:
-            _COLUMN_OF.popitem(last=False)
-
-
 def read_row(place: Place, max_megapixels: float, column: str | None = None) -> bytes:
     """Read one photo of a table.
 
@@ -196,7 +181,7 @@ def read_row(place: Place, max_megapixels: float, column: str | None = None) -> 
     place : Place
     max_megapixels : float
     column : str, optional
-        By default the one from which its photos were last listed.
+        As of `walk_table`.
 
     Returns
     -------
@@ -206,12 +191,14 @@ def read_row(place: Place, max_megapixels: float, column: str | None = None) -> 
     ------
     PhotoError
         If there is no such row, it has no photo, or its group of rows is too large to be read for it.
+    ValueError
+        If the table has no such column.
     """
     data = open_archive(place.archive)
     where = f"{hide(place.archive)}#{place.inner}"
     try:
         table = open_table(place, data)
-        chosen, is_struct = choose_column(place, table.schema_arrow, column or _COLUMN_OF.get(place.archive))
+        chosen, is_struct = choose_column(place, table.schema_arrow, column)
         _check_groups(place, table, chosen)
         number = int(place.inner)
         for group in range(table.metadata.num_row_groups):

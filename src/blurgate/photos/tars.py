@@ -211,6 +211,11 @@ class Tar:
     def _data(self) -> ArchiveBytes:
         return open_archive(self._archive)
 
+    def forget(self) -> None:
+        """Forget where all members lie, before the tar is walked anew."""
+        self.places.clear()
+        self.complete = False
+
     def note(self, entry: _Entry) -> None:
         """Remember where a member lies; of two with one name, none can be found again."""
         self.places[entry.name] = None if entry.name in self.places else (entry.place, entry.size)
@@ -252,7 +257,7 @@ class Tar:
         stream = Stream(self._data)
         if stream.packed or (is_address(self._archive) and self._data.size > SMALL):
             raise PhotoError(f"{where} cannot be found again: the archive would have to be read from its start")
-        self.places.clear()
+        self.forget()
         with suppress(TarError, zlib.error):
             for entry in _read_headers(stream):
                 if entry.kind in _FILES:

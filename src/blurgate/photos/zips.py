@@ -183,7 +183,7 @@ def _parse_directory(content: bytes, count: int, shift: int) -> Iterator[_Entry]
         place += 46 + named + extra + comment
         if 0xFFFFFFFF in (size, packed, offset):
             size, packed, offset = _read_large(more, size, packed, offset)
-        name = raw.decode("utf-8" if flags & _UTF8 else "cp437", "replace")
+        name = raw.decode("utf-8" if flags & _UTF8 else "cp437", "surrogateescape")
         yield _Entry(name, offset + shift, packed, size, crc, method, flags)
 
 

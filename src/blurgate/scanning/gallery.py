@@ -52,6 +52,7 @@ def write_gallery(
     threshold: float,
     model: BlurModel | None = None,
     at: At = None,
+    column: str | None = None,
     max_megapixels: float = MAX_MEGAPIXELS,
     jobs: int | None = None,
     track: Track = no_track,
@@ -74,6 +75,8 @@ def write_gallery(
         The model of the verdicts. If it has an explainer, maps are drawn, which takes about as long as the verdicts.
     at : int or 'full', optional
         The size at which the photos were judged; see `BlurModel.predict`.
+    column : str, optional
+        Of the pictures in Parquet tables; see `blurgate.scanning.stream.scan`.
     max_megapixels : float
         See `blurgate.photos.images.read_gray`.
     jobs : int, optional
@@ -115,12 +118,12 @@ def write_gallery(
         head = head.replace("{{ style }}", read_style())
         page.write(head.replace("{{ photos }}", _describe(photos, threshold, path, mapped=MAPPED if read else 0)))
         doing = "making thumbnails and maps" if read else "making thumbnails"
-        for lines in track(_make_parts(photos, read, jobs), total=len(photos), doing=doing):
+        for lines in track(_make_parts(photos, read, column, jobs), total=len(photos), doing=doing):
             page.write(lines)
         page.write(tail)
 
 
-def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None) -> Iterator[str]:
+def _make_parts(photos: Sequence[Verdict], read: _Read | None, column: str | None, jobs: int | None) -> Iterator[str]:
     """Make script elements for each photo that do not run: text that only the page's script reads.
 
     The first holds the thumbnail, and is empty if there is none. Others follow if the photo's file says how it was
@@ -129,7 +132,7 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
 
     def make(item: tuple[int, Verdict]) -> str:
         index, verdict = item
-        photo = None if verdict.error else _fetch(verdict.path)
+        photo = None if verdict.error else _fetch(verdict.path, column)
         content = None if photo is None else thumbnail(photo, side=THUMBNAIL_SIDE)
         if photo is None or content is None:
             return f'<script type="text/plain" id="thumbnail-{index}" data-layout=""></script>\n'
@@ -144,13 +147,13 @@ def _make_parts(photos: Sequence[Verdict], read: _Read | None, jobs: int | None)
     return run_in_order(make, enumerate(photos), jobs=jobs)
 
 
-def _fetch(path: str) -> str | bytes | None:
+def _fetch(path: str, column: str | None) -> str | bytes | None:
     """Read a photo that is not on a disk, once for all that the page has of it; None if it cannot be read."""
     from blurgate.photos.archives import read_member  # a page of photos on a disk needs none of it
 
     try:
-        return read_member(path) if is_address(path) else path
-    except PhotoError:
+        return read_member(path, column=column) if is_address(path) else path
+    except (PhotoError, ValueError):  # ValueError: the table is another now
         return None
 
 

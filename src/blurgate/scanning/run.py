@@ -309,6 +309,7 @@ def _run(
         if request.report:  # before the records are gone: without them, a killed move cannot be continued
             threshold = model.card.threshold if request.threshold is None else request.threshold
             options: dict[str, Any] = {"model": model, "at": request.at, "max_megapixels": request.max_megapixels}
+            options["column"] = request.column
             write_gallery(kept, request.report, threshold=threshold, **options, jobs=request.jobs, track=track)
         if request.records and not request.resume:
             delete_records(request.records)
@@ -338,7 +339,7 @@ def _describe_end(
         yield str(drawing)
     for path in filter(None, (request.output, request.report)):
         if path not in request.temporary:
-            yield f"wrote {path}"
+            yield f"wrote {hide(str(path))}"
 
 
 class LeftOut:
