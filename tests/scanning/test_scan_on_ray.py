@@ -219,6 +219,11 @@ def test_what_ray_says_becomes_one_sentence(cluster):
         raise RayError("a trace\n  it is lost\n")
 
 
+def test_no_secret_of_an_address_is_in_it():
+    said = ray_data._describe(ValueError("trace\ncannot open 's3://key:word@bucket/a.jpg' of http://h/b?sig=word"))
+    assert said == "cannot open 's3://bucket/a.jpg' of http://h/b"
+
+
 def test_a_node_that_dies_loses_no_photo_and_doubles_none(cluster, photos, model, tmp_path):
     node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
     expected = list(scan(photos, model=model, engine="numpy"))

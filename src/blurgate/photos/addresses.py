@@ -46,6 +46,7 @@ _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no se
         "auto",
     ]
 )
+_SECRET = re.compile(r"(?i)sig|token|key|secret|pass|cred|auth")  # in the name of a parameter
 FLAT = ("http", "https")  # stores without folders
 CHAINED = ("zip", "tar")  # kinds of archives, which an address names before their own
 _CONTAINERS = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")  # whose addresses have a name before an @, and no user
@@ -153,6 +154,10 @@ def hide(address: str) -> str:
         query, row, number = query.partition("#")
         kept = "&".join(part for part in query.split("&") if part.split("=")[0].lower() in _HARMLESS)
         hidden = head + (f"?{kept}" if kept else "") + row + number
+    else:  # elsewhere a ? may be part of a name
+        head, _, query = hidden.partition("?")
+        if any(_SECRET.search(name) for name, mark, _ in (part.partition("=") for part in query.split("&")) if mark):
+            hidden = head
     if hidden != address:
         with _LOCK:
             _HIDDEN[hidden] = address

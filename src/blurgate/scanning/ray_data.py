@@ -11,6 +11,7 @@ import errno
 import logging
 import os
 import platform
+import re
 import signal
 import socket
 import sys
@@ -52,6 +53,7 @@ _BATCH = 32  # items of `run_on_ray` that a worker gets at a time
 _LONGEST_WHY = 300  # characters of what Ray says
 _SETTINGS, _TYPE = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 3  # a frame with which both sides of HTTP/2, as in Ray, begin
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"]+")
 _LOGGERS = ("ray", "ray.data")
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -546,9 +548,9 @@ def _check_workers() -> None:
 
 
 def _stream(
-    source: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
+    supply: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
 ) -> Generator[R, None, None]:
-    """Run a source on one worker, and what `make` makes on all of them; yield results in the order of the source."""
+    """Run a supply of work on one worker, and what `make` makes on all of them; yield results in order."""
     import ray
     from ray import cloudpickle
     from ray.data import ActorPoolStrategy, DataContext
@@ -566,7 +568,7 @@ def _stream(
     with DataContext.current(context):
         # Listing takes no core from those who judge, but runs where they do: a head without cores may see no photos.
         # It must ask for another number of cores than they, or Ray Data does both in one process.
-        listed = ray.data.from_items([0]).map_batches(_Source(source), num_cpus=0 if all(cores) else 0.5)
+        listed = ray.data.from_items([0]).map_batches(_Supply(supply), num_cpus=0 if all(cores) else 0.5)
         pool = ActorPoolStrategy(min_size=1, max_size=size, initial_size=size)
         rows = iter(listed.map(_Worker, fn_constructor_args=([work],), compute=pool, num_cpus=1).iter_rows())
     try:
@@ -575,6 +577,7 @@ def _stream(
     finally:  # here, while there is a connection: afterwards Ray would make another, to any cluster that it finds
         with suppress(Exception):  # the cluster may be gone
             rows.close()
+        with suppress(Exception):
             ray.kill(deaths)
 
 
@@ -585,13 +588,13 @@ def _choose_stream() -> Callable[..., Generator[Any, None, None]]:
 
 
 def _stream_afar(
-    source: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
+    supply: Callable[[], Iterator[T]], make: Callable[[Any], Callable[[T], R]], jobs: int | None
 ) -> Generator[R, None, None]:
     """Do as `_stream` does, in a process of the cluster: over ``ray://`` Ray Data does not run."""
     import ray
     from ray import cloudpickle
 
-    runner = ray.remote(num_cpus=0)(_Runner).remote(cloudpickle.dumps((source, make, jobs)))
+    runner = ray.remote(num_cpus=0)(_Runner).remote(cloudpickle.dumps((supply, make, jobs)))
     try:
         coming = runner.take.remote()
         while (content := ray.get(coming)) is not None:
@@ -625,16 +628,16 @@ class _Runner:
         return None
 
 
-class _Source:
-    """Gives what a source gives, as rows of Ray Data."""
+class _Supply:
+    """Gives what a supply of work gives, as rows of Ray Data."""
 
-    def __init__(self, source: Callable[[], Iterator[Any]]) -> None:
-        self._source = source
+    def __init__(self, supply: Callable[[], Iterator[Any]]) -> None:
+        self._supply = supply
 
     def __call__(self, _: Any) -> Iterator[dict[str, list[bytes]]]:
         from ray import cloudpickle
 
-        for each in self._source():
+        for each in self._supply():
             yield {"content": [cloudpickle.dumps(each)]}
 
 
@@ -828,7 +831,8 @@ def _silence_ray() -> Iterator[None]:
 def _describe(error: BaseException) -> str:
     """Say in one line what Ray says in many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return escape_unprintable((lines[-1] if lines else type(error).__name__)[:_LONGEST_WHY])
+    said = _ADDRESS.sub(lambda found: hide(found[0]), lines[-1] if lines else type(error).__name__)
+    return escape_unprintable(said[:_LONGEST_WHY])
 
 
 def _hide(address: str) -> str:
