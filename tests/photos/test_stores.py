@@ -1,6 +1,8 @@
 """Addresses: what is one, what may be said of it, and which problems pass."""
 
 import errno
+import http.client
+import socket
 import sys
 import threading
 
@@ -9,6 +11,7 @@ import pytest
 from blurgate.errors import MachineError, MissingExtraError, PhotoError, find_machine_error
 from blurgate.photos import addresses, stores
 from blurgate.photos.addresses import hide, is_address, join, reveal, split_row, stamp
+from blurgate.photos.s3_objects import _read_body
 from blurgate.photos.stores import Requests
 
 
@@ -54,6 +57,8 @@ def test_a_file_on_the_disk_is_none(tmp_path, monkeypatch):
         ("abfs://container@account.dfs.core.windows.net/a.jpg", "abfs://container@account.dfs.core.windows.net/a.jpg"),
         ("s3://bucket/a@b?c=d.jpg", "s3://bucket/a@b?c=d.jpg"),
         ("s3://bucket/cat.jpg", "s3://bucket/cat.jpg"),
+        ("az://container/cat.jpg?sv=1&sig=abc%3D", "az://container/cat.jpg"),
+        ("webdav://host/cat.jpg?access_token=abc", "webdav://host/cat.jpg"),
     ],
 )
 def test_nothing_secret_is_said_and_the_address_is_found_again(address, said):
@@ -61,6 +66,18 @@ def test_nothing_secret_is_said_and_the_address_is_found_again(address, said):
     assert hide(said) == said
     if not address.startswith("zip"):
         assert reveal(said) == address
+
+
+def test_an_answer_that_trickles_ends_in_time():
+    server, client = socket.socketpair()
+    with server, client:
+        client.settimeout(5)
+        server.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 9\r\n\r\nab")
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        with pytest.raises(http.client.IncompleteRead):
+            _read_body(answer, 9, deadline=0)
+        answer.close()
 
 
 def test_few_secrets_are_remembered(monkeypatch):

@@ -22,6 +22,7 @@ _TIMEOUT = 15.0  # seconds without a byte
 _CHUNK = 2**18
 _IN_A_ROW = 3  # failures, after which s3fs does everything
 _USUAL = {"endpoint_url", "region_name"}  # settings of a client that signing knows of
+_CONNECTING = {"proxies", "proxies_config", "client_cert"}  # settings of connections that ours would not heed
 
 
 class S3Objects:
@@ -37,7 +38,8 @@ class S3Objects:
         self._fs, self._failed = fs, 0
         self._idle: dict[tuple[str, str], list[http.client.HTTPConnection]] = {}
         self._lock = threading.Lock()
-        self._plain = not fs.req_kw and set(fs.client_kwargs) <= _USUAL and not fs.anon and not fs.version_aware
+        unusual = fs.req_kw or set(fs.client_kwargs) - _USUAL or _CONNECTING & set(fs.config_kwargs)
+        self._plain = not (unusual or fs.anon or fs.version_aware)
 
     def read(self, path: str, start: int, end: int, *, seconds: float) -> bytes | None:
         """Read a part of an object.
@@ -142,7 +144,7 @@ def _ask(connection: http.client.HTTPConnection, url: SplitResult, headers: dict
 def _read_body(answer: http.client.HTTPResponse, length: int, deadline: float) -> bytes:
     content = bytearray()
     while len(content) < length:
-        part = answer.read(min(_CHUNK, length - len(content)))
+        part = answer.read1(min(_CHUNK, length - len(content)))  # what is there: `read` waits for all, however slow
         if not part or time.monotonic() > deadline:
             raise http.client.IncompleteRead(bytes(content))
         content += part

@@ -113,14 +113,13 @@ def list_folder(address: str) -> Iterator[Entry]:
     address = reveal(address)
     fs, path = _open_store(address)
     if not path.strip("/") and split_scheme(address) not in FLAT:
-        raise PhotoError(f"a bucket was needed, but {address} names none: write it after the slashes")
-    listed: list[Entry]
+        raise PhotoError(f"a bucket was needed, but {hide(address)} names none: write it after the slashes")
     if split_scheme(address) in ("s3", "s3a") and hasattr(fs, "call_s3"):
         yield from _list_s3(fs, path, address)
         return
     found = _repeat(address, lambda: _call(fs, "ls", path, detail=True), doing="be listed")
     base = path.rstrip("/")
-    listed = []
+    listed = list[Entry]()
     for each in found:
         name = str(each["name"]).rstrip("/")
         if name == base:
@@ -132,7 +131,6 @@ def list_folder(address: str) -> Iterator[Entry]:
         if below[0] != base and split_scheme(address) in FLAT:  # a link to elsewhere
             continue
         listed.append(_to_entry(below[-1], each))
-    del found
     yield from sorted(set(listed), key=lambda entry: (entry.name, entry.is_folder))
 
 
@@ -243,6 +241,7 @@ class Requests:
         self._count, self._idle = count, 0
         self._threads: list[threading.Thread] = []
         self._tasks: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
 
     def submit(self, request: Callable[[], T]) -> Future[T]:
         """Have a request made on one of the threads."""
@@ -264,9 +263,11 @@ class Requests:
 
     def _work(self) -> None:
         while True:
-            self._idle += 1
+            with self._lock:
+                self._idle += 1
             task = self._tasks.get()
-            self._idle -= 1
+            with self._lock:
+                self._idle -= 1
             if task is None:
                 return
             future, request = task
