@@ -3,6 +3,7 @@
     PYTHONPATH=src python benchmarks/scale.py jobs > jobs.json
     PYTHONPATH=src:. python benchmarks/scale.py memory --photos 100000 > memory.json
     PYTHONPATH=src:. python benchmarks/scale.py store > store.json
+    PYTHONPATH=src python benchmarks/scale.py driver > driver.json
     PYTHONPATH=src python benchmarks/scale.py gpu --device cuda > gpu.json
 
 jobs: photos a second with 1, 2, 4, 8 ... threads and processes, of 512x512 and 1920x1080, by the shipped model and by
@@ -12,17 +13,18 @@ make up for theirs. A quarter of them is blurred. Beside it, the ceiling of the 
 decoding alone with so many processes that share nothing.
 memory: what the command and all its processes hold while they scan many small photos (hard links of 500 distinct ones).
 store: photos in a bucket of moto's S3 server on the loopback, behind a proxy that takes its time, against the same
-photos on the local disk. gpu: blocks a second, and the bytes that all operations read and write against those of a
-copy from the device to itself; then a whole scan on the device against one on all cores.
+photos on the local disk, judged by trees on one thread, as the server needs a core too. driver: what the process that
+starts a scan on a cluster does for each photo. gpu: blocks a second, and the bytes that all operations read and write
+against those of a copy from the device to itself; then a whole scan on the device against one on all cores.
 
 Photos are drawn: disks of all sizes over each other, as in dead leaves, with grain. jobs and gpu need the base install
 and, for compiled code, what `fast` brings; memory needs Linux, store the extra `remote` and moto.
 """
 
 import argparse
+import io
 import itertools
 import json
-import logging
 import multiprocessing
 import os
 import platform
@@ -31,8 +33,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +57,15 @@ BLUR = 4.0  # radius of its blur in pixels
 SMALL = (128, 128, 500)
 WARM_UP_PHOTOS, WARM_UP_S = 64, 0.7  # per worker, and at most so long
 GPU_BATCH = 16
+_MOTO = """
+import logging, signal
+from moto.server import ThreadedMotoServer
+logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it prints each request
+server = ThreadedMotoServer(port=0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+signal.pause()
+"""
 
 
 @cache
@@ -423,7 +434,7 @@ def _draw_plane(side: int, number: int) -> Gray:
     return np.array(draw_photo(side, side, number).convert("L"))  # a copy that may be written to, as torch wants it
 
 
-def measure_store(work: Path, count: int, rounds: int, latency_ms: float) -> Numbers:
+def measure_store(work: Path, count: int, rounds: int, latency_ms: float, jobs: int) -> Numbers:
     """Scan photos in a bucket behind a slow network, and on the local disk.
 
     Parameters
@@ -436,47 +447,107 @@ def measure_store(work: Path, count: int, rounds: int, latency_ms: float) -> Num
         Of both, one after the other.
     latency_ms : float
         Before each answer of the server.
+    jobs : int
+        Of the scan, which judges by trees.
 
     Returns
     -------
     dict
         ``ratio``: how fast a scan of the bucket is against one of the disk, median over the rounds.
     """
-    missing = [name for name in ("moto", "s3fs", "blurgate.photos.stores") if not find_spec(name)]
+    missing = [name for name in ("moto", "s3fs") if not find_spec(name)]
     if missing:
         return {"skipped": f"needs {', '.join(missing)}"}
     import s3fs
-    from moto.server import ThreadedMotoServer
-
-    from benchmarks.slow_proxy import run_proxy
 
     width, height, distinct = SIZES["1920x1080"]
     make_photos(work / "photos", width, height, min(distinct, count), count)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else the server prints each request
     os.environ |= {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing", "AWS_DEFAULT_REGION": "us-east-1"}
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    try:
-        port = server.get_host_and_port()[1]
+    seconds: dict[str, list[float]] = {"disk": [], "bucket": []}
+    with _start_and_read_port("-c", _MOTO) as port:
         bucket = s3fs.S3FileSystem(endpoint_url=f"http://127.0.0.1:{port}")
         bucket.mkdir("bucket")
         bucket.put(str(work / "photos"), "bucket/", recursive=True)
-        with run_proxy(port, latency_s=latency_ms / 1000) as slow:
+        slowly = ("-m", "benchmarks.slow_proxy", str(port), "--latency-ms", str(latency_ms))
+        with _start_and_read_port(*slowly) as slow:
             os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{slow}"
-            seconds: dict[str, list[float]] = {"disk": [], "bucket": []}
             for number in range(rounds + 1):
                 for name, place in (("disk", str(work / "photos")), ("bucket", "s3://bucket/photos")):
                     begun = time.perf_counter()
-                    errors = [verdict.error for verdict in scan(place, engine=find_engine()) if verdict.error]
+                    verdicts = scan(place, model="trees", engine=find_engine(), jobs=jobs)
+                    errors = [verdict.error for verdict in verdicts if verdict.error]
                     if errors:
                         sys.exit(f"{len(errors)} photos were not judged: {errors[0]}")
                     if number:
                         seconds[name].append(time.perf_counter() - begun)
-    finally:
-        server.stop()
     ratio = statistics.median(disk / store for disk, store in zip(seconds["disk"], seconds["bucket"], strict=True))
-    return {"photos": count, "latency_ms": latency_ms, "ratio": round(ratio, 2)} | {
+    return {"photos": count, "latency_ms": latency_ms, "jobs": jobs, "ratio": round(ratio, 2)} | {
         name: [round(each, 2) for each in taken] for name, taken in seconds.items()
+    }
+
+
+@contextmanager
+def _start_and_read_port(*words: str) -> Iterator[int]:
+    """Run a server as a process of its own, so that it does not share the interpreter's lock; it prints its port."""
+    with subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield int(server.stdout.readline())
+        finally:
+            server.terminate()
+
+
+def measure_driver(work: Path, count: int) -> Numbers:
+    """Measure what one process has to do for each photo of a scan on a cluster, on one core.
+
+    Parameters
+    ----------
+    work : Path
+        Folder for the photos.
+    count : int
+        Number of photos, in folders of a thousand.
+
+    Returns
+    -------
+    dict
+        Microseconds of a core for each photo.
+    """
+    from blurgate.judging.verdicts import Verdict
+    from blurgate.photos.finding import walk_photos
+    from blurgate.scanning.formats import write_csv
+    from blurgate.scanning.items import list_items
+    from blurgate.scanning.piece_files import parse_piece, write_piece
+    from blurgate.scanning.pieces import cut_pieces, note_files
+
+    (first,) = make_photos(work / "one", 128, 128, 1)
+    for number in range(count):
+        folder = work / "photos" / f"{number // 1000:04}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.link(first, folder / f"{number:08}.jpg")
+    size: Numbers = {"width": 1920, "height": 1080, "sharp_to_px": 960, "judged_at_px": 960}
+    verdicts = [Verdict(f"/shared/photos/{number:08}.jpg", "sharp", 0.012, **size) for number in range(1000)]
+    name = "0" * 64
+    piece = write_piece(verdicts, name)
+
+    def time_each(call: Any, photos: int) -> float:
+        taken = []
+        for _ in range(5):
+            begun = time.thread_time()
+            call()
+            taken.append(time.thread_time() - begun)
+        return round(1e6 * min(taken) / photos, 1)
+
+    def list_photos() -> Any:
+        return list_items([str(work / "photos")], None, walk_photos)[0]
+
+    return {
+        "us_per_photo": {
+            "list": time_each(lambda: sum(1 for _ in list_photos()), count),
+            "list and cut into pieces": time_each(lambda: sum(map(len, cut_pieces(note_files(list_photos())))), count),
+            "write a piece file": time_each(lambda: write_piece(verdicts, name), len(verdicts)),
+            "read a piece file": time_each(lambda: parse_piece(piece, name), len(verdicts)),
+            "write CSV": time_each(lambda: write_csv(verdicts, io.StringIO()), len(verdicts)),
+        }
     }
 
 
@@ -488,11 +559,12 @@ def say(text: str) -> None:
 def main() -> None:
     """Print the JSON of one mode."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=("jobs", "memory", "store", "gpu"))
+    parser.add_argument("mode", choices=("jobs", "memory", "store", "driver", "gpu"))
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement in jobs and gpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="at most so many")
-    parser.add_argument("--photos", type=int, help="number, in memory (100,000) and store (400)")
+    parser.add_argument("--photos", type=int, help="number, in memory (100,000), store (400) and driver (20,000)")
     parser.add_argument("--rounds", type=int, default=5, help="in store")
+    parser.add_argument("--jobs", type=int, default=1, help="in store; the server needs a core of its own")
     parser.add_argument("--latency", type=float, default=20, help="milliseconds before each answer, in store")
     parser.add_argument("--device", default="cuda", help="in gpu")
     options = parser.parse_args()
@@ -509,7 +581,9 @@ def main() -> None:
         elif options.mode == "memory":
             results |= measure_memory(work, options.photos or 100_000, options.workers)
         elif options.mode == "store":
-            results |= measure_store(work, options.photos or 400, options.rounds, options.latency)
+            results |= measure_store(work, options.photos or 400, options.rounds, options.latency, options.jobs)
+        elif options.mode == "driver":
+            results |= measure_driver(work, options.photos or 20_000)
         else:
             results |= measure_gpu(work, options.device, options.seconds)
     results["total_s"] = round(time.perf_counter() - begun, 1)
