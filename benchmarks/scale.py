@@ -348,6 +348,7 @@ def measure_gpu(work: Path, device: str, seconds: float) -> Numbers:
                 "moved_gb_per_s": round(rate, 1),
                 "moved_bytes_per_pixel": round(moved / (GPU_BATCH * side**2), 1),
                 "share_of_copy": round(rate / results["copy"]["gb_per_s"], 3),
+                f"planes_per_s, {find_engine()}, one core": _measure_on_core(planes, feature_set, seconds),
             }
     if on_gpu:
         cores, engine = os.cpu_count() or 1, find_engine()
@@ -428,6 +429,17 @@ def _call_for(call: Any, device: str, seconds: float) -> tuple[int, float]:
         wait()
         calls += 4
     return calls, time.perf_counter() - begun
+
+
+def _measure_on_core(planes: Sequence[Gray], feature_set: str, seconds: float) -> float:
+    """Measure planes on one core for a while; -> planes a second."""
+    engine = Engine(find_engine(), count=MANY)
+    count, begun = 0, time.thread_time()
+    while time.thread_time() - begun < seconds:
+        for plane in planes:
+            engine.begin(plane, feature_set)
+        count += len(planes)
+    return round(count / (time.thread_time() - begun), 1)
 
 
 def _draw_plane(side: int, number: int) -> Gray:

@@ -1,6 +1,7 @@
 import html
 import json
 import re
+import subprocess
 import sys
 from dataclasses import replace
 from datetime import date
@@ -126,7 +127,9 @@ def test_an_evaluation_without_training_has_a_page_too(model, made_folder, table
 
 
 def test_no_window_is_opened():
-    assert "matplotlib.pyplot" not in sys.modules
+    code = "import sys, blurgate.learning.report, matplotlib.figure; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_columns_in_words():

@@ -56,7 +56,7 @@ def readable(wanted):
     return [path for path, verdict in wanted.items() if verdict["decision"] != "error"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster():
     """Ray Data on a cluster of its own, whatever else runs on this machine."""
     ray = pytest.importorskip("ray", reason="ray is not installed")
@@ -69,7 +69,7 @@ def cluster():
     ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     yield ray
-    ray.shutdown()
+    ray.shutdown()  # before the tests of scans on a cluster start their own
 
 
 def to_verdict(row, prefix="blur_"):

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def test_a_terminal_of_80_columns_breaks_no_word(monkeypatch):
 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("rich.console.Console._environ", os.environ)  # which a library that was imported may replace
     stream = Terminal()
     error = "photos/a b.jpg cannot be read: it is not a picture in any known format"
     WRITERS["table"].write([Verdict("photos/a b.jpg", error=error)], stream)

@@ -27,7 +27,7 @@ def test_records_do_not_mix_sizes(net_model, photo, tmp_path):
 
 
 def test_large_planes_end_a_batch_early(net_model, monkeypatch):
-    monkeypatch.setattr("blurgate.scanning.stream._MOST_HELD", 1000)
+    monkeypatch.setattr("blurgate.scanning.judge.MOST_HELD", 1000)
     photos = [np.full((100, 100), 90, np.uint8)] * 5
     assert len(list(scan(photos, model=net_model, at="full"))) == 5
 
