@@ -155,6 +155,19 @@ def test_objects_are_read_without_s3fs_unless_something_is_unusual(bucket, expec
     assert strip(scan([f"{bucket}/album"]), f"{bucket}/album") == expected
 
 
+def test_photos_in_a_folder_without_a_name_are_not_passed_over(bucket, server, folder, tmp_path):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    content = (folder / "photo-02.jpg").read_bytes()
+    for name in ("a.jpg", "/b.jpg", "/c/d.jpg", "e/f.jpg"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"nameless/{name}", Body=content)
+    found = [(row.path.removeprefix(bucket), row.error.removeprefix(bucket)) for row in scan([f"{bucket}/nameless"])]
+    problem = "/nameless has photos in a folder without a name, which cannot be searched: rename it"
+    assert found == [("/nameless", problem), ("/nameless/a.jpg", ""), ("/nameless/e/f.jpg", "")]
+    done = run("scan", f"{bucket}/nameless", "--fail-on", "undecided", "--allow-unreadable")
+    assert done.exit_code == 1
+    assert problem in done.stderr
+
+
 def test_a_pattern_names_several_objects(bucket, expected):
     found = strip(scan([f"{bucket}/album/photo-0*.jpg"]), f"{bucket}/album")
     assert found == [row for row in expected if row[0].startswith("photo-0")]

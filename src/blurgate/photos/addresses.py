@@ -17,6 +17,7 @@ COLUMNS = ("path", "file", "image", "photo", "bytes")  # names of a table's phot
 
 _SECRETS = 10_000  # addresses with secrets that are remembered, by how they are printed
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]+)://")
+_ANYWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"]+")  # an address in a text
 _ROW = re.compile(r"(?i)(.*\.parquet(?:\?[^#]*)?)#([0-9]+)", re.DOTALL)
 _USER = re.compile(r"(://)[^/?#:@]*(?::[^/?#]*)?@")
 _HARMLESS = frozenset(  # parameters of a query that name a photo, and are no secret
@@ -164,6 +165,25 @@ def hide(address: str) -> str:
             if len(_HIDDEN) > _SECRETS:
                 _HIDDEN.popitem(last=False)
     return hidden
+
+
+def hide_all(text: str) -> str:
+    """Hide what may be secret in each address of a text, such as a message of a library.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> hide_all("cannot open 's3://key:word@bucket/a.jpg'")
+    "cannot open 's3://bucket/a.jpg'"
+    """
+    return _ANYWHERE.sub(lambda found: hide(found[0]), text)
 
 
 def reveal(address: str) -> str:

@@ -383,7 +383,7 @@ def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | Non
 
 def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
     """Walk a folder of a store as `_walk` walks one of the disk; names alone tell what is a photo."""
-    from blurgate.photos.stores import list_folder
+    from blurgate.photos.stores import NAMELESS, list_folder
 
     levels: list[tuple[str, str, Iterator[Entry]]] = [(root, "", list_folder(root))]
     while levels:
@@ -393,6 +393,10 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
                 below = f"{above}{entry.name}"
                 address = join(folder, entry.name) if entry.name else folder
                 if _is_hidden(entry.name):
+                    continue
+                if entry.name == NAMELESS:
+                    problem = "has photos in a folder without a name, which cannot be searched: rename it"
+                    yield Found(hide(folder), problem, broken=True)
                     continue
                 if entry.is_folder and entry.name and not patterns.skips(below):
                     levels.append((address, f"{below}/", list_folder(address)))

@@ -43,6 +43,9 @@ _REMOTE_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "requests"
 _NO_KEYS = ("Credential", "Profile", "TokenRetrieval", "Token", "RefreshError", "Unauthorized", "AuthenticationError")
 
 
+NAMELESS = "/"  # stands for the name of a folder that has none, as that between the slashes of a//b.jpg
+
+
 class Entry(NamedTuple):
     """What lies in a folder of a store.
 
@@ -654,9 +657,9 @@ def _list_s3(fs: Any, path: str, address: str) -> Iterator[Entry]:
         page = _repeat(address, lambda: _call(fs, "call_s3", "list_objects_v2", **options), doing="be listed")
         last = ""
         for each in page.get("CommonPrefixes") or ():
-            name = each["Prefix"][len(prefix) :].rstrip("/")
+            name = each["Prefix"][len(prefix) :].removesuffix("/")
             last = max(last, name + "/")
-            heapq.heappush(waiting, Entry(name, True))
+            heapq.heappush(waiting, Entry(name or NAMELESS, True))
         for each in page.get("Contents") or ():
             name = each["Key"][len(prefix) :]
             empty = False

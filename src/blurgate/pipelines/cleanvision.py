@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from blurgate.errors import name_first
 from blurgate.judging.verdicts import Evidence, Verdict
+from blurgate.photos.addresses import hide_all
 from blurgate.pipelines.columns import ALL, list_values
 from blurgate.pipelines.pictures import Options, judge_each, read_cell
 from blurgate.scanning.items import Item
@@ -129,5 +130,5 @@ def _read(get: Callable[[], Any], path: str) -> Item:
     try:
         return read_cell(get(), path)
     except Exception as error:  # whatever a dataset or a store raises
-        name = path or "the picture"
-        return Item(evidence=Evidence(path, error=f"{name} cannot be read: {type(error).__name__}: {error}"))
+        name, why = path or "the picture", f"{type(error).__name__}: {hide_all(str(error))}"
+        return Item(evidence=Evidence(path, error=f"{name} cannot be read: {why}"))

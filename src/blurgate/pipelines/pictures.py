@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,10 +13,11 @@ import numpy as np
 
 from blurgate.errors import MachineError, PhotoError
 from blurgate.judging.model import BlurModel, Review
-from blurgate.judging.verdicts import Evidence, Verdict
+from blurgate.judging.verdicts import Verdict
 from blurgate.photos.finding import AnyPath
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
+from blurgate.scanning import items
 from blurgate.scanning.items import Item
 from blurgate.scanning.judge import BATCH, Judge, MachineWatch, make_judge
 from blurgate.threads import run_in_order
@@ -132,18 +132,13 @@ def read_cell(cell: Any, path: str = "") -> Item:
     -------
     Item
     """
-    if isinstance(cell, Mapping):
-        content, named = cell.get("bytes"), str(cell.get("path") or "")
-        path, cell = named or path, content if content is not None else named or None
-    if cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and math.isnan(cell)):
-        return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
     if isinstance(cell, str | os.PathLike):
-        return Item(os.fsdecode(cell))
+        return items.read_cell(cell)
     if isinstance(cell, np.bytes_):  # else its zeros at the end are lost
         cell = bytes(cell)
     if type(cell).__name__ == "TensorArrayElement":  # what Ray puts into a column of pandas
         cell = np.asarray(cell)
-    return Item(cell, path=path)
+    return items.read_cell(cell, path)
 
 
 def find_column(names: Iterable[str], column: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 import os
 import queue
 import threading
@@ -113,7 +114,7 @@ def list_items(
     named_afar = column is not None and (names_tables(photos) or isinstance(photos, Iterator))
     if (column is not None and not named_afar) or hasattr(photos, "columns") or hasattr(photos, "column_names"):
         cells = _take_column(photos, column)
-        return (_read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
+        return (read_cell(cell) for cell in cells), len(photos) if hasattr(photos, "__len__") else None
     if is_stream(photos) or isinstance(
         photos, str | os.PathLike | bytes | bytearray | memoryview | np.ndarray | Image.Image
     ):
@@ -127,7 +128,7 @@ def list_items(
     def find() -> Iterator[Item]:
         for photo in photos:
             if not isinstance(photo, str | os.PathLike):
-                yield photo if photo is PAUSE else _read_cell(photo) if is_stream(photo) else Item(photo)
+                yield photo if photo is PAUSE else read_cell(photo) if is_stream(photo) else Item(photo)
                 continue
             moved = find_moved(os.fsdecode(photo))  # before the walk: it ends a move that was interrupted
             first = next(moved, None)
@@ -288,11 +289,24 @@ def _take_column(table: Any, column: str | None) -> Iterable[Any]:
     return cells
 
 
-def _read_cell(cell: Any) -> Item:
-    path = ""
-    if isinstance(cell, dict):  # a Hugging Face image that is not decoded
-        path, cell = str(cell.get("path") or ""), cell.get("bytes") or cell.get("path")
-    if cell is None or isinstance(cell, float) or type(cell).__name__ in _EMPTY:  # pandas uses NaN and its own types
+def read_cell(cell: Any, path: str = "") -> Item:
+    """Read a cell of a column of photos.
+
+    Parameters
+    ----------
+    cell : path, photo, mapping with ``bytes`` and ``path``, or what stands for an empty cell
+        The mapping is what Hugging Face gives for an image that is not decoded.
+    path : str
+        What the photo is called, if the cell does not say.
+
+    Returns
+    -------
+    Item
+    """
+    if isinstance(cell, Mapping):
+        content, named = cell.get("bytes"), str(cell.get("path") or "")
+        path, cell = named or path, content if content is not None else named or None
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)) or type(cell).__name__ in _EMPTY:  # of pandas
         return Item(evidence=Evidence(path, error="the row has no photo: its cell is empty"))
     if is_stream(cell):  # now: its owner may close it before a thread comes to it, and others may read the same archive
         try:

@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import platform
-import re
 import signal
 import socket
 import sys
@@ -29,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from blurgate.errors import BlurgateError, MachineError, OutputError, PhotoError, escape_unprintable, needs_extra
 from blurgate.judging.verdicts import Verdict
-from blurgate.photos.addresses import hide
+from blurgate.photos.addresses import hide, hide_all
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import disable_pillow_size_limit
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -53,7 +52,6 @@ _BATCH = 32  # items of `run_on_ray` that a worker gets at a time
 _LONGEST_WHY = 300  # characters of what Ray says
 _SETTINGS, _TYPE = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), 3  # a frame with which both sides of HTTP/2, as in Ray, begin
 _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _SETTINGS
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]+://[^\s'\"]+")
 _LOGGERS = ("ray", "ray.data")
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -831,8 +829,7 @@ def _silence_ray() -> Iterator[None]:
 def _describe(error: BaseException) -> str:
     """Say in one line what Ray says in many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = _ADDRESS.sub(lambda found: hide(found[0]), lines[-1] if lines else type(error).__name__)
-    return escape_unprintable(said[:_LONGEST_WHY])
+    return escape_unprintable(hide_all(lines[-1] if lines else type(error).__name__)[:_LONGEST_WHY])
 
 
 def _hide(address: str) -> str:
