@@ -498,3 +498,52 @@ def test_archives_on_the_disk_need_no_extra(archives):
     paths = [str(archives / name) for name in ("photos.zip", "photos.tar", "disk")]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def add(tar, name, content):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def test_no_member_of_a_tar_vanishes_for_its_name(tmp_path, files):
+    photo = files["b/000000.jpg"]
+    names = ["a/./b.jpg", "../b.jpg", "x/../b.jpg", "x/.../c", "/a//d.jpg", "../no photo"]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in names:
+            add(tar, name, b"text" if name == "../no photo" else photo)
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    slashed = bytearray(make_header(b"b.jpg/", b"%011o\0" % len(photo)))
+    (tmp_path / "a.tar").write_bytes(slashed + photo + bytes(-len(photo) % 512) + content)
+    found = {row.path.split("://")[1].split("::")[0]: row.error for row in scan([tmp_path / "a.tar"])}
+    assert [name for name in found if not found[name]] == ["a/./b.jpg", "/a//d.jpg"]
+    assert "ends in a slash" in found["b.jpg/"]
+    assert "outside of the archive" in found["../b.jpg"]
+    assert "outside of the archive" in found["x/../b.jpg"]
+    assert "../no photo" not in found
+    assert read_member(f"tar://a/./b.jpg::{tmp_path / 'a.tar'}") == photo
+    assert run("scan", tmp_path / "a.tar", "--fail-on", "blurred").exit_code == 1
+
+
+def test_no_member_of_a_zip_vanishes_for_its_name(tmp_path, files):
+    photo = files["b/000000.jpg"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        for name in ("a/./b.jpg", "c.jpg"):
+            packed.writestr(name, photo)
+        packed.writestr("empty.jpg/", b"")
+        packed.writestr("b.jpg_", photo)
+    content = (tmp_path / "a.zip").read_bytes().replace(b"b.jpg_", b"b.jpg/")
+    (tmp_path / "a.zip").write_bytes(content)
+    found = {row.path.split("://")[1].split("::")[0]: row.error for row in scan([tmp_path / "a.zip"])}
+    assert [name for name in found if not found[name]] == ["a/./b.jpg", "c.jpg"]
+    assert list(found) == ["a/./b.jpg", "c.jpg", "b.jpg/"]
+    assert "ends in a slash" in found["b.jpg/"]
+
+
+def test_an_encrypted_member_without_a_suffix_may_be_a_photo(tmp_path, files):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("photo", files["b/000000.jpg"])
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    assert ["it is encrypted" in row.error for row in scan([tmp_path / "a.zip"])] == [True]

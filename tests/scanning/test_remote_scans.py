@@ -168,6 +168,23 @@ def test_photos_in_a_folder_without_a_name_are_not_passed_over(bucket, server, f
     assert problem in done.stderr
 
 
+def test_objects_whose_names_cannot_be_asked_for_are_not_passed_over(bucket, server, folder):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    content = (folder / "photo-02.jpg").read_bytes()
+    for name in ("a.jpg", "b/../c.jpg", "b/./d.jpg", "b/e.jpg/"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"odd/{name}", Body=content)
+    fs.call_s3("put_object", Bucket="photos", Key="odd/marker/", Body=b"")
+    found = {(row.path.removeprefix(bucket), row.error.removeprefix(bucket)) for row in scan([f"{bucket}/odd"])}
+    assert found == {
+        ("/odd/a.jpg", ""),
+        ("/odd/b", "/odd/b has a folder named .., which cannot be read: rename it"),
+        ("/odd/b", "/odd/b has a folder named ., which cannot be read: rename it"),
+        ("/odd/b/e.jpg", "/odd/b/e.jpg is a file whose name ends in a slash, which cannot be read: rename it"),
+    }
+    done = run("scan", f"{bucket}/odd", "--fail-on", "blurred", "--allow-unreadable")
+    assert done.exit_code == 1
+
+
 def test_a_pattern_names_several_objects(bucket, expected):
     found = strip(scan([f"{bucket}/album/photo-0*.jpg"]), f"{bucket}/album")
     assert found == [row for row in expected if row[0].startswith("photo-0")]

@@ -347,9 +347,11 @@ def _to_found(address: str, entry: Entry | None = None) -> Found:
 def _walk_members(
     place: Place, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
 ) -> Iterator[Found]:
+    from blurgate.photos.archive_bytes import clean
     from blurgate.photos.archives import walk_archive
 
     def wants(name: str) -> bool:
+        name = clean(name)
         folders = name.split("/")
         below = ["/".join(folders[:count]) for count in range(1, len(folders))]
         return (
@@ -365,7 +367,7 @@ def _walk_members(
         address = "" if hidden == member.address else member.address
         if not member.name:
             yield Found(hidden, member.problem, broken=True)
-        elif patterns.wants_file(member.name) if is_table else _is_photo_name(member, patterns, raws):
+        elif patterns.wants_file(clean(member.name)) if is_table else _is_photo_name(member, patterns, raws):
             yield Found(hidden, member.problem, address, member.status, member.content)
 
 
@@ -373,12 +375,15 @@ def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | Non
     """Tell as `_is_photo` does whether a member of an archive is a photo."""
     from blurgate.photos.archives import read_head
 
-    suffix = _suffix(member.name)
+    suffix = _suffix(member.name.rstrip("/"))
     if suffix in SUFFIXES:
         return True
     if suffix in RAW_SUFFIXES:
         return _wants_raw(suffix, member.name, patterns, raws)
-    return not _is_other(suffix) and is_picture(read_head(member))
+    if _is_other(suffix):
+        return False
+    unknown = bool(member.problem) and member.head is None  # as of what is encrypted: it may be a photo
+    return unknown or is_picture(read_head(member))
 
 
 def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
@@ -392,11 +397,11 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
             for entry in entries:
                 below = f"{above}{entry.name}"
                 address = join(folder, entry.name) if entry.name else folder
-                if _is_hidden(entry.name):
+                if entry.name in (NAMELESS, ".", ".."):
+                    if problem := _describe_unreachable(entry, above, patterns):
+                        yield Found(hide(folder), problem, broken=True)
                     continue
-                if entry.name == NAMELESS:
-                    problem = "has photos in a folder without a name, which cannot be searched: rename it"
-                    yield Found(hide(folder), problem, broken=True)
+                if _is_hidden(entry.name):
                     continue
                 if entry.is_folder and entry.name and not patterns.skips(below):
                     levels.append((address, f"{below}/", list_folder(address)))
@@ -412,6 +417,22 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
             levels.pop()
             where = hide(folder)
             yield Found(where, f"cannot be searched for photos: {str(error).removeprefix(f'{where} ')}")
+
+
+def _describe_unreachable(entry: Entry, above: str, patterns: _Patterns) -> str:
+    """Say what lies under a name by which nothing can be asked for; empty if it is not wanted."""
+    from blurgate.photos.stores import NAMELESS
+
+    if entry.name == NAMELESS:
+        if entry.is_folder:
+            return "has photos in a folder without a name, which cannot be searched: rename it"
+        return (
+            "is a file whose name ends in a slash, which cannot be read: rename it"
+            if patterns.wants_file(above[:-1])
+            else ""
+        )
+    kind = "folder" if entry.is_folder else "file"
+    return f"has a {kind} named {entry.name}, which cannot be read: rename it"
 
 
 def _is_photo_in_store(address: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:

@@ -43,7 +43,7 @@ _REMOTE_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "requests"
 _NO_KEYS = ("Credential", "Profile", "TokenRetrieval", "Token", "RefreshError", "Unauthorized", "AuthenticationError")
 
 
-NAMELESS = "/"  # stands for the name of a folder that has none, as that between the slashes of a//b.jpg
+NAMELESS = "/"  # stands for a name that is empty: of a folder between the slashes of a//b.jpg, of a file that of b.jpg/
 
 
 class Entry(NamedTuple):
@@ -125,6 +125,9 @@ def list_folder(address: str) -> Iterator[Entry]:
     listed = list[Entry]()
     for each in found:
         name = str(each["name"]).rstrip("/")
+        if name == base and split_scheme(address) not in FLAT and _is_nameless(base, each):
+            listed.append(_to_entry(NAMELESS, each))
+            continue
         if name == base:
             if each.get("type") == "directory" or path.endswith("/"):
                 continue
@@ -508,6 +511,14 @@ def _read_range(fs: Any, path: str, start: int, end: int, *, exact: bool) -> byt
     return bytes(content)
 
 
+def _is_nameless(folder: str, found: dict[str, Any]) -> bool:
+    """Tell whether what is named like the folder that was listed is below it, under an empty name."""
+    name = str(found["name"])
+    if found.get("type") == "directory":
+        return name.endswith("//") and bool(folder)
+    return name.endswith("/") and bool(found.get("size"))
+
+
 def _find_shortcut(fs: Any) -> Any:
     """Return what reads objects of S3 faster than s3fs does; None of other stores."""
     if "s3" not in fs.protocol:
@@ -663,8 +674,9 @@ def _list_s3(fs: Any, path: str, address: str) -> Iterator[Entry]:
         for each in page.get("Contents") or ():
             name = each["Key"][len(prefix) :]
             empty = False
-            if name:
-                last = max(last, name)
+            if name or each["Size"]:  # else it only marks the folder
+                name = name or NAMELESS
+                last = max(last, each["Key"][len(prefix) :])
                 found = {"size": each["Size"], "ETag": each.get("ETag"), "LastModified": each.get("LastModified")}
                 heapq.heappush(waiting, _to_entry(name, found))
         empty = empty and not waiting
