@@ -547,3 +547,21 @@ def test_an_encrypted_member_without_a_suffix_may_be_a_photo(tmp_path, files):
     content[content.rindex(b"PK\1\2") + 8] |= 1
     (tmp_path / "a.zip").write_bytes(content)
     assert ["it is encrypted" in row.error for row in scan([tmp_path / "a.zip"])] == [True]
+
+
+def test_archives_in_folders_and_archives_are_counted(tmp_path, files):
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    for name in ("a.zip", "b.tar.gz", "c.tgz"):
+        (tmp_path / name).write_bytes(b"anything")
+    done = run("scan", tmp_path)
+    assert done.exit_code == 0
+    assert "3 archives or tables, which are left out: name them" in done.stderr
+    write_zip(tmp_path / "a.zip", {"cat.jpg": files["b/000000.jpg"], "more/b.zip": b"anything"})
+    assert "1 archive or table, which is left out" in run("scan", tmp_path / "a.zip").stderr
+
+
+def test_tables_of_verdicts_are_not_counted_as_left_out(tmp_path, files):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    assert run("scan", tmp_path, "--output", tmp_path / "v.parquet").exit_code == 0
+    assert "left out" not in run("scan", tmp_path).stderr

@@ -185,6 +185,26 @@ def test_objects_whose_names_cannot_be_asked_for_are_not_passed_over(bucket, ser
     assert done.exit_code == 1
 
 
+def test_a_gate_fails_on_files_whose_names_do_not_tell_what_they_are(bucket, server, folder):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    content = (folder / "photo-02.jpg").read_bytes()
+    for name in ("a.jpg", "7f3a", "b.data", "c.zip", "notes.txt", "_SUCCESS"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"unknown/{name}", Body=b"" if name == "_SUCCESS" else content)
+    done = run("scan", f"{bucket}/unknown", "--fail-on", "blurred")
+    assert done.exit_code == 1
+    assert "2 files in stores without a suffix of a photo" in done.stderr
+    assert "1 archive or table, which is left out: name it" in done.stderr
+    done = run("scan", f"{bucket}/unknown")
+    assert done.exit_code == 0
+    assert "2 files in stores without a suffix of a photo" in done.stderr
+    assert (
+        run("scan", f"{bucket}/unknown", "--fail-on", "blurred", "--exclude", "7*", "--exclude", "*.data").exit_code
+        == 0
+    )
+    paths = [row.path.removeprefix(f"{bucket}/unknown/") for row in scan([f"{bucket}/unknown"], include=["*"])]
+    assert paths == ["7f3a", "a.jpg", "b.data"]
+
+
 def test_a_pattern_names_several_objects(bucket, expected):
     found = strip(scan([f"{bucket}/album/photo-0*.jpg"]), f"{bucket}/album")
     assert found == [row for row in expected if row[0].startswith("photo-0")]

@@ -22,7 +22,7 @@ from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, m
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_of_ours, read_head
 from blurgate.photos.addresses import hide, is_address, split_scheme
-from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
+from blurgate.photos.finding import UNKNOWN, AnyPath, describe_raws, describe_unknown, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
@@ -381,6 +381,8 @@ class LeftOut:
 
         What looks like a map of ours counts too: a photo may be made to look like one.
         """
+        if self._request.fail_on and self.raws[UNKNOWN]:
+            yield describe_unknown(self.raws[UNKNOWN])
         for folder, count, ours in self._counts:
             if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
                 were = "was" if count == 1 else "were"
