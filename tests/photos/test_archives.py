@@ -431,8 +431,13 @@ def test_a_table_of_bytes_or_of_hugging_face_images(table, files, expected):
 def test_the_column_of_a_table(table, files):
     path, names = table(path=lambda name: name, thumb=lambda _: b"no picture", picture=lambda name: files[name])
     done = run("scan", path)
-    assert done.exit_code == 2
-    assert "--column must be one that the table has" in done.stderr
+    assert done.exit_code == 1
+    assert "has several columns of pictures (thumb, picture): name one with" in done.stderr
+    numbers, _ = table(image=len)
+    done = run("scan", numbers)
+    assert done.exit_code == 1
+    assert "has no column of pictures, which are bytes (its columns: image)" in done.stderr
+    path, names = table(path=lambda name: name, thumb=lambda _: b"no picture", picture=lambda name: files[name])
     done = run("scan", path, "--column", "picture")
     assert done.exit_code == 0, done.stderr
     assert f"{len(names)} photos" in done.stderr
@@ -565,3 +570,25 @@ def test_tables_of_verdicts_are_not_counted_as_left_out(tmp_path, files):
     (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
     assert run("scan", tmp_path, "--output", tmp_path / "v.parquet").exit_code == 0
     assert "left out" not in run("scan", tmp_path).stderr
+
+
+def test_what_gives_no_photo_beside_others_fails_the_scan_and_is_named(tmp_path, files):
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "nested.zip", {"inner.zip": b"anything"})
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    for name, message in {
+        "empty.zip": "has no photos: it is a zip without any",
+        "nested.zip": "has no photos: it is a zip without any",
+        "bad.zip": "cannot be read: it is no zip, or cut short",
+    }.items():
+        done = run("scan", tmp_path / name, tmp_path / "cat.jpg", "--fail-on", "blurred", "--allow-unreadable")
+        assert done.exit_code == 1
+        assert f"{tmp_path / name} {message}" in done.stderr
+        assert "\nsharp " in done.stdout
+    assert run("scan", tmp_path / "empty.zip", tmp_path / "cat.jpg", "--include", "*.jpg").exit_code == 0
+    done = run("scan", tmp_path / "empty.zip")
+    assert done.exit_code == 1
+    assert f"found no photos: {tmp_path / 'empty.zip'} has no photos: it is a zip without any" in done.stderr
+    with pytest.raises(PhotoError, match="does not exist"):
+        scan([tmp_path / "missing.zip", tmp_path / "cat.jpg"])

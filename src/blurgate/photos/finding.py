@@ -224,20 +224,50 @@ def require_paths(paths: Iterable[AnyPath], *, column: str | None = None) -> Non
     Raises
     ------
     PhotoError
-        If one of the paths does not exist, where a broken link counts as existing; or if an archive or a folder of a
-        store cannot be opened.
+        If one of the paths does not exist, where a broken link counts as existing; or if a folder of a store cannot be
+        opened, or an archive that is the only path: what is wrong with one among others is found by `walk_photos`.
     MachineError
         If a store does not answer.
     """
     asked = 0
-    for path in map(os.fsdecode, paths):
+    paths = list(map(os.fsdecode, paths))
+    for path in paths:
         afar = is_address(path)
         if afar or _find_local_archive(path):
             asked += afar
-            if asked <= _ASKED:
-                _require_afar(path, column)
+            try:
+                if asked <= _ASKED:
+                    _require_afar(path, column)
+            except PhotoError as error:
+                if len(paths) == 1 or not find_archive(path) or isinstance(error.__cause__, FileNotFoundError):
+                    raise
         elif not os.path.lexists(path):
             raise PhotoError(f"a file or folder was needed, but {os.fsdecode(path)} does not exist: check the path")
+
+
+def describe_empty(path: str) -> str:
+    """Say that an archive or an address gave no photos.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_empty("s3://bucket/photos")
+    's3://bucket/photos has no photos: check the address'
+    """
+    place = find_archive(path)
+    if place is None:
+        return f"{hide(path)} has no photos: check the address"
+    if place.inner:
+        return f"{hide(path)} has no photos: nothing in the archive is named so"
+    what = {"parquet": "it is a table without rows", "zip": "it is a zip without any"}
+    return f"{hide(path)} has no photos: {what.get(place.kind, 'it is a tar without any')}"
 
 
 @dataclass(frozen=True)

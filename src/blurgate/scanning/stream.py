@@ -246,7 +246,7 @@ def scan_items(
         found: dict[str, Any] = {"note_left_out": note_left_out, "raws": raws, "if_none": if_none, "column": column}
         return scan_on_ray(photos, judge, **searched, **found, resume=resume, jobs=jobs, address=address)
     moved = (lambda path: find_moved(path, judge.name)) if find_moved else find_none
-    items, count = list_items(photos, column, walk, moved)
+    items, count = list_items(photos, column, walk, moved, filtered=bool(include or exclude))
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
         items, count = look_ahead(items, 1 if streamed else max(MANY, _FROM_PHOTOS))
