@@ -474,6 +474,7 @@ def test_a_broken_archive_among_others_fails_the_scan_but_keeps_the_rest(archive
     (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
     done = run("scan", tmp_path / "bad.tar", tmp_path / "cat.jpg", "--output", tmp_path / "v.jsonl")
     assert done.exit_code == 1
+    assert done.stderr.count("is cut short") == 1
     assert '"sharp"' in (tmp_path / "v.jsonl").read_text().splitlines()[-1]
 
 

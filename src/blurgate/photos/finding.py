@@ -230,8 +230,8 @@ def require_paths(paths: Iterable[AnyPath], *, column: str | None = None) -> Non
         If a store does not answer.
     """
     asked = 0
-    paths = list(map(os.fsdecode, paths))
-    for path in paths:
+    named = list(map(os.fsdecode, paths))
+    for path in named:
         afar = is_address(path)
         if afar or _find_local_archive(path):
             asked += afar
@@ -239,7 +239,7 @@ def require_paths(paths: Iterable[AnyPath], *, column: str | None = None) -> Non
                 if asked <= _ASKED:
                     _require_afar(path, column)
             except PhotoError as error:
-                if len(paths) == 1 or not find_archive(path) or isinstance(error.__cause__, FileNotFoundError):
+                if len(named) == 1 or not find_archive(path) or isinstance(error.__cause__, FileNotFoundError):
                     raise
         elif not os.path.lexists(path):
             raise PhotoError(f"a file or folder was needed, but {os.fsdecode(path)} does not exist: check the path")

@@ -317,7 +317,8 @@ def _run(
             request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
-    failures = [*_list_failures(request, tally), *left_out.list_failures(), *broken]
+    failures = [*_list_failures(request, tally), *left_out.list_failures()]
+    failures += [problem for problem in broken if not any(problem in failure for failure in failures)]
     if request.strict and drawing and drawing.failed:
         failures.append(f"{drawing.failed:,} maps could not be drawn")
     return Outcome(tally, filing, tuple(failures))
@@ -512,19 +513,27 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
             place.parent.mkdir()
         given: dict[str, Any] = {**places, "temporary": {place: addresses[name] for name, place in places.items()}}
         yield replace(request, **given)
-    except BaseException:
+    except BaseException as error:
+        verdicts = places.get("output")
+        if isinstance(error, Exception) and verdicts and verdicts.exists():  # complete: only the gallery failed
+            _send(verdicts, addresses["output"], say)
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    for name, address in addresses.items():
+        _send(places[name], address, say)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _send(place: Path, address: str, say: Callable[[str], None]) -> None:
+    """Send a complete output to its address; if that fails, it stays on the disk."""
     from blurgate.photos.stores import write
 
-    for name, address in addresses.items():
-        try:
-            write(places[name], address)
-        except (PhotoError, MachineError) as error:
-            raise OutputError(f"{error}: what was to be written lies in {places[name]}") from error
-        places[name].unlink()
-        say(f"wrote {hide(address)}")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write(place, address)
+    except (PhotoError, MachineError) as error:
+        raise OutputError(f"{error}: what was to be written lies in {place}") from error
+    place.unlink()
+    say(f"wrote {hide(address)}")
 
 
 def _check_address(address: str, kind: str) -> None:
