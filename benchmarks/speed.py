@@ -9,12 +9,12 @@ quality 90. Contenders run one after the other in each round, so that a noisy ma
 ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; contenders that are not installed are
 skipped. ``--lean PYTHON`` is the interpreter of an environment with the base install only, to time the start.
 
-processes: each contender is a fresh Python that starts its own two workers, as a user would run it, on 2,000 photos of
-512x512 (250 distinct ones, each there eight times by hard links) and 120 of 1920x1080, all distinct: `blurgate scan
-FOLDER --output x.csv` with the default model and with its trees alone, against OpenCV's Laplacian, which writes a CSV as well, and CleanVision.
-Times are by the clock, and of the CPU in the process and all its children. judging: CPU time of one thread for all of a
-verdict that is not decoding, with everything loaded. warm: contenders that have started already. ``--blurred`` is the
-share of photos that are blurred; about these, the default model asks its net.
+processes: each contender is a fresh Python that starts its own two workers, as a user would run it, on 2,000 photos
+of 512x512 (250 distinct ones, each there eight times by hard links) and 120 of 1920x1080, all distinct: `blurgate
+scan FOLDER --output x.csv` with the default model and with its trees alone, against OpenCV's Laplacian, which writes
+a CSV as well, and CleanVision. Times are by the clock, and of the CPU in the process and all its children. judging:
+CPU time of one thread for all of a verdict that is not decoding, with everything loaded. warm: contenders that have
+started already. ``--blurred`` is the share of photos that are blurred; about these, the default model asks its net.
 """
 
 import argparse
