@@ -449,6 +449,14 @@ def test_the_column_of_a_table(table, files):
         assert run("scan", path, "--column", wrong).exit_code == 2
 
 
+def test_the_column_that_is_left_out_is_named(table, files):
+    path, _ = table(image=lambda name: files[name], mask=lambda name: files[name])
+    done = run("scan", path)
+    assert done.exit_code == 0
+    assert f"left out the pictures in mask of {path}: judged those in image, see --column" in done.stderr
+    assert "left out" not in run("scan", path, "--column", "mask").stderr
+
+
 def test_empty_cells_and_what_is_no_table(table, files, tmp_path):
     path, names = table(image=lambda name: files[name] if name.startswith("a") else None)
     errors = [row.error for row in scan([path])]

@@ -95,6 +95,33 @@ def choose_column(place: Place, schema: Any, column: str | None) -> tuple[str, b
     return column, bool(kinds[column])
 
 
+def list_columns(place: Place) -> tuple[str, list[str]]:
+    """Say which column of a table is taken for its pictures if none is named, and which others have some.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    (str, list of str)
+
+    Raises
+    ------
+    PhotoError
+        If the table cannot be opened, or has none or several that could be it.
+    MissingExtraError
+        If a library is missing.
+    """
+    data = open_archive(place.archive)
+    try:
+        schema = open_table(place, data).schema_arrow
+    finally:
+        data.close()
+    chosen, _ = choose_column(place, schema, None)
+    return chosen, [each.name for each in schema if each.name != chosen and _is_picture_type(each.type) is not None]
+
+
 def _is_picture_type(kind: Any) -> bool | None:
     """Return False for bytes, True for a struct that has them, None for anything else."""
     import pyarrow

@@ -10,18 +10,18 @@ import posixpath
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import MachineError, OutputError, PhotoError, require_extra, require_several
+from blurgate.errors import MachineError, OutputError, PhotoError, escape_unprintable, require_extra, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_of_ours, read_head
-from blurgate.photos.addresses import hide, is_address, split_scheme
+from blurgate.photos.addresses import find_archive, hide, is_address, split_scheme
 from blurgate.photos.finding import UNKNOWN, AnyPath, describe_raws, describe_unknown, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
@@ -39,6 +39,7 @@ from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
 
+_TABLES = 16  # of which is said what columns were left out
 _NOT_ON_DISK = (
     "only photos on a disk can be copied, moved, linked or given maps, but {path} is in a store or an archive: leave "
     "out that option, or fetch the photos first"
@@ -329,6 +330,7 @@ def _describe_end(
 ) -> Iterator[str]:
     """Say what was left out and written."""
     yield from left_out.describe()
+    yield from _describe_columns(request)
     if filing and (missing := filing.count_missing()):
         yield (
             f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
@@ -341,6 +343,29 @@ def _describe_end(
     for path in filter(None, (request.output, request.report)):
         if path not in request.temporary:
             yield f"wrote {hide(str(path))}"
+
+
+def _describe_columns(request: ScanRequest) -> Iterator[str]:
+    """Say which column of pictures was not looked at, if none was named."""
+    if request.column or not names_tables(request.photos):
+        return
+    from blurgate.photos.picture_tables import list_columns
+
+    places = [
+        place
+        for place in map(find_archive, _list_named(request.photos))
+        if place and place.kind == "parquet" and not place.inner
+    ]
+    said = set[str]()
+    for place in places[:_TABLES]:
+        with suppress(PhotoError, MachineError, OSError):  # the scan has met it, or workers have
+            chosen, others = list_columns(place)
+            if others and chosen not in said:
+                said.add(chosen)
+                yield (
+                    f"left out the pictures in {', '.join(map(escape_unprintable, others))} of {hide(place.archive)}: "
+                    f"judged those in {escape_unprintable(chosen)}, see --column"
+                )
 
 
 class LeftOut:
