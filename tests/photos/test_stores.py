@@ -223,3 +223,18 @@ def test_requests_are_made_on_few_threads_and_none_after_the_end():
     assert late.cancelled()
     go.set()
     assert all(each.result() for each in held)
+
+
+def test_what_has_an_empty_name_in_any_store_is_listed(monkeypatch):
+    class Store:
+        def ls(self, path, detail):
+            return [
+                {"name": "b/a", "type": "directory"},
+                {"name": "b/a//", "type": "directory"},
+                {"name": "b/a/", "type": "file", "size": 3},
+                {"name": "b/a/c.jpg", "type": "file", "size": 3},
+            ]
+
+    monkeypatch.setattr(stores, "_open_store", lambda _: (Store(), "b/a"))
+    found = [(entry.name, entry.is_folder) for entry in stores.list_folder("gs://b/a")]
+    assert found == [(stores.NAMELESS, False), (stores.NAMELESS, True), ("c.jpg", False)]

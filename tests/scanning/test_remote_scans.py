@@ -441,11 +441,19 @@ def test_an_empty_prefix_a_missing_bucket_and_an_unknown_scheme_are_one_sentence
         "s3://no-such-bucket/": "does not exist: there is no such bucket",
         "foo://bar/": "of no kind that fsspec knows",
         "s3://": "a bucket was needed",
+        "s3://user:secret@photos/album/": "s3://photos/album/ cannot be read: its bucket or name is none",
     }.items():
         done = run("scan", root)
         assert done.exit_code == 1
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_setting_that_is_not_valid_is_one_sentence(server, monkeypatch):
+    use_store(monkeypatch, server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "junk")
+    with pytest.raises(PhotoError, match="^s3://photos/album cannot be read: a setting of its store is missing or not"):
+        list(scan([f"{BUCKET}/album"]))
 
 
 def test_verdicts_and_gallery_are_written_to_a_bucket_and_replace_only_their_own(bucket, folder, expected):

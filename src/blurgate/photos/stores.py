@@ -464,10 +464,15 @@ def _open_store(address: str) -> tuple[Any, str]:
                 with needs_extra("remote", f"Reading {scheme}://"):
                     raise ModuleNotFoundError(str(error)) from error
             except Exception as error:  # credentials that cannot be read can raise anything
-                raise PhotoError(f"{hide(address)} cannot be opened: {_classify(error).words}") from error
+                raise PhotoError(f"{hide(address)} {_describe_unopened(error)}") from error
             if hasattr(_STORES[key], "retries"):
                 _STORES[key].retries = 1
         return _STORES[key], path
+
+
+def _describe_unopened(error: Exception) -> str:
+    words = _classify(error).words
+    return words if words.startswith("cannot be ") else f"cannot be opened: {words}"
 
 
 def _call(fs: Any, name: str, *args: Any, timeout: float = _REQUEST, **options: Any) -> Any:
@@ -626,7 +631,11 @@ def _find_known(error: BaseException, name: str) -> _Problem | None:
     if isinstance(error, FileNotFoundError) and "bucket does not exist" in str(error).lower():
         return _Problem("does not exist: there is no such bucket")
     if "ParamValidation" in name:
-        return _Problem("cannot be read: its bucket or name is none that the store allows: check the address")
+        return _Problem(
+            "cannot be read: its bucket or name is none that the store allows: check it, and keep credentials out"
+        )
+    if isinstance(error, ValueError):
+        return _Problem("cannot be read: a setting of its store is missing or not valid, see the settings of fsspec")
     return next((problem for kind, problem in _KNOWN.items() if isinstance(error, kind)), None)
 
 
