@@ -218,7 +218,7 @@ def test_many_crashes_in_a_row_are_those_photos_and_many_kills_are_the_machine(
     assert sum(bool(verdict.error) for verdict in scan_hostile(folder, model=model)) == 6
     for path in folder.glob("*SIGSEGV*"):
         path.rename(str(path).replace("SIGSEGV", "SIGKILL"))
-    with pytest.raises(MachineError, match="the machine cannot go on .*: free memory, or lower --jobs"):
+    with pytest.raises(MachineError, match=r"are ended from outside \(SIGKILL\), .*: free memory, or lower --jobs"):
         list(scan_hostile(folder, model=model, resume=tmp_path / "r"))
     for path in folder.glob("*SIGKILL*"):
         path.unlink()

@@ -15,6 +15,7 @@ from blurgate.errors import PhotoError, require_several
 from blurgate.judging.model import BlurModel, Measurement, Review
 from blurgate.judging.verdicts import Evidence, Verdict
 from blurgate.measuring.engines import MANY, Engine
+from blurgate.photos.addresses import hide, is_address
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
@@ -223,6 +224,7 @@ def scan_items(
         require_several(name, value)
     _check_workers(workers, device)
     check_place(on, address, device)
+    _check_resume(resume, on)
     options: dict[str, Any] = {"engine": engine, "device": device, "max_megapixels": max_megapixels}
     judge = make_judge(model, threshold=threshold, review=review, at=at, **options)
     raws = Counter() if raws is None else raws
@@ -267,6 +269,11 @@ def scan_items(
     if workers == "threads":
         judging = partial(_judge_on_threads, judge, engines, jobs=jobs)
     return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging, jobs))
+
+
+def _check_resume(resume: Any, on: str) -> None:
+    if on == "here" and isinstance(resume, str | os.PathLike) and is_address(os.fsdecode(resume)):
+        raise ValueError(f"resume needs a file on a disk, where its records are saved, got {hide(os.fsdecode(resume))}")
 
 
 def _check_workers(workers: str, device: str) -> None:
