@@ -9,12 +9,12 @@ quality 90. Contenders run one after the other in each round, so that a noisy ma
 ratios, which are taken within a round. Needs the extra ``all`` and CleanVision; contenders that are not installed are
 skipped. ``--lean PYTHON`` is the interpreter of an environment with the base install only, to time the start.
 
-processes: each contender is a fresh Python that starts its own two workers, as a user would run it, on 2,000 photos of
-512x512 (250 distinct ones, each there eight times by hard links) and 120 of 1920x1080, all distinct: `blurgate scan
-FOLDER --output x.csv` with the default model, against OpenCV's Laplacian, which writes a CSV as well, and CleanVision.
-Times are by the clock, and of the CPU in the process and all its children. judging: CPU time of one thread for all of a
-verdict that is not decoding, with everything loaded. warm: contenders that have started already. ``--blurred`` is the
-share of photos that are blurred; about these, the default model asks its net.
+processes: each contender is a fresh Python that starts its own two workers, as a user would run it, on 2,000 photos
+of 512x512 (250 distinct ones, each there eight times by hard links) and 120 of 1920x1080, all distinct: `blurgate
+scan FOLDER --output x.csv` with the default model and with its trees alone, against OpenCV's Laplacian, which writes
+a CSV as well, and CleanVision. Times are by the clock, and of the CPU in the process and all its children. judging:
+CPU time of one thread for all of a verdict that is not decoding, with everything loaded. warm: contenders that have
+started already. ``--blurred`` is the share of photos that are blurred; about these, the default model asks its net.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import redirect_stdout
 from functools import partial
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -61,6 +62,7 @@ SIZES = {
     "4000x3000": (4000, 3000, 12),
 }  # width, height, count
 PROCESSES = {"512x512": (512, 512, 250, 2000), "1920x1080": (1920, 1080, 120, 120)}  # and how many with hard links
+OURS = ("blurgate scan", "blurgate scan, trees")
 QUALITY = 90
 BLOCKS = 11_000_000  # of the original experiment
 PARTS = ("processes", "judging", "warm", "blocks", "start")
@@ -424,7 +426,7 @@ def time_processes(folder: Path, output: Path, count: int, rounds: int) -> Numbe
     """
     python = sys.executable
     scan = ["-m", "blurgate", "scan", str(folder), "--output", str(output), "--jobs", "2"]
-    commands = {"blurgate scan": [python, *scan]}
+    commands = {OURS[0]: [python, *scan], OURS[1]: [python, *scan, "--model", "trees"]}
     if find_spec("cv2"):
         for work in ("fastest", "usual"):
             commands[f"Laplacian, {work} OpenCV"] = [python, "-c", OPENCV, work, str(folder), str(output)]
@@ -448,7 +450,6 @@ def time_processes(folder: Path, output: Path, count: int, rounds: int) -> Numbe
 
 
 def _sum_up_processes(clock: dict[str, list[float]], cpu: dict[str, list[float]]) -> Numbers:
-    own = next(iter(clock))
     speeds, ratios = {}, {}
     for name, seconds in clock.items():
         speeds[name] = {
@@ -457,7 +458,7 @@ def _sum_up_processes(clock: dict[str, list[float]], cpu: dict[str, list[float]]
             "highest": round(max(seconds), 2),
             "cpu_s": round(statistics.median(cpu[name]), 2),
         }
-        for what, taken in (("", clock), (", CPU time", cpu)) if name != own else ():
+        for own, (what, taken) in product(OURS, (("", clock), (", CPU time", cpu))) if name not in OURS else ():
             within = [other / ours for ours, other in zip(taken[own], taken[name], strict=True)]
             ratios[f"{own} / {name}{what}"] = round(statistics.median(within), 2)
     return {"speeds": speeds, "ratios": ratios}
