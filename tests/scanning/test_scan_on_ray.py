@@ -55,6 +55,7 @@ def cluster():
 
     ray.shutdown()  # the cluster of other tests
     head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    head["_system_config"] = {"health_check_period_ms": 300}  # how soon a dead node is noticed
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1, object_store_memory=STORE)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
