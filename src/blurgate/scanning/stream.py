@@ -30,7 +30,7 @@ _Batches = Generator[list[Judged], None, None]
 WORKERS = ("auto", "threads", "processes")
 _CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
 _FROM_JOBS = 3  # two threads are faster than two processes, and the interpreter's lock bounds more: `scale.py jobs`
-_FROM_PHOTOS = 300  # fewer take less time than processes to start, half a second
+_FROM_WORK = 6000  # photos times jobs: fewer take less time than processes to start, half a second
 
 if TYPE_CHECKING:
     from blurgate.scanning.piece_files import PieceFolder
@@ -251,7 +251,7 @@ def scan_items(
     items, count = list_items(photos, column, walk, moved)
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
-        items, count = look_ahead(items, 1 if streamed else max(MANY, _FROM_PHOTOS))
+        items, count = look_ahead(items, 1 if streamed else max(MANY, -(-_FROM_WORK // _FROM_JOBS)))
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
@@ -288,7 +288,7 @@ def _check_workers(workers: str, device: str) -> None:
 def _choose_workers(photos: Any, count: int, jobs: int, device: str) -> str:
     """Choose what is faster for so many photos and jobs."""
     on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
-    many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
+    many = on_disk and jobs >= _FROM_JOBS and count * jobs >= _FROM_WORK
     return "processes" if many and _CAN_FORK and device == "cpu" else "threads"
 
 
