@@ -350,6 +350,17 @@ def test_an_empty_path_is_not_the_current_folder(run, sharp_folder, tmp_path, op
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_full_disk_and_a_folder_as_output_are_sentences(run, sharp_folder, monkeypatch):
+    code, _, err = run("scan", sharp_folder, "--format", "csv", "--output", "new/")
+    assert code == 2
+    assert "--output must be a file, got the folder new/: only on ray" in err
+    full = OSError(errno.ENOSPC, "No space left on device", "x.html")
+    monkeypatch.setattr("blurgate.scanning.run.run_scan", lambda *_, **__: (_ for _ in ()).throw(full))
+    code, _, err = run("scan", sharp_folder)
+    assert code == 1
+    assert "x.html cannot be written (No space left on device): free disk space" in err
+
+
 def test_help_names_every_choice(run):
     for command, names in (("dataset", RECIPES), ("train", RECIPES), ("train", FEATURE_SETS), ("scan", WRITERS)):
         code, out, _ = run(command, "--help")

@@ -265,6 +265,9 @@ def test_inputs_may_be_read_only_and_may_repeat(tmp_path, monkeypatch):
         check_outputs(verdicts=photo.with_name("b.jpg"))
     with pytest.raises(OutputError, match=r"kept cannot be written: you have no permission to write into"):
         check_writable(photo.parent)
+    monkeypatch.setattr("blurgate.files._is_read_only", lambda _: True)
+    with pytest.raises(OutputError, match=r"kept is on a read-only file system: choose another place"):
+        check_writable(photo.parent)
     check_writable(tmp_path / "new" / "folder")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import math
@@ -70,7 +71,9 @@ class _Commands(typer.core.TyperGroup):
         except MemoryError:
             _fail("out of memory: give it less, such as smaller files or fewer --jobs, or a larger machine", 1)
         except OSError as error:
-            _fail(f"{error.filename or 'the output'}: {error.strerror or error}", 1)
+            where, why = error.filename or "the output", error.strerror or error
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            _fail(f"{where} cannot be written ({why}): free disk space" if full else f"{where}: {why}", 1)
         except _UsageError as error:
             text = _fit_terminal(f"Error: {error.format_message()}", sys.stderr).removeprefix("Error: ")
             setattr(error, "format_message", lambda: text)  # noqa: B010 mypy refuses to assign a method
@@ -731,14 +734,14 @@ def _make_request(
     **same: Any,
 ) -> ScanRequest:
     """Translate the options of `scan`; those in `same` are fields of the request."""
-    from blurgate.photos.addresses import is_address
+    from blurgate.photos.addresses import hide, is_address
     from blurgate.scanning.run import ScanRequest
 
     if "" in paths:
         raise ValueError("expected a path, got an empty one: use . for the current folder")
     bounds = _choose_review(same["threshold"], review)
     action, folder = _choose_action({"copy": copy_to, "move": move_to, "link": link_to}, dry_run=dry_run)
-    return ScanRequest(
+    request = ScanRequest(
         photos=_read_paths(paths),
         roots=[Path(path) for path in paths if path != _STDIN and not is_address(path)],
         output=_to_place(output),
@@ -754,6 +757,12 @@ def _make_request(
         workers="auto",
         **same,
     )
+    if output and output.endswith("/") and not request.fills_folder and not Path(output).is_dir():
+        raise ValueError(
+            f"output must be a file, got the folder {hide(output)}: only on ray, a folder can be filled with Parquet "
+            "files; leave out the / or name a file in it"
+        )
+    return request
 
 
 def _to_place(text: str | None) -> Path | str | None:

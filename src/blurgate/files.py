@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -221,14 +222,21 @@ def check_writable(path: Path) -> None:
     Raises
     ------
     OutputError
-        If the nearest existing parent is not a folder, or you have no permission to write into it.
+        If the nearest existing parent is not a folder, is on a read-only file system, or you have no permission to
+        write into it.
     """
     real = Path(os.path.realpath(path))
     folder = real if real.is_dir() else next(parent for parent in real.parents if parent.exists())
     if not folder.is_dir():
         raise OutputError(f"expected a folder to write {path} into, but {folder} is not one: choose another place")
     if not os.access(folder, os.W_OK | os.X_OK):
+        if _is_read_only(folder):
+            raise OutputError(f"{path} cannot be written: {folder} is on a read-only file system: choose another place")
         raise OutputError(f"{path} cannot be written: you have no permission to write into {folder}")
+
+
+def _is_read_only(folder: Path) -> bool:
+    return sys.platform != "win32" and bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
 
 
 def locate(path: str) -> str:

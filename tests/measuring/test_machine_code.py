@@ -116,6 +116,14 @@ def test_code_for_more_than_this_processor_has_is_refused(cache, monkeypatch):
         machine_code._load()
 
 
+def test_a_processor_that_llvm_does_not_know_is_refused(cache, monkeypatch):
+    monkeypatch.setenv("BLURGATE_PROCESSOR", "foo")  # LLVM would end the process
+    with pytest.raises(
+        BlurgateError, match="BLURGATE_PROCESSOR must be a processor that LLVM .*, got foo: name another"
+    ):
+        machine_code._load()
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX permissions")
 def test_code_that_others_may_have_written_is_not_run(cache, compiled, monkeypatch):
     cache.chmod(0o666)
@@ -138,7 +146,10 @@ def test_a_folder_that_cannot_be_written(compiled, caplog, tmp_path, monkeypatch
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path / "file" / "folder"))
     assert_works(machine_code._load(), monkeypatch)
-    assert caplog.messages == [f"{COMPILED[:-4]}on every run, as no cache folder can be written"]
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "as in /proc, also for root")))
+    monkeypatch.setenv("BLURGATE_CODE_FOLDER", str(tmp_path / "new"))
+    assert_works(machine_code._load(), monkeypatch)
+    assert caplog.messages == [f"{COMPILED[:-4]}on every run, as no cache folder can be written"] * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -218,7 +218,7 @@ def test_many_crashes_in_a_row_are_those_photos_and_many_kills_are_the_machine(
     assert sum(bool(verdict.error) for verdict in scan_hostile(folder, model=model)) == 6
     for path in folder.glob("*SIGSEGV*"):
         path.rename(str(path).replace("SIGSEGV", "SIGKILL"))
-    with pytest.raises(MachineError, match="the machine cannot go on .*: free memory, or lower --jobs"):
+    with pytest.raises(MachineError, match=r"are ended from outside \(SIGKILL\), .*: free memory, or lower --jobs"):
         list(scan_hostile(folder, model=model, resume=tmp_path / "r"))
     for path in folder.glob("*SIGKILL*"):
         path.unlink()
@@ -257,10 +257,10 @@ def test_workers_and_jobs_that_cannot_be_are_refused(sharp_folder, model, monkey
         scan(sharp_folder, model=model, workers="processes")
 
 
-@pytest.mark.parametrize(("jobs", "count", "chosen"), [(2, 48, False), (3, 48, True), (3, 47, False), (None, 48, True)])
+@pytest.mark.parametrize(("jobs", "count", "chosen"), [(2, 48, False), (3, 48, True), (3, 47, False), (None, 36, True)])
 def test_processes_are_chosen_for_many_photos_and_jobs(sharp_folder, model, monkeypatch, jobs, count, chosen):
     asked = []
-    monkeypatch.setattr(stream, "_FROM_PHOTOS", 48)
+    monkeypatch.setattr(stream, "_FROM_WORK", 144)
     monkeypatch.setattr(stream, "_FROM_JOBS", 3)
     monkeypatch.setattr(stream, "count_cores", lambda: 4)
     monkeypatch.setattr(stream, "_judge_in_processes", lambda *_, jobs: asked.append(jobs) or (_ for _ in ()))
@@ -287,7 +287,7 @@ def test_a_script_needs_no_guard(sharp_folder, tmp_path):
 SCAN = """
 import sys
 from blurgate.scanning import stream
-stream._FROM_JOBS = stream._FROM_PHOTOS = 1
+stream._FROM_JOBS = stream._FROM_WORK = 1
 from blurgate.__main__ import main
 main()
 """

@@ -573,6 +573,11 @@ def test_a_photo_that_is_too_long_is_not_fetched(bucket, monkeypatch):
     assert "1,000 MB" in found.evidence.error
 
 
+def test_records_are_saved_on_a_disk(sharp_folder):
+    with pytest.raises(ValueError, match="resume needs a file on a disk, where its records are saved, got s3://b/r"):
+        scan(sharp_folder, resume="s3://key:word@b/r")
+
+
 def test_few_photos_are_held(bucket):
     asked = []
 

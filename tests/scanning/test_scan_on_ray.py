@@ -10,11 +10,15 @@ import threading
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 pytest.importorskip("ray", reason="needs the extra ray")
 pytest.importorskip("pyarrow", reason="needs the extra ray")
+
+import pyarrow
+from pyarrow import parquet
 
 from blurgate import build_table, scan
 from blurgate.errors import MachineError, MissingExtraError, NetError, OutputError, PhotoError
@@ -51,6 +55,7 @@ def cluster():
 
     ray.shutdown()  # the cluster of other tests
     head = {"num_cpus": 1, "object_store_memory": STORE, "include_dashboard": False}
+    head["_system_config"] = {"health_check_period_ms": 300}  # how soon a dead node is noticed
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(num_cpus=1, object_store_memory=STORE)
     ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.CRITICAL)
@@ -81,8 +86,36 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(pieces, "SECONDS", 0.008)
 
 
-def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_what_is_new(
-    cluster, photos, model, tmp_path, monkeypatch
+@pytest.fixture
+def archives(sharp_folder, tmp_path):
+    """A tar, one that is cut short, and tables with and without a column `image`."""
+    files = sorted(sharp_folder.iterdir())[:12]
+    content = [path.read_bytes() for path in files]
+    parquet.write_table(pyarrow.table({"image": content, "other": content[::-1]}), tmp_path / "table.parquet")
+    parquet.write_table(pyarrow.table({"other": content[:1]}), tmp_path / "one.parquet")
+    for name, mode in (("packed.tar.gz", "w:gz"), ("whole.tar", "w")):
+        with tarfile.open(tmp_path / name, mode) as tar:
+            for path in files:
+                tar.add(path, path.name)
+    whole = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
+    return [tmp_path / name for name in ("packed.tar.gz", "cut.tar", "table.parquet", "one.parquet")]
+
+
+@pytest.fixture
+def without_cluster(monkeypatch):
+    """Let this process do what the workers do."""
+    monkeypatch.setattr(ray_data, "connect", lambda *_: nullcontext())
+    monkeypatch.setattr(ray_data, "_choose_stream", lambda: lambda supply, make, _: map_here(make(None), supply()))
+    monkeypatch.setattr(ray_data, "_do_carefully", lambda items, work, *_: work.do(items))
+
+
+def map_here(work, items):
+    yield from map(work, items)
+
+
+def test_verdicts_and_files_are_those_of_a_scan_here_though_a_node_dies_and_a_resumed_one_judges_what_is_new(
+    cluster, photos, archives, model, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
     (photos / "d.nef").touch()
@@ -90,12 +123,23 @@ def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_wh
     filed.mkdir()
     shutil.copy(min((photos / "a").iterdir()), filed)
     mark_filed(filed)
-    wanted = ScanRequest(photos=["photos"], model=model, engine="numpy", fail_on=["undecided"], resume=True)
+    wanted = ScanRequest(photos=["photos", *archives], column="other", model=model, engine="numpy", resume=True)
+    wanted = replace(wanted, fail_on=["undecided"], allow_unreadable=True)
     here = run_scan(replace(wanted, output=tmp_path / "here.csv"), say=(said_here := []).append)
     on_ray = replace(wanted, on="ray", output=tmp_path / "there.csv", report=tmp_path / "there.html")
+    dying = list(cluster.worker_nodes)
+
+    def lose_a_node(judged):
+        for done in _require_all(judged):
+            while dying:
+                cluster.remove_node(dying.pop(), allow_graceful=False)
+            yield done
+
+    monkeypatch.setattr(ray_data, "_require_all", lose_a_node)
     there = run_scan(on_ray, say=(said_there := []).append)
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
     assert there.failures == here.failures
+    assert any("cut short" in failure for failure in there.failures)
     assert there.tally.decisions == here.tally.decisions
     assert [line for line in said_there if "wrote" not in line] == [line for line in said_here if "wrote" not in line]
     saved = names(tmp_path / "there.csv.pieces")
@@ -105,15 +149,34 @@ def test_verdicts_and_files_are_those_of_a_scan_here_and_a_resumed_one_judges_wh
     again = run_scan(on_ray)
     now = names(tmp_path / "there.csv.pieces")
     assert again.tally.total == there.tally.total + 1
-    assert 30 < again.tally.known < there.tally.total
+    assert 60 < again.tally.known < there.tally.total
     assert 1 <= len(now - saved) <= 2
     assert 1 <= len(saved - now) <= 2  # files of pieces that are no more
 
 
+def test_a_piece_of_an_archive_is_judged_once(without_cluster, archives, model, tmp_path):
+    wanted = ScanRequest(photos=archives, column="other", model=model, engine="numpy", on="ray", resume=True)
+    wanted = replace(wanted, output=tmp_path / "there.csv")
+    first = run_scan(wanted)
+    assert run_scan(wanted).tally.known == first.tally.total - first.tally.decisions["error"]
+    assert run_scan(replace(wanted, photos=archives[2:3], column="image")).tally.known == 0
+    with pytest.raises(ValueError, match="column must be one that the table has"):
+        run_scan(replace(wanted, column="none"))
+
+
+def test_what_is_wrong_with_the_photos_is_said_as_here(without_cluster, photos, model, tmp_path, monkeypatch):
+    with pytest.raises(PhotoError, match="nowhere does not exist"):
+        scan([photos, tmp_path / "nowhere"], model=model, on="ray")
+    assert list(scan([], model=model, on="ray")) == []
+    monkeypatch.setattr(os.path, "lexists", lambda _: True)  # as if only the workers did not see it
+    with pytest.raises(PhotoError, match="nowhere is on this machine, but the workers of the Ray cluster do not see"):
+        scan([photos, tmp_path / "nowhere"], model=model, on="ray")
+
+
 def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path, monkeypatch):
     monkeypatch.setattr(ray_data, "_choose_stream", lambda: ray_data._stream_afar)  # as over ray://
-    parquet = pytest.importorskip("pyarrow.parquet")
-    wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", output=tmp_path / "verdicts")
+    wanted = ScanRequest(photos=[photos / "a"], model=model, engine="numpy", on="ray", jobs=1)
+    wanted = replace(wanted, output=tmp_path / "verdicts")
     place = PieceFolder(str(tmp_path / "verdicts"))
     place.prepare()
     place.save("a" * 32, write_piece([Verdict("gone.jpg", "sharp", 0.1)], "a" * 32))
@@ -123,46 +186,14 @@ def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_
     expected = {verdict.path: verdict.probability for verdict in scan(photos / "a", model=model, engine="numpy")}
     assert {row["path"]: row["probability"] for row in rows} == expected
     assert outcome.tally.total == len(rows) == len(expected)
+
+
+def test_a_folder_of_somebody_else_is_no_output(photos, model, tmp_path):
+    wanted = ScanRequest(photos=[photos], model=model, on="ray", output=tmp_path / "letters")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "a.txt").touch()
     with pytest.raises(OutputError, match="letters exists and is not a folder of verdicts that blurgate wrote"):
-        run_scan(replace(wanted, output=tmp_path / "letters"))
-
-
-def test_archives_are_read_once_and_a_broken_one_fails_the_scan(cluster, sharp_folder, model, tmp_path):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    files = sorted(sharp_folder.iterdir())[:12]
-    content = [path.read_bytes() for path in files]
-    table = pyarrow.table({"image": content, "other": content[::-1]})
-    parquet.write_table(table, tmp_path / "table.parquet")
-    parquet.write_table(pyarrow.table({"other": content[:1]}), tmp_path / "one.parquet")
-    for name, mode in (("packed.tar.gz", "w:gz"), ("whole.tar", "w")):
-        with tarfile.open(tmp_path / name, mode) as tar:
-            for path in files:
-                tar.add(path, path.name)
-    whole = (tmp_path / "whole.tar").read_bytes()
-    (tmp_path / "cut.tar").write_bytes(whole[: len(whole) * 2 // 3])
-    archives = [tmp_path / name for name in ("packed.tar.gz", "cut.tar", "table.parquet", "one.parquet")]
-    wanted = ScanRequest(photos=archives, column="other", model=model, engine="numpy", fail_on=["undecided"])
-    wanted = replace(wanted, allow_unreadable=True)
-    here = run_scan(replace(wanted, output=tmp_path / "here.csv"))
-    on_ray = replace(wanted, on="ray", output=tmp_path / "there.csv", resume=True)
-    there = run_scan(on_ray)
-    assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
-    assert there.failures == here.failures
-    assert any("cut short" in failure for failure in there.failures)
-    assert run_scan(on_ray).tally.known == there.tally.total - there.tally.decisions["error"]
-    first = run_scan(replace(on_ray, photos=archives[2:3], column="image"))
-    assert first.tally.known == 0
-    with pytest.raises(ValueError, match="column must be one that the table has"):
-        run_scan(replace(on_ray, column="none"))
-
-
-def test_what_is_wrong_with_the_photos_is_said_as_here(cluster, photos, model, tmp_path):
-    with pytest.raises(PhotoError, match="nowhere does not exist"):
-        scan([photos, tmp_path / "nowhere"], model=model, on="ray")
-    assert list(scan([], model=model, on="ray")) == []
+        run_scan(wanted)
 
 
 def test_a_list_ends_with_what_was_left_out(photos):
@@ -178,36 +209,32 @@ def test_features_are_those_measured_here(cluster, photos, net, explainer, tmp_p
     monkeypatch.chdir(photos.parent)
     (photos / "c" / os.fsdecode(b"\xff\n.jpg")).unlink()
     options = {"feature_set": f"block99+{net.name}", "net": net, "explainer": explainer}
-    for name, run in (("here.csv", {}), ("there.csv", {"run": run_on_ray})):
+    for name, run in (("here.csv", {}), ("there.csv", {"run": partial(run_on_ray, jobs=1)})):
         write_table(build_table("photos", **options, **run), tmp_path / name)
     assert (tmp_path / "there.csv").read_bytes() == (tmp_path / "here.csv").read_bytes()
 
 
-def test_an_item_that_ends_the_process_is_given_up_and_no_other(cluster):
+def test_an_item_that_ends_the_process_is_given_up_and_no_other_and_an_error_of_the_work_is_raised_here(cluster):
     class Halve:  # here, so that workers get it as it is: they cannot import tests
         def __call__(self, number):
             if number == 13:
                 import os
 
                 os._exit(1)
+            if number == 69:
+                from blurgate.errors import NetError
+
+                raise NetError(f"no answer to {number}")
             return number / 2
 
         def give_up(self, number, why):
             return f"{number}: {why}"
 
-    found = list(run_on_ray(Halve(), range(70)))
+    found = []
+    with pytest.raises(NetError, match="no answer to 69"):
+        found.extend(run_on_ray(Halve(), range(70), jobs=1))
     assert found.pop(13) == "13: it ends the process that tries"
-    assert found == [number / 2 for number in range(70) if number != 13]
-
-
-def test_errors_of_the_work_are_raised_here(cluster):
-    def fail(number):
-        from blurgate.errors import NetError
-
-        raise NetError(f"no answer to {number}")
-
-    with pytest.raises(NetError, match="no answer to 0"):
-        list(run_on_ray(fail, range(3)))
+    assert found == [number / 2 for number in range(64) if number != 13]  # two whole batches
 
 
 def test_what_ray_says_becomes_one_sentence(cluster):
@@ -223,17 +250,6 @@ def test_what_ray_says_becomes_one_sentence(cluster):
 def test_no_secret_of_an_address_is_in_it():
     said = ray_data._describe(ValueError("trace\ncannot open 's3://key:word@bucket/a.jpg' of http://h/b?sig=word"))
     assert said == "cannot open 's3://bucket/a.jpg' of http://h/b"
-
-
-def test_a_node_that_dies_loses_no_photo_and_doubles_none(cluster, photos, model, tmp_path):
-    node = cluster.add_node(num_cpus=1, object_store_memory=STORE)
-    expected = list(scan(photos, model=model, engine="numpy"))
-    judged = scan(photos, model=model, engine="numpy", on="ray", resume=tmp_path / "pieces")
-    found = [next(judged)]
-    cluster.remove_node(node, allow_graceful=False)
-    found += judged
-    assert found == expected
-    assert PieceFolder(str(tmp_path / "pieces")).count() > 5
 
 
 def test_a_machine_that_sees_another_folder_or_has_another_version_ends_the_scan(model, tmp_path):
@@ -312,6 +328,19 @@ def test_an_address_that_does_not_answer_is_one_sentence():
         for address in (f"127.0.0.1:{taken.getsockname()[1]}", f"ray://127.0.0.1:{taken.getsockname()[1]}"):
             with pytest.raises(MachineError, match="a Ray cluster was needed at .* but nothing answers there"):
                 _require_answer(address)
+
+
+def test_no_cluster_on_this_machine_is_one_sentence(monkeypatch):
+    import ray
+
+    def find_none(**_):
+        raise ConnectionError("Could not find any running Ray instance. Set `RAY_ADDRESS`.")
+
+    monkeypatch.setattr(ray, "init", find_none)
+    with pytest.raises(MachineError, match=r"needed on this machine, but none runs here: start one with ray start"):
+        ray_data._join("auto", None)
+    with pytest.raises(MachineError, match=r"\(.*`RAY_ADDRESS`\): check .* RAY_AUTH_MODE and its token are the same$"):
+        ray_data._join("local", None)
 
 
 def test_what_answers_but_is_no_cluster_is_told_apart(cluster):

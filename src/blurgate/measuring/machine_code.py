@@ -17,6 +17,7 @@ import hashlib
 import logging
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -27,7 +28,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from blurgate.errors import BlurgateError, needs_extra
+from blurgate.errors import BlurgateError, escape_unprintable, needs_extra
 from blurgate.files import open_regular
 
 _FILE_NAME = "blurgate-{}.code"
@@ -39,6 +40,14 @@ _LEVELS = {  # processors that are a set of features -> those that LLVM must fin
     "x86-64-v3": {"avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe"},
     "x86-64-v4": {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
 }
+_TRY = """
+import sys
+import llvmlite.binding as llvm
+llvm.initialize_native_target()
+llvm.initialize_native_asmprinter()
+target = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(cpu=sys.argv[1])
+target.emit_object(llvm.parse_assembly("define i64 @f() { ret i64 0 }"))
+"""
 _DIGEST_SIZE = hashlib.sha256().digest_size
 _SIGNATURES = {  # function -> kinds of its arguments: p for an address, i for an integer
     "measure": "piiiipipippp",
@@ -124,6 +133,8 @@ def _load(*, only_cached: bool = False) -> MachineCode:
     if content is None:
         if only_cached:
             raise BlurgateError(_NOT_CACHED)
+        if not features and processor not in _LEVELS:
+            _require_known(processor)
         content = _compile(llvm, _make_target(llvm, triple, processor, features), features or processor, folders)
         _save(content, key, name, folders)
     return _link(llvm, _make_target(llvm, triple, processor, features), content)
@@ -140,6 +151,17 @@ def _choose_processor(llvm: Any) -> tuple[str, str]:
             f"BLURGATE_PROCESSOR is {named}, but this processor lacks {', '.join(missing)}: name an older one"
         )
     return named, ""
+
+
+def _require_known(processor: str) -> None:
+    """Check in another process that LLVM knows a processor: one that it does not know may end the process."""
+    command = [sys.executable, "-c", _TRY, processor]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603
+    if done.returncode or "not a recognized processor" in done.stderr:
+        raise BlurgateError(
+            f"BLURGATE_PROCESSOR must be a processor that LLVM can compile for here, such as x86-64-v3, got "
+            f"{escape_unprintable(processor)}: name another one, or leave it out"
+        )
 
 
 def find_folders() -> list[Path]:
@@ -229,8 +251,12 @@ def _is_trusted(status: os.stat_result) -> bool:
 
 
 def _is_writable(folder: Path) -> bool:
-    existing = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-    return existing.is_dir() and os.access(existing, os.W_OK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _save(content: bytes, key: str, name: str, folders: list[Path]) -> None:

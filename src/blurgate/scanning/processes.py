@@ -42,6 +42,10 @@ _AHEAD = 4 * _LARGEST  # photos per process whose evidence may wait for that of 
 _PATIENCE = 10.0  # seconds for processes to end by themselves
 _ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGTRAP")  # whatever the machine is like
+_KILLED = (
+    "processes that judge photos are ended from outside ({}), as a system does that runs out of memory: free memory, "
+    "or lower --jobs"
+)
 _END: Any = object()
 
 
@@ -325,7 +329,7 @@ def _describe_crash(item: Item, code: int) -> Judged:
     error = (
         f"{path or 'the photo'} crashed the process that read it ({_name(code)}): see whether another program opens it"
     )
-    problem = None if _name(code) in _CRASHES else find_machine_error(MemoryError())
+    problem = None if _name(code) in _CRASHES else MachineError(_KILLED.format(_name(code)), errno.ENOMEM)
     return Judged(replace(item, photo=None), Evidence(path, error=error), problem)
 
 

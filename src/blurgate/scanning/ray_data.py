@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 from blurgate.errors import BlurgateError, MachineError, OutputError, PhotoError, escape_unprintable, needs_extra
 from blurgate.judging.verdicts import Verdict
-from blurgate.photos.addresses import hide, hide_all
+from blurgate.photos.addresses import hide, hide_all, is_address
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.images import disable_pillow_size_limit
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -328,9 +328,20 @@ def scan_on_ray(
         max_megapixels=judge.max_megapixels,
     )
     raws = Counter() if raws is None else raws
-    folder = resume if isinstance(resume, PieceFolder) or not resume else PieceFolder(str(Path(resume).absolute()))
+    folder = resume
+    if resume and not isinstance(resume, PieceFolder):
+        folder = PieceFolder(str(resume) if is_address(str(resume)) else str(Path(resume).absolute()))
     judged = _judge(listing, judge, folder, raws, note_left_out, jobs=jobs, address=address)
-    first = next(judged, None)
+    try:
+        first = next(judged, None)
+    except PhotoError as error:
+        unseen = [path for path in paths if str(error).startswith(f"{path} does not exist") and os.path.lexists(path)]
+        if not unseen:
+            raise
+        raise PhotoError(
+            f"{unseen[0]} is on this machine, but the workers of the Ray cluster do not see it: put it on a disk that "
+            "all machines share, or into a store, or scan here"
+        ) from error
     if first is None:
         raise PhotoError(describe_nothing(listing.photos, raws, if_none, filtered=bool(include or exclude)))
     return chain([first], judged)
@@ -488,9 +499,15 @@ def _join(address: str, jobs: int | None) -> None:
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        if address == "auto" and isinstance(error, ConnectionError):
+            raise MachineError(
+                "a Ray cluster was needed on this machine, but none runs here: start one with ray start --head, give "
+                "the address of another, or leave the address out to work on this machine alone",
+                errno.ECONNREFUSED,
+            ) from error
         raise MachineError(
-            f"the Ray cluster {_hide(address)} cannot be joined ({_describe(error)}): check the address, and that "
-            "Python and Ray have the same version on all machines",
+            f"the Ray cluster {_hide(address)} cannot be joined ({_describe(error)}): check the address, that "
+            "Python and Ray have the same version on all machines, and that RAY_AUTH_MODE and its token are the same",
             errno.ECONNREFUSED,
         ) from error
     finally:
@@ -829,7 +846,7 @@ def _silence_ray() -> Iterator[None]:
 def _describe(error: BaseException) -> str:
     """Say in one line what Ray says in many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return escape_unprintable(hide_all(lines[-1] if lines else type(error).__name__)[:_LONGEST_WHY])
+    return escape_unprintable(hide_all(lines[-1] if lines else type(error).__name__)[:_LONGEST_WHY]).rstrip(".")
 
 
 def _hide(address: str) -> str:

@@ -15,6 +15,7 @@ from blurgate.errors import BlurgateError, PhotoError, require_several
 from blurgate.judging.model import BlurModel, Measurement, Review
 from blurgate.judging.verdicts import Evidence, Verdict
 from blurgate.measuring.engines import MANY, Engine
+from blurgate.photos.addresses import hide, is_address
 from blurgate.photos.finding import AnyPath, Found, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At
@@ -29,7 +30,7 @@ _Batches = Generator[list[Judged], None, None]
 WORKERS = ("auto", "threads", "processes")
 _CAN_FORK = sys.platform == "linux" and bool(sys.executable) and not getattr(sys, "frozen", False)  # by a fresh Python
 _FROM_JOBS = 3  # two threads are faster than two processes, and the interpreter's lock bounds more: `scale.py jobs`
-_FROM_PHOTOS = 300  # fewer take less time than processes to start, half a second
+_FROM_WORK = 6000  # photos times jobs: fewer take less time than processes to start, half a second
 
 if TYPE_CHECKING:
     from blurgate.scanning.piece_files import PieceFolder
@@ -223,6 +224,7 @@ def scan_items(
         require_several(name, value)
     _check_workers(workers, device)
     check_place(on, address, device)
+    _check_resume(resume, on)
     options: dict[str, Any] = {"engine": engine, "device": device, "max_megapixels": max_megapixels}
     judge = make_judge(model, threshold=threshold, review=review, at=at, **options)
     raws = Counter() if raws is None else raws
@@ -249,7 +251,7 @@ def scan_items(
     items, count = list_items(photos, column, walk, moved, filtered=bool(include or exclude))
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
-        items, count = look_ahead(items, 1 if streamed else max(MANY, _FROM_PHOTOS))
+        items, count = look_ahead(items, 1 if streamed else max(MANY, -(-_FROM_WORK // _FROM_JOBS)))
     if not count and isinstance(photos, Sequence) and not len(photos):
         return iter(())
     if not count:
@@ -269,6 +271,11 @@ def scan_items(
     return ((item, judge.decide(evidence)) for item, evidence in _judge(judge, items, opened, judging, jobs))
 
 
+def _check_resume(resume: Any, on: str) -> None:
+    if on == "here" and isinstance(resume, str | os.PathLike) and is_address(os.fsdecode(resume)):
+        raise ValueError(f"resume needs a file on a disk, where its records are saved, got {hide(os.fsdecode(resume))}")
+
+
 def _check_workers(workers: str, device: str) -> None:
     if workers not in WORKERS:
         raise ValueError(f"workers must be one of {', '.join(WORKERS)}, got {workers!r}")
@@ -281,7 +288,7 @@ def _check_workers(workers: str, device: str) -> None:
 def _choose_workers(photos: Any, count: int, jobs: int, device: str) -> str:
     """Choose what is faster for so many photos and jobs."""
     on_disk = isinstance(photos, Sequence) and all(isinstance(photo, str | os.PathLike) for photo in photos)
-    many = on_disk and jobs >= _FROM_JOBS and count >= _FROM_PHOTOS
+    many = on_disk and jobs >= _FROM_JOBS and count * jobs >= _FROM_WORK
     return "processes" if many and _CAN_FORK and device == "cpu" else "threads"
 
 
