@@ -431,8 +431,13 @@ def test_a_table_of_bytes_or_of_hugging_face_images(table, files, expected):
 def test_the_column_of_a_table(table, files):
     path, names = table(path=lambda name: name, thumb=lambda _: b"no picture", picture=lambda name: files[name])
     done = run("scan", path)
-    assert done.exit_code == 2
-    assert "--column must be one that the table has" in done.stderr
+    assert done.exit_code == 1
+    assert "has several columns of pictures (thumb, picture): name one with" in done.stderr
+    numbers, _ = table(image=len)
+    done = run("scan", numbers)
+    assert done.exit_code == 1
+    assert "has no column of pictures, which are bytes (its columns: image)" in done.stderr
+    path, names = table(path=lambda name: name, thumb=lambda _: b"no picture", picture=lambda name: files[name])
     done = run("scan", path, "--column", "picture")
     assert done.exit_code == 0, done.stderr
     assert f"{len(names)} photos" in done.stderr
@@ -442,6 +447,14 @@ def test_the_column_of_a_table(table, files):
     assert len(re.findall(r'id="thumbnail-\d+" data-layout="[^"]+"', page.read_text())) == len(names)
     for wrong in ("path", "other"):
         assert run("scan", path, "--column", wrong).exit_code == 2
+
+
+def test_the_column_that_is_left_out_is_named(table, files):
+    path, _ = table(image=lambda name: files[name], mask=lambda name: files[name])
+    done = run("scan", path)
+    assert done.exit_code == 0
+    assert f"left out the pictures in mask of {path}: judged those in image, see --column" in done.stderr
+    assert "left out" not in run("scan", path, "--column", "mask").stderr
 
 
 def test_empty_cells_and_what_is_no_table(table, files, tmp_path):
@@ -469,6 +482,7 @@ def test_a_broken_archive_among_others_fails_the_scan_but_keeps_the_rest(archive
     (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
     done = run("scan", tmp_path / "bad.tar", tmp_path / "cat.jpg", "--output", tmp_path / "v.jsonl")
     assert done.exit_code == 1
+    assert done.stderr.count("is cut short") == 1
     assert '"sharp"' in (tmp_path / "v.jsonl").read_text().splitlines()[-1]
 
 
@@ -498,3 +512,92 @@ def test_archives_on_the_disk_need_no_extra(archives):
     paths = [str(archives / name) for name in ("photos.zip", "photos.tar", "disk")]
     done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def add(tar, name, content):
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def test_no_member_of_a_tar_vanishes_for_its_name(tmp_path, files):
+    photo = files["b/000000.jpg"]
+    names = ["a/./b.jpg", "../b.jpg", "x/../b.jpg", "x/.../c", "/a//d.jpg", "../no photo"]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name in names:
+            add(tar, name, b"text" if name == "../no photo" else photo)
+    content = bytearray((tmp_path / "a.tar").read_bytes())
+    slashed = bytearray(make_header(b"b.jpg/", b"%011o\0" % len(photo)))
+    (tmp_path / "a.tar").write_bytes(slashed + photo + bytes(-len(photo) % 512) + content)
+    found = {row.path.split("://")[1].split("::")[0]: row.error for row in scan([tmp_path / "a.tar"])}
+    assert [name for name in found if not found[name]] == ["a/./b.jpg", "/a//d.jpg"]
+    assert "ends in a slash" in found["b.jpg/"]
+    assert "outside of the archive" in found["../b.jpg"]
+    assert "outside of the archive" in found["x/../b.jpg"]
+    assert "../no photo" not in found
+    assert read_member(f"tar://a/./b.jpg::{tmp_path / 'a.tar'}") == photo
+    assert run("scan", tmp_path / "a.tar", "--fail-on", "blurred").exit_code == 1
+
+
+def test_no_member_of_a_zip_vanishes_for_its_name(tmp_path, files):
+    photo = files["b/000000.jpg"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        for name in ("a/./b.jpg", "c.jpg"):
+            packed.writestr(name, photo)
+        packed.writestr("empty.jpg/", b"")
+        packed.writestr("b.jpg_", photo)
+    content = (tmp_path / "a.zip").read_bytes().replace(b"b.jpg_", b"b.jpg/")
+    (tmp_path / "a.zip").write_bytes(content)
+    found = {row.path.split("://")[1].split("::")[0]: row.error for row in scan([tmp_path / "a.zip"])}
+    assert [name for name in found if not found[name]] == ["a/./b.jpg", "c.jpg"]
+    assert list(found) == ["a/./b.jpg", "c.jpg", "b.jpg/"]
+    assert "ends in a slash" in found["b.jpg/"]
+
+
+def test_an_encrypted_member_without_a_suffix_may_be_a_photo(tmp_path, files):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.writestr("photo", files["b/000000.jpg"])
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.rindex(b"PK\1\2") + 8] |= 1
+    (tmp_path / "a.zip").write_bytes(content)
+    assert ["it is encrypted" in row.error for row in scan([tmp_path / "a.zip"])] == [True]
+
+
+def test_archives_in_folders_and_archives_are_counted(tmp_path, files):
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    for name in ("a.zip", "b.tar.gz", "c.tgz"):
+        (tmp_path / name).write_bytes(b"anything")
+    done = run("scan", tmp_path)
+    assert done.exit_code == 0
+    assert "3 archives or tables, which are left out: name them" in done.stderr
+    write_zip(tmp_path / "a.zip", {"cat.jpg": files["b/000000.jpg"], "more/b.zip": b"anything"})
+    assert "1 archive or table, which is left out" in run("scan", tmp_path / "a.zip").stderr
+
+
+def test_tables_of_verdicts_are_not_counted_as_left_out(tmp_path, files):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    assert run("scan", tmp_path, "--output", tmp_path / "v.parquet").exit_code == 0
+    assert "left out" not in run("scan", tmp_path).stderr
+
+
+def test_what_gives_no_photo_beside_others_fails_the_scan_and_is_named(tmp_path, files):
+    (tmp_path / "cat.jpg").write_bytes(files["b/000000.jpg"])
+    write_zip(tmp_path / "empty.zip", {})
+    write_zip(tmp_path / "nested.zip", {"inner.zip": b"anything"})
+    (tmp_path / "bad.zip").write_bytes(b"no zip")
+    for name, message in {
+        "empty.zip": "has no photos: it is a zip without any",
+        "nested.zip": "has no photos: it is a zip without any",
+        "bad.zip": "cannot be read: it is no zip, or cut short",
+    }.items():
+        done = run("scan", tmp_path / name, tmp_path / "cat.jpg", "--fail-on", "blurred", "--allow-unreadable")
+        assert done.exit_code == 1
+        assert f"{tmp_path / name} {message}" in done.stderr
+        assert "\nsharp " in done.stdout
+    assert run("scan", tmp_path / "empty.zip", tmp_path / "cat.jpg", "--include", "*.jpg").exit_code == 0
+    done = run("scan", tmp_path / "empty.zip")
+    assert done.exit_code == 1
+    assert f"found no photos: {tmp_path / 'empty.zip'} has no photos: it is a zip without any" in done.stderr
+    with pytest.raises(PhotoError, match="does not exist"):
+        scan([tmp_path / "missing.zip", tmp_path / "cat.jpg"])

@@ -5,13 +5,15 @@ import http.client
 import socket
 import sys
 import threading
+import time
+from urllib.parse import urlsplit
 
 import pytest
 
 from blurgate.errors import MachineError, MissingExtraError, PhotoError, find_machine_error
 from blurgate.photos import addresses, stores
 from blurgate.photos.addresses import hide, is_address, join, reveal, split_row, stamp
-from blurgate.photos.s3_objects import _read_body
+from blurgate.photos.s3_objects import _ask, _read_body
 from blurgate.photos.stores import Requests
 
 
@@ -78,6 +80,25 @@ def test_an_answer_that_trickles_ends_in_time():
         with pytest.raises(http.client.IncompleteRead):
             _read_body(answer, 9, deadline=0)
         answer.close()
+
+
+def test_the_head_of_an_answer_that_trickles_ends_in_time():
+    server, client = socket.socketpair()
+    stop = threading.Event()
+
+    def trickle():
+        while not stop.wait(0.02):
+            server.sendall(b"H")
+
+    connection = http.client.HTTPConnection("host")
+    connection.sock = client
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    with server, client:
+        with pytest.raises(TimeoutError):
+            _ask(connection, urlsplit("http://host/a?b"), {}, time.monotonic() + 0.2)
+        stop.set()
+        thread.join()
 
 
 def test_few_secrets_are_remembered(monkeypatch):

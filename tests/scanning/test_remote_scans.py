@@ -25,6 +25,7 @@ from blurgate.photos.addresses import Status
 from blurgate.photos.s3_objects import S3Objects
 from blurgate.scanning.fetching import fetch_ahead
 from blurgate.scanning.items import Item
+from blurgate.scanning.records import open_records
 from blurgate.scanning.run import ScanRequest, run_scan
 from blurgate.threads import PAUSE
 
@@ -168,6 +169,43 @@ def test_photos_in_a_folder_without_a_name_are_not_passed_over(bucket, server, f
     assert problem in done.stderr
 
 
+def test_objects_whose_names_cannot_be_asked_for_are_not_passed_over(bucket, server, folder):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    content = (folder / "photo-02.jpg").read_bytes()
+    for name in ("a.jpg", "b/../c.jpg", "b/./d.jpg", "b/e.jpg/"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"odd/{name}", Body=content)
+    fs.call_s3("put_object", Bucket="photos", Key="odd/marker/", Body=b"")
+    found = {(row.path.removeprefix(bucket), row.error.removeprefix(bucket)) for row in scan([f"{bucket}/odd"])}
+    assert found == {
+        ("/odd/a.jpg", ""),
+        ("/odd/b", "/odd/b has a folder named .., which cannot be read: rename it"),
+        ("/odd/b", "/odd/b has a folder named ., which cannot be read: rename it"),
+        ("/odd/b/e.jpg", "/odd/b/e.jpg is a file whose name ends in a slash, which cannot be read: rename it"),
+    }
+    done = run("scan", f"{bucket}/odd", "--fail-on", "blurred", "--allow-unreadable")
+    assert done.exit_code == 1
+
+
+def test_a_gate_fails_on_files_whose_names_do_not_tell_what_they_are(bucket, server, folder):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    content = (folder / "photo-02.jpg").read_bytes()
+    for name in ("a.jpg", "7f3a", "b.data", "c.zip", "notes.txt", "_SUCCESS"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"unknown/{name}", Body=b"" if name == "_SUCCESS" else content)
+    done = run("scan", f"{bucket}/unknown", "--fail-on", "blurred")
+    assert done.exit_code == 1
+    assert "2 files in stores without a suffix of a photo" in done.stderr
+    assert "1 archive or table, which is left out: name it" in done.stderr
+    done = run("scan", f"{bucket}/unknown")
+    assert done.exit_code == 0
+    assert "2 files in stores without a suffix of a photo" in done.stderr
+    assert (
+        run("scan", f"{bucket}/unknown", "--fail-on", "blurred", "--exclude", "7*", "--exclude", "*.data").exit_code
+        == 0
+    )
+    paths = [row.path.removeprefix(f"{bucket}/unknown/") for row in scan([f"{bucket}/unknown"], include=["*"])]
+    assert paths == ["7f3a", "a.jpg", "b.data"]
+
+
 def test_a_pattern_names_several_objects(bucket, expected):
     found = strip(scan([f"{bucket}/album/photo-0*.jpg"]), f"{bucket}/album")
     assert found == [row for row in expected if row[0].startswith("photo-0")]
@@ -309,6 +347,42 @@ def test_a_web_server(folder, expected):
     assert named[1].error == f"{root}/gone.jpg does not exist: check the address"
 
 
+def test_a_folder_of_a_web_server_with_a_query(folder, expected):
+    asked = []
+
+    class Asking(Quiet):
+        def do_GET(self):
+            asked.append(self.path)
+            self.path = self.path.split("?")[0]
+            super().do_GET()
+
+    with serve(functools.partial(Asking, directory=str(folder))) as port:
+        found = strip(scan([f"http://127.0.0.1:{port}/?token=secret"]), f"http://127.0.0.1:{port}")
+    assert found == expected
+    assert all(path.endswith("?token=secret") for path in asked if path != "/sub/")  # to which this server redirects
+
+
+def test_a_web_server_that_sends_a_byte_now_and_then_does_not_stall_a_scan(monkeypatch):
+    monkeypatch.setattr(stores, "_REQUEST", 0.3)
+    monkeypatch.setattr(stores, "_PATIENCE", 0.1)
+    ended = threading.Event()
+
+    class Trickling(answer(200)):
+        def do_GET(self):  # noqa: N802
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while not ended.wait(0.02):
+                    self.wfile.write(b"x")
+            except OSError:
+                pass
+
+    with serve(Trickling) as port:
+        (row,) = scan([f"http://127.0.0.1:{port}/a.jpg"])
+        ended.set()
+    assert "the store does not answer in time, after 1 try" in row.error
+
+
 def test_a_web_server_may_not_fill_the_memory(monkeypatch):
     handler = answer(200, b"\xff\xd8\xff" + bytes(2**20))
     with serve(handler) as port:
@@ -364,7 +438,7 @@ def test_a_bucket_without_permission_is_one_sentence(monkeypatch):
 def test_an_empty_prefix_a_missing_bucket_and_an_unknown_scheme_are_one_sentence(bucket):
     for root, message in {
         f"{bucket}/nothing/": "does not exist: check the address",
-        "s3://no-such-bucket/": "does not exist: check the address",
+        "s3://no-such-bucket/": "does not exist: there is no such bucket",
         "foo://bar/": "of no kind that fsspec knows",
         "s3://": "a bucket was needed",
     }.items():
@@ -398,6 +472,43 @@ def test_verdicts_and_gallery_are_written_to_a_bucket_and_replace_only_their_own
     done = run("scan", folder, "--output", f"{bucket}/out/v.csv", "--resume")
     assert done.exit_code == 2
     assert "--resume needs an output on a disk" in done.stderr
+
+
+def test_verdicts_are_written_where_the_gallery_cannot_be_made(bucket, monkeypatch, folder):
+    photos, target = [str(folder / "photo-01.jpg")], f"{BUCKET}/out/kept.csv"
+
+    def fail(*_, **__):
+        raise OutputError("no space")
+
+    monkeypatch.setattr("blurgate.scanning.run.write_gallery", fail)
+    with pytest.raises(OutputError, match="no space"):
+        run_scan(ScanRequest(photos=photos, model="trees", output=target, report=f"{BUCKET}/out/kept.html"))
+    assert len(stores.read(target, most=10**6).splitlines()) == 2
+
+
+def test_a_store_that_fails_while_it_is_listed_keeps_what_was_found_before(bucket, monkeypatch, tmp_path):
+    whole = stores.list_folder
+
+    def list_some(address):
+        if address.endswith("/sub"):
+            raise MachineError("the store is gone", 5)
+        return whole(address)
+
+    monkeypatch.setattr(stores, "list_folder", list_some)
+    judged = scan(iter([f"{bucket}/album"]), resume=tmp_path / "records")
+    paths = []
+    with pytest.raises(MachineError, match="the store is gone"):
+        paths.extend(row.path for row in judged if not row.error)
+    with open_records(tmp_path / "records") as records:
+        assert records.count() == 26
+
+
+def test_an_object_named_like_a_pattern_is_that_object(bucket, server, folder):
+    fs = fsspec.filesystem("s3", endpoint_url=f"http://127.0.0.1:{server}", skip_instance_cache=True)
+    for name in ("a*.jpg", "ab.jpg"):
+        fs.call_s3("put_object", Bucket="photos", Key=f"star/{name}", Body=(folder / "photo-02.jpg").read_bytes())
+    assert [row.path for row in scan([f"{bucket}/star/a*.jpg"])] == [f"{bucket}/star/a*.jpg"]
+    assert len(list(scan([f"{bucket}/star/*.jpg"]))) == 2
 
 
 def test_verdicts_that_cannot_be_written_stay_on_the_disk(server, monkeypatch, folder):

@@ -204,9 +204,12 @@ def join(folder: str, name: str) -> str:
 
     Examples
     --------
-    >>> join("s3://bucket", "cat.jpg"), join("https://host/photos/", "cat.jpg")
-    ('s3://bucket/cat.jpg', 'https://host/photos/cat.jpg')
+    >>> join("s3://bucket", "cat.jpg"), join("https://host/photos/?page=2", "cat.jpg")
+    ('s3://bucket/cat.jpg', 'https://host/photos/cat.jpg?page=2')
     """
+    if is_flat(folder) and "?" in folder:
+        folder, _, query = folder.partition("?")
+        return f"{join(folder, name)}{'&' if '?' in name else '?'}{query}"
     return f"{folder.rstrip('/') if not folder.endswith('://') else folder}/{name}"
 
 

@@ -50,6 +50,25 @@ class Member(NamedTuple):
     problem: str = ""
 
 
+def clean(name: str) -> str:
+    """Take out of a member's name what names no folder, and what leads out of the archive.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> clean("./a//b/../cat.jpg")
+    'a/b/cat.jpg'
+    """
+    return "/".join(part for part in name.split("/") if part not in ("", ".", ".."))
+
+
 class ArchiveBytes(Protocol):
     """The bytes of an archive, on the disk or in a store."""
 
@@ -91,7 +110,7 @@ class Filter:
 
     def takes(self, name: str) -> bool:
         """Return whether to list a member."""
-        return self._is_inside(name) and self.wants(name)
+        return (self._is_inside(name) or self._is_inside(clean(name))) and self.wants(name)
 
     def _is_inside(self, name: str) -> bool:
         inner = self.inner

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from blurgate.errors import PhotoError, find_machine_error, raise_machine_error, require_several
 from blurgate.files import is_filed, open_regular
+from blurgate.outputs import is_content_ours, read_head
 from blurgate.photos.addresses import ARCHIVES, Place, Status, find_archive, hide, is_address, is_flat, join
 from blurgate.photos.images import is_picture
 from blurgate.photos.limits import MAX_MEGAPIXELS
@@ -31,6 +32,7 @@ RAW_SUFFIXES = frozenset((  # raw sensor data, of which the camera's own preview
     ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".iiq", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf",
     ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 ))  # fmt: skip
+UNKNOWN = ""  # stands for the suffix of a file in a store that is none of a photo
 SYSTEM_FOLDERS = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 )
@@ -98,7 +100,8 @@ def walk_photos(
         If given, folders in which scans have filed photos are not searched either, unless they are named in `paths`; it
         is called with each folder that is left out.
     raws : Counter, optional
-        Counts the raw files that were skipped, by their suffix.
+        Counts, by their suffix, the raw files and archives in folders that were skipped, and, as those with the suffix
+        `UNKNOWN`, files in stores whose names do not tell what they are. A pattern of `include` chooses these.
     column : str, optional
         Of the pictures in Parquet tables; see `blurgate.photos.archives.walk_archive`.
     max_megapixels : float
@@ -150,12 +153,12 @@ def find_photos(paths: Iterable[AnyPath]) -> list[Path]:
 
 
 def describe_raws(raws: Mapping[str, int]) -> str:
-    """Say which raw files were left out, and what to do about it.
+    """Say which raw files, archives and files of stores without a suffix of a photo were left out, and what to do.
 
     Parameters
     ----------
     raws : mapping of str to int
-        Suffix -> number of files.
+        Suffix -> number of files; see `walk_photos`.
 
     Returns
     -------
@@ -167,6 +170,37 @@ def describe_raws(raws: Mapping[str, int]) -> str:
     >>> describe_raws({".nef": 11, ".cr3": 1})
     "12 raw files (.cr3, .nef), which are left out: develop them, name them, or include '*.nef' to judge their previews"
     """
+    kinds = {suffix: count for suffix, count in raws.items() if suffix in RAW_SUFFIXES}
+    packed = sum(count for suffix, count in raws.items() if suffix in ARCHIVES)
+    parts = [_describe_raws(kinds)] if kinds else []
+    if packed:
+        archives, are, them = ("archive or table", "is", "it") if packed == 1 else ("archives or tables", "are", "them")
+        parts.append(f"{packed:,} {archives}, which {are} left out: name {them} to judge the photos in {them}")
+    if raws.get(UNKNOWN):
+        parts.append(describe_unknown(raws[UNKNOWN]))
+    return "; and ".join(parts)
+
+
+def describe_unknown(count: int) -> str:
+    """Say how many files of stores were left out since their names have no suffix of a photo.
+
+    Parameters
+    ----------
+    count : int
+
+    Returns
+    -------
+    str
+        The end of a sentence.
+    """
+    files, are, them = ("file", "is", "it") if count == 1 else ("files", "are", "them")
+    return (
+        f"{count:,} {files} in stores without a suffix of a photo, which {are} left out: "
+        f"name {them}, or include '*' to judge {them}, or exclude {them}"
+    )
+
+
+def _describe_raws(raws: Mapping[str, int]) -> str:
     suffixes = sorted(raws)
     count = sum(raws.values())
     files, are, them = ("raw file", "is", "it") if count == 1 else ("raw files", "are", "them")
@@ -190,20 +224,50 @@ def require_paths(paths: Iterable[AnyPath], *, column: str | None = None) -> Non
     Raises
     ------
     PhotoError
-        If one of the paths does not exist, where a broken link counts as existing; or if an archive or a folder of a
-        store cannot be opened.
+        If one of the paths does not exist, where a broken link counts as existing; or if a folder of a store cannot be
+        opened, or an archive that is the only path: what is wrong with one among others is found by `walk_photos`.
     MachineError
         If a store does not answer.
     """
     asked = 0
-    for path in map(os.fsdecode, paths):
+    named = list(map(os.fsdecode, paths))
+    for path in named:
         afar = is_address(path)
         if afar or _find_local_archive(path):
             asked += afar
-            if asked <= _ASKED:
-                _require_afar(path, column)
+            try:
+                if asked <= _ASKED:
+                    _require_afar(path, column)
+            except PhotoError as error:
+                if len(named) == 1 or not find_archive(path) or isinstance(error.__cause__, FileNotFoundError):
+                    raise
         elif not os.path.lexists(path):
             raise PhotoError(f"a file or folder was needed, but {os.fsdecode(path)} does not exist: check the path")
+
+
+def describe_empty(path: str) -> str:
+    """Say that an archive or an address gave no photos.
+
+    Parameters
+    ----------
+    path : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> describe_empty("s3://bucket/photos")
+    's3://bucket/photos has no photos: check the address'
+    """
+    place = find_archive(path)
+    if place is None:
+        return f"{hide(path)} has no photos: check the address"
+    if place.inner:
+        return f"{hide(path)} has no photos: nothing in the archive is named so"
+    what = {"parquet": "it is a table without rows", "zip": "it is a zip without any"}
+    return f"{hide(path)} has no photos: {what.get(place.kind, 'it is a tar without any')}"
 
 
 @dataclass(frozen=True)
@@ -347,9 +411,13 @@ def _to_found(address: str, entry: Entry | None = None) -> Found:
 def _walk_members(
     place: Place, patterns: _Patterns, raws: Counter[str] | None, column: str | None, max_megapixels: float
 ) -> Iterator[Found]:
+    from blurgate.photos.archive_bytes import clean
     from blurgate.photos.archives import walk_archive
 
     def wants(name: str) -> bool:
+        name = clean(name)
+        if patterns.wants_file(name) and name.lower().endswith(ARCHIVES) and not _is_hidden(name.rsplit("/", 1)[-1]):
+            _count_archive(name, raws)
         folders = name.split("/")
         below = ["/".join(folders[:count]) for count in range(1, len(folders))]
         return (
@@ -365,7 +433,7 @@ def _walk_members(
         address = "" if hidden == member.address else member.address
         if not member.name:
             yield Found(hidden, member.problem, broken=True)
-        elif patterns.wants_file(member.name) if is_table else _is_photo_name(member, patterns, raws):
+        elif patterns.wants_file(clean(member.name)) if is_table else _is_photo_name(member, patterns, raws):
             yield Found(hidden, member.problem, address, member.status, member.content)
 
 
@@ -373,12 +441,15 @@ def _is_photo_name(member: Member, patterns: _Patterns, raws: Counter[str] | Non
     """Tell as `_is_photo` does whether a member of an archive is a photo."""
     from blurgate.photos.archives import read_head
 
-    suffix = _suffix(member.name)
+    suffix = _suffix(member.name.rstrip("/"))
     if suffix in SUFFIXES:
         return True
     if suffix in RAW_SUFFIXES:
         return _wants_raw(suffix, member.name, patterns, raws)
-    return not _is_other(suffix) and is_picture(read_head(member))
+    if _is_other(suffix):
+        return False
+    unknown = bool(member.problem) and member.head is None  # as of what is encrypted: it may be a photo
+    return unknown or is_picture(read_head(member))
 
 
 def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
@@ -392,16 +463,16 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
             for entry in entries:
                 below = f"{above}{entry.name}"
                 address = join(folder, entry.name) if entry.name else folder
-                if _is_hidden(entry.name):
+                if entry.name in (NAMELESS, ".", ".."):
+                    if problem := _describe_unreachable(entry, above, patterns):
+                        yield Found(hide(folder), problem, broken=True)
                     continue
-                if entry.name == NAMELESS:
-                    problem = "has photos in a folder without a name, which cannot be searched: rename it"
-                    yield Found(hide(folder), problem, broken=True)
+                if _is_hidden(entry.name):
                     continue
                 if entry.is_folder and entry.name and not patterns.skips(below):
                     levels.append((address, f"{below}/", list_folder(address)))
                     break
-                if not entry.is_folder and _is_photo_in_store(address, below, patterns, raws):
+                if not entry.is_folder and _is_photo_in_store(address, entry, below, patterns, raws):
                     yield _to_found(address, entry)
             else:
                 levels.pop()
@@ -414,12 +485,38 @@ def _walk_store(root: str, patterns: _Patterns, raws: Counter[str] | None) -> It
             yield Found(where, f"cannot be searched for photos: {str(error).removeprefix(f'{where} ')}")
 
 
-def _is_photo_in_store(address: str, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
+def _describe_unreachable(entry: Entry, above: str, patterns: _Patterns) -> str:
+    """Say what lies under a name by which nothing can be asked for; empty if it is not wanted."""
+    from blurgate.photos.stores import NAMELESS
+
+    if entry.name == NAMELESS:
+        if entry.is_folder:
+            return "has photos in a folder without a name, which cannot be searched: rename it"
+        return (
+            "is a file whose name ends in a slash, which cannot be read: rename it"
+            if patterns.wants_file(above[:-1])
+            else ""
+        )
+    kind = "folder" if entry.is_folder else "file"
+    return f"has a {kind} named {entry.name}, which cannot be read: rename it"
+
+
+def _is_photo_in_store(address: str, entry: Entry, below: str, patterns: _Patterns, raws: Counter[str] | None) -> bool:
     if not below:  # the root itself, which was named
         return patterns.wants_file(_name_of(address))
+    below = below.split("?", maxsplit=1)[0] if is_flat(address) else below
+    if not below or not patterns.wants_file(below):
+        return False
     suffix = _suffix(below)
-    wanted = suffix in SUFFIXES or (suffix in RAW_SUFFIXES and _wants_raw(suffix, below, patterns, raws))
-    return wanted and patterns.wants_file(below)
+    if suffix in RAW_SUFFIXES:
+        return _wants_raw(suffix, below, patterns, raws)
+    if suffix in SUFFIXES:
+        return True
+    if _count_archive(below, raws) or _is_other(suffix) or entry.size == 0:
+        return False
+    if not patterns.include and raws is not None:
+        raws[UNKNOWN] += 1
+    return bool(patterns.include)
 
 
 def _walk(folder: str, patterns: _Patterns, raws: Counter[str] | None) -> Iterator[Found]:
@@ -488,10 +585,15 @@ def _is_photo(path: str, below: str, patterns: _Patterns, raws: Counter[str] | N
     if suffix in RAW_SUFFIXES:
         return _wants_raw(suffix, below, patterns, raws)
     if _is_other(suffix):
+        _count_archive(path, raws)
         return False
     try:
         with open_regular(path) as stream:
-            return is_picture(stream.read(32))
+            if is_picture(stream.read(32)):
+                return True
+            if suffix != ".parquet" or not _is_ours(stream):
+                _count_archive(path, raws)
+            return False
     except OSError as error:  # unreadable, with nothing in its name to suggest a photo
         raise_machine_error(error)
         return False
@@ -503,6 +605,24 @@ def _wants_raw(suffix: str, below: str, patterns: _Patterns, raws: Counter[str] 
     if raws is not None:
         raws[suffix] += 1
     return False
+
+
+def _count_archive(name: str, raws: Counter[str] | None) -> bool:
+    """Tell whether a file is named like an archive, and count it as one that is left out."""
+    suffix = next((each for each in ARCHIVES if name.lower().endswith(each)), "")
+    if suffix and raws is not None:
+        raws[suffix] += 1
+    return bool(suffix)
+
+
+def _is_ours(stream: BinaryIO) -> bool:
+    """Tell whether a table is one of verdicts, which has no pictures."""
+
+    def read_at(offset: int, length: int) -> bytes:
+        stream.seek(offset)
+        return stream.read(length)
+
+    return is_content_ours(read_head(read_at, os.fstat(stream.fileno()).st_size), "verdicts")
 
 
 def _is_other(suffix: str) -> bool:

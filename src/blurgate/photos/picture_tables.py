@@ -68,24 +68,58 @@ def choose_column(place: Place, schema: Any, column: str | None) -> tuple[str, b
 
     Raises
     ------
+    PhotoError
+        If none is named, and none or several could be it.
     ValueError
-        If there is no such column, none is named and several could be it, or it holds no bytes.
+        If there is no such column, or it holds no bytes.
     """
     kinds = {field.name: _is_picture_type(field.type) for field in schema}
     pictures = [name for name, kind in kinds.items() if kind is not None]
     if column is None:
         column = next((name for name in COLUMNS if name in pictures), pictures[0] if len(pictures) == 1 else None)
-    if column is None or column not in kinds:
-        wanted = f"named {column}" if column else "of pictures"
+    has = ", ".join(map(escape_unprintable, kinds)) or "none"
+    if column is None:
+        if pictures:
+            several = ", ".join(map(escape_unprintable, pictures))
+            raise PhotoError(f"{hide(place.archive)} has several columns of pictures ({several}): name one with column")
+        raise PhotoError(f"{hide(place.archive)} has no column of pictures, which are bytes (its columns: {has})")
+    if column not in kinds:
         raise ValueError(
-            f"column must be one that the table has: expected one {wanted}, but {hide(place.archive)} has "
-            f"{', '.join(map(escape_unprintable, kinds)) or 'none'}: name one"
+            f"column must be one that the table has: expected one named {column}, but {hide(place.archive)} has {has}: "
+            "name one"
         )
     if kinds[column] is None:
         raise ValueError(
             f"column must be one of pictures, but {column} of {hide(place.archive)} holds no bytes: name another"
         )
     return column, bool(kinds[column])
+
+
+def list_columns(place: Place) -> tuple[str, list[str]]:
+    """Say which column of a table is taken for its pictures if none is named, and which others have some.
+
+    Parameters
+    ----------
+    place : Place
+
+    Returns
+    -------
+    (str, list of str)
+
+    Raises
+    ------
+    PhotoError
+        If the table cannot be opened, or has none or several that could be it.
+    MissingExtraError
+        If a library is missing.
+    """
+    data = open_archive(place.archive)
+    try:
+        schema = open_table(place, data).schema_arrow
+    finally:
+        data.close()
+    chosen, _ = choose_column(place, schema, None)
+    return chosen, [each.name for each in schema if each.name != chosen and _is_picture_type(each.type) is not None]
 
 
 def _is_picture_type(kind: Any) -> bool | None:

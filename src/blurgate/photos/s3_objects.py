@@ -7,13 +7,15 @@ that. What is unusual is left to s3fs, which then says what is wrong.
 from __future__ import annotations
 
 import http.client
+import io
 import os
+import socket
 import ssl
 import threading
 import time
 import urllib.request
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -79,13 +81,13 @@ class S3Objects:
         content = None
         try:
             try:
-                answer = _ask(connection, url, headers)
+                answer = _ask(connection, url, headers, deadline)
             except ConnectionError:
                 if not known:
                     raise
                 connection.close()  # the server has closed it meanwhile
                 connection = self._connect(url)
-                answer = _ask(connection, url, headers)
+                answer = _ask(connection, url, headers, deadline)
             if answer.status == http.client.PARTIAL_CONTENT:
                 content = _read_body(answer, end - start, deadline)
             done = content is not None and answer.isclosed()
@@ -133,7 +135,39 @@ class S3Objects:
         return url.scheme in self._proxies and not urllib.request.proxy_bypass(url.netloc)
 
 
-def _ask(connection: http.client.HTTPConnection, url: SplitResult, headers: dict[str, str]) -> http.client.HTTPResponse:
+class _TimedFile(io.RawIOBase):
+    """What a connection sends, until a deadline: its timeout alone starts anew with every byte."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, deadline: float) -> None:
+        self._raw, self._connection, self._deadline = raw, connection, deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int | None:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(min(left, _TIMEOUT))
+        return self._raw.readinto(target)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, connection: socket.socket, *args: Any, deadline: float, **options: Any) -> None:
+        super().__init__(connection, *args, **options)
+        self.fp = io.BufferedReader(_TimedFile(self.fp.detach(), connection, deadline))
+
+
+def _ask(
+    connection: http.client.HTTPConnection, url: SplitResult, headers: dict[str, str], deadline: float
+) -> http.client.HTTPResponse:
+    if connection.sock:
+        connection.sock.settimeout(_TIMEOUT)
+    connection.response_class = partial(_Answer, deadline=deadline)  # type: ignore[assignment]
     connection.request("GET", f"{url.path}?{url.query}", headers=headers)
     answer = connection.getresponse()
     if answer.status >= http.client.INTERNAL_SERVER_ERROR:

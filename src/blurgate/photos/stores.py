@@ -43,7 +43,7 @@ _REMOTE_LIBRARIES = ("aiohttp", "aiobotocore", "botocore", "urllib3", "requests"
 _NO_KEYS = ("Credential", "Profile", "TokenRetrieval", "Token", "RefreshError", "Unauthorized", "AuthenticationError")
 
 
-NAMELESS = "/"  # stands for the name of a folder that has none, as that between the slashes of a//b.jpg
+NAMELESS = "/"  # stands for a name that is empty: of a folder between the slashes of a//b.jpg, of a file that of b.jpg/
 
 
 class Entry(NamedTuple):
@@ -86,6 +86,9 @@ def expand(address: str) -> list[str]:
     scheme = split_scheme(address)
     if not re.search(r"[*\[]", address) or scheme in (*FLAT, *CHAINED) or not scheme:
         return [address]
+    with suppress(PhotoError):  # an object that is named exactly so
+        if not find_entry(address).is_folder:
+            return [address]
     fs, path = _open_store(reveal(address))
     found = _repeat(address, lambda: _call(fs, "glob", path), doing="be listed")
     start = address[: len(address) - len(path)] if address.endswith(path) else f"{scheme}://"
@@ -122,16 +125,22 @@ def list_folder(address: str) -> Iterator[Entry]:
         return
     found = _repeat(address, lambda: _call(fs, "ls", path, detail=True), doing="be listed")
     base = path.rstrip("/")
+    plain = path.split("?", maxsplit=1)[0].rstrip("/") if split_scheme(address) in FLAT else base
     listed = list[Entry]()
     for each in found:
         name = str(each["name"]).rstrip("/")
+        if base != plain and name.startswith(f"{base}/"):  # fsspec writes relative links behind the query
+            name = plain + name[len(base) :]
+        if name == base and split_scheme(address) not in FLAT and _is_nameless(base, each):
+            listed.append(_to_entry(NAMELESS, each))
+            continue
         if name == base:
             if each.get("type") == "directory" or path.endswith("/"):
                 continue
             listed = [_to_entry("", each)]
             break
         below = name.rsplit("/", 1)
-        if below[0] != base and split_scheme(address) in FLAT:  # a link to elsewhere
+        if below[0] != plain and split_scheme(address) in FLAT:  # a link to elsewhere
             continue
         listed.append(_to_entry(below[-1], each))
     yield from sorted(set(listed), key=lambda entry: (entry.name, entry.is_folder))
@@ -508,6 +517,14 @@ def _read_range(fs: Any, path: str, start: int, end: int, *, exact: bool) -> byt
     return bytes(content)
 
 
+def _is_nameless(folder: str, found: dict[str, Any]) -> bool:
+    """Tell whether what is named like the folder that was listed is below it, under an empty name."""
+    name = str(found["name"])
+    if found.get("type") == "directory":
+        return name.endswith("//") and bool(folder)
+    return name.endswith("/") and bool(found.get("size"))
+
+
 def _find_shortcut(fs: Any) -> Any:
     """Return what reads objects of S3 faster than s3fs does; None of other stores."""
     if "s3" not in fs.protocol:
@@ -522,7 +539,14 @@ def _find_shortcut(fs: Any) -> Any:
 
 def _read_http(fs: Any, path: str, start: int, end: int, *, whole: bool) -> bytes:
     """Read a part of what a web server sends, or all, but never more than the part has."""
+    import asyncio
+
     from fsspec.asyn import sync
+
+    began = time.monotonic()
+
+    def limit(received: int) -> float:  # of a server that sends a byte now and then, all that was asked for takes days
+        return max(0.0, began + _REQUEST + received / 1e5 - time.monotonic())
 
     async def get() -> bytes:
         session = await fs.set_session()
@@ -536,10 +560,11 @@ def _read_http(fs: Any, path: str, start: int, end: int, *, whole: bool) -> byte
             answer.raise_for_status()
             if not whole and answer.status != 206:
                 raise _NoRangesError
-            async for part in answer.content.iter_chunked(2**16):
-                content += part
-                if len(content) >= end - start:
+            while len(content) < end - start:
+                part = await asyncio.wait_for(answer.content.read(2**16), limit(len(content)))
+                if not part:
                     break
+                content += part
         return bytes(content[: end - start])
 
     return sync(fs.loop, get, timeout=_REQUEST + (end - start) / 1e5)  # type: ignore[no-any-return]
@@ -579,10 +604,9 @@ def _find_machine_error(address: str, problem: _Problem) -> MachineError:
 
 def _classify(error: BaseException) -> _Problem:
     """Say what went wrong, in words without addresses, and whether to try again."""
-    for kind, problem in _KNOWN.items():
-        if isinstance(error, kind):
-            return problem
     name, status = type(error).__name__, _find_status(error)
+    if known := _find_known(error, name):
+        return known
     if status == 401 or any(part in name for part in _NO_KEYS):
         return _Problem("cannot be opened: no valid credentials were found for it, see the settings of fsspec")
     if status is not None and status >= 400:
@@ -596,6 +620,14 @@ def _classify(error: BaseException) -> _Problem:
     if number in _BUSY or (of_library and "Invalid" not in name):
         return _Problem(f"the store fails ({words})", temporary=True)
     return _Problem(f"cannot be read: {words}")
+
+
+def _find_known(error: BaseException, name: str) -> _Problem | None:
+    if isinstance(error, FileNotFoundError) and "bucket does not exist" in str(error).lower():
+        return _Problem("does not exist: there is no such bucket")
+    if "ParamValidation" in name:
+        return _Problem("cannot be read: its bucket or name is none that the store allows: check the address")
+    return next((problem for kind, problem in _KNOWN.items() if isinstance(error, kind)), None)
 
 
 def _classify_status(status: int) -> _Problem:
@@ -663,8 +695,9 @@ def _list_s3(fs: Any, path: str, address: str) -> Iterator[Entry]:
         for each in page.get("Contents") or ():
             name = each["Key"][len(prefix) :]
             empty = False
-            if name:
-                last = max(last, name)
+            if name or each["Size"]:  # else it only marks the folder
+                name = name or NAMELESS
+                last = max(last, each["Key"][len(prefix) :])
                 found = {"size": each["Size"], "ETag": each.get("ETag"), "LastModified": each.get("LastModified")}
                 heapq.heappush(waiting, _to_entry(name, found))
         empty = empty and not waiting

@@ -296,9 +296,10 @@ def walk_tar(
             began = True
             name = entry.name.removeprefix("./")
             left = entry.size + -entry.size % _BLOCK
-            if entry.kind != _FOLDER and name and not name.endswith("/") and chosen.takes(name):
+            is_folder = entry.kind == _FOLDER or (name.endswith("/") and not entry.size)  # the latter in old tars
+            if not is_folder and name and chosen.takes(name):
                 member = _read_member(stream, entry, place, data, max_megapixels)
-                left -= len(member.content or b"")
+                left -= len(member.content or member.head or b"")
                 if index and member.content is not None:
                     index.note(entry)
                 yield member
@@ -336,13 +337,20 @@ def check_tar(place: Place, data: ArchiveBytes) -> None:
 def _read_member(stream: Stream, entry: _Entry, place: Place, data: ArchiveBytes, max_megapixels: float) -> Member:
     name, address = entry.name.removeprefix("./"), f"tar://{entry.name}::{place.archive}"
     if entry.kind not in _FILES:
-        return Member(name, address, problem=_describe_kind(entry.kind))
-    if problem := describe_size(entry.size, max_megapixels):
-        return Member(name, address, problem=problem)
+        return Member(name, address, head=b"", problem=_describe_kind(entry.kind))
+    problem = _describe_name(name) or describe_size(entry.size, max_megapixels)
+    if problem:
+        return Member(name, address, head=stream.read(min(HEAD, entry.size)), problem=problem)
     content = stream.read(entry.size)
     if len(content) < entry.size:
         return Member(name, address, problem="cannot be read: the archive ends inside it")
     return Member(name, address, stamp(entry.size, data.status, entry.place), content[:HEAD], content)
+
+
+def _describe_name(name: str) -> str:
+    if name.endswith("/"):
+        return "cannot be read: it is a file whose name ends in a slash"
+    return "is not read: it would lie outside of the archive" if ".." in name.split("/") else ""
 
 
 def _describe_no_tar(data: ArchiveBytes, error: Exception) -> str:

@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from blurgate.errors import PhotoError, escape_unprintable
@@ -127,6 +128,8 @@ class Zip:
 
 
 def _describe_entry(entry: _Entry) -> str:
+    if entry.name.endswith("/"):
+        return "cannot be read: it is a file whose name ends in a slash"
     if entry.flags & _ENCRYPTED:
         return "cannot be read: it is encrypted"
     if entry.method not in (_STORED, _DEFLATED):
@@ -248,9 +251,18 @@ def walk_zip(archive: Zip, place: Place, chosen: Filter, max_megapixels: float) 
     Member
     """
     for entry in archive.entries:
-        if entry.name.endswith("/") or not archive.lists(entry) or not chosen.takes(entry.name):
+        is_folder = entry.name.endswith("/") and not entry.size
+        if is_folder or not archive.lists(entry) or not chosen.takes(entry.name):
             continue
         address = f"zip://{entry.name}::{place.archive}"
-        problem = _describe_entry(entry) or describe_size(max(entry.size, entry.packed), max_megapixels)
+        problem, head = _describe_entry(entry), None
+        if not problem and (problem := describe_size(max(entry.size, entry.packed), max_megapixels)):
+            head = _read_head(archive, entry.name)
         status = stamp(entry.size, archive.status, entry.offset, entry.crc)
-        yield Member(entry.name, address, status, problem=problem)
+        yield Member(entry.name, address, status, head, problem=problem)
+
+
+def _read_head(archive: Zip, name: str) -> bytes | None:
+    with suppress(PhotoError):
+        return archive.read_head(name)
+    return None

@@ -19,7 +19,7 @@ from PIL import Image
 from blurgate.errors import MachineError, PhotoError
 from blurgate.judging.verdicts import Evidence
 from blurgate.photos.addresses import COLUMNS, Status, find_archive, hide, is_address
-from blurgate.photos.finding import AnyPath, Found, describe_raws, require_paths
+from blurgate.photos.finding import AnyPath, Found, describe_empty, describe_raws, is_afar, require_paths
 from blurgate.photos.images import is_stream, read_stream
 from blurgate.threads import PAUSE
 
@@ -29,6 +29,7 @@ _EMPTY = ("NAType", "NaTType")  # types of pandas' empty cells
 _MOST_HELD = 2**26  # bytes of photos that are held to count them
 _AHEAD = 1000  # paths that are read from a slow source before they are needed
 _PATIENCE = 0.05  # seconds without a path that make a pause
+_NAMED = 3  # inputs without photos that a sentence names
 _END = object()
 
 
@@ -77,6 +78,8 @@ def list_items(
     column: str | None,
     walk: Callable[[Iterable[AnyPath]], Iterable[Found]],
     find_moved: Callable[[str], Iterator[Item]] = find_none,
+    *,
+    filtered: bool = False,
 ) -> tuple[Iterator[Item], int | None]:
     """List the photos to scan, lazily.
 
@@ -91,6 +94,9 @@ def list_items(
         Takes paths and finds the photos in and below them.
     find_moved : callable
         Takes a path and lists the photos that an earlier scan has moved away from there, in the order of a walk.
+    filtered : bool
+        True if patterns say which photos are wanted. Else an archive or an address that gives none, where others give
+        some, is an item with an error.
 
     Returns
     -------
@@ -125,23 +131,53 @@ def list_items(
             (path for path in named if os.path.lexists(path) or not any(find_moved(os.fsdecode(path)))), column=column
         )
 
-    def find() -> Iterator[Item]:
-        for photo in photos:
-            if not isinstance(photo, str | os.PathLike):
-                yield photo if photo is PAUSE else read_cell(photo) if is_stream(photo) else Item(photo)
-                continue
-            moved = find_moved(os.fsdecode(photo))  # before the walk: it ends a move that was interrupted
-            first = next(moved, None)
-            if first is None:
-                yield from map(_to_item, walk([photo]))
-            elif os.path.lexists(photo):
-                found = map(_to_item, walk([photo]))
-                yield from heapq.merge(chain([first], moved), found, key=lambda item: _sort_key(item, photo))
-            else:
-                yield from chain([first], moved)
-
     paths_only = not isinstance(photos, Sequence) or all(isinstance(photo, str | os.PathLike) for photo in photos)
-    return find(), None if paths_only else len(photos)
+    items = _find_items(photos, walk, find_moved, filtered=filtered)
+    return items, None if paths_only else len(photos)
+
+
+def _find_items(
+    photos: Iterable[Any],
+    walk: Callable[[Iterable[AnyPath]], Iterable[Found]],
+    find_moved: Callable[[str], Iterator[Item]],
+    *,
+    filtered: bool,
+) -> Iterator[Item]:
+    """Find the photos of `list_items`; archives and addresses without any come last."""
+    empty, any_found = list[str](), False
+    for photo in photos:
+        if photo is PAUSE:
+            yield photo
+            continue
+        found = _find_in(photo, walk, find_moved)
+        first = next(found, None)
+        if first is not None:
+            any_found = True
+            yield from chain([first], found)
+        elif not filtered and is_afar(os.fsdecode(photo)):
+            empty.append(os.fsdecode(photo))
+    if any_found:  # else there is nothing to scan at all
+        for path in empty:
+            yield Item(evidence=Evidence(hide(path), error=describe_empty(path)), broken=True)
+
+
+def _find_in(
+    photo: Any,
+    walk: Callable[[Iterable[AnyPath]], Iterable[Found]],
+    find_moved: Callable[[str], Iterator[Item]],
+) -> Iterator[Item]:
+    if not isinstance(photo, str | os.PathLike):
+        yield read_cell(photo) if is_stream(photo) else Item(photo)
+        return
+    moved = find_moved(os.fsdecode(photo))  # before the walk: it ends a move that was interrupted
+    first = next(moved, None)
+    if first is None:
+        yield from map(_to_item, walk([photo]))
+    elif os.path.lexists(photo):
+        found = map(_to_item, walk([photo]))
+        yield from heapq.merge(chain([first], moved), found, key=lambda item: _sort_key(item, photo))
+    else:
+        yield from chain([first], moved)
 
 
 def look_ahead(items: Iterator[Item], most: int) -> tuple[Iterator[Item], int]:
@@ -196,7 +232,16 @@ def describe_nothing(photos: Any, raws: Counter[str], if_none: str, *, filtered:
         )
     if isinstance(photos, Iterator):
         return "found no photos: the list is empty, or names only folders without photos"
+    named = [photos] if isinstance(photos, str | os.PathLike) else photos
+    afar = [path for path in map(os.fsdecode, filter(_is_path, named)) if is_afar(path)]
+    if afar:
+        more = f"; and {len(afar) - _NAMED} more" if len(afar) > _NAMED else ""
+        return f"found no photos: {'; '.join(map(describe_empty, afar[:_NAMED]))}{more}"
     return f"found no photos in the given folders: {if_none}"
+
+
+def _is_path(photo: Any) -> bool:
+    return isinstance(photo, str | os.PathLike)
 
 
 def poll(photos: Iterable[T]) -> Iterator[T]:

@@ -104,7 +104,7 @@ class Listing:
 
         try:
             _enter(self.start)
-            items, _ = list_items(list(self.photos), self.column, walk)
+            items, _ = list_items(list(self.photos), self.column, walk, filtered=bool(self.include or self.exclude))
             for entries in cut_pieces(note_files(find_ahead(items)), self.seconds):
                 after = name_piece(entries, before)
                 yield Piece(number, entries, before, after, tuple(left_out), dict(raws))

@@ -10,19 +10,19 @@ import posixpath
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
-from blurgate.errors import MachineError, OutputError, PhotoError, require_extra, require_several
+from blurgate.errors import MachineError, OutputError, PhotoError, escape_unprintable, require_extra, require_several
 from blurgate.files import check_writable, hold, hold_folder, is_filed, replace_file
 from blurgate.judging.model import BlurModel, Review, find_bounds, load_model, model_file
 from blurgate.judging.verdicts import Verdict
 from blurgate.outputs import KINDS, check_outputs, is_content_ours, is_picture_of_ours, read_head
-from blurgate.photos.addresses import hide, is_address, split_scheme
-from blurgate.photos.finding import AnyPath, describe_raws, is_afar, walk_photos
+from blurgate.photos.addresses import find_archive, hide, is_address, split_scheme
+from blurgate.photos.finding import UNKNOWN, AnyPath, describe_raws, describe_unknown, is_afar, walk_photos
 from blurgate.photos.limits import MAX_MEGAPIXELS
 from blurgate.photos.shrinking import At, check_at
 from blurgate.scanning.filing import Filing
@@ -39,6 +39,7 @@ from blurgate.threads import Track, no_track
 
 Show: TypeAlias = Callable[[Iterable[Verdict], "Callable[[], int] | None"], Iterator[Verdict]]
 
+_TABLES = 16  # of which is said what columns were left out
 _NOT_ON_DISK = (
     "only photos on a disk can be copied, moved, linked or given maps, but {path} is in a store or an archive: leave "
     "out that option, or fetch the photos first"
@@ -317,7 +318,8 @@ def _run(
             request.pieces.delete()
     for line in _describe_end(request, tally, left_out, filing, drawing):
         say(line)
-    failures = [*_list_failures(request, tally), *left_out.list_failures(), *broken]
+    failures = [*_list_failures(request, tally), *left_out.list_failures()]
+    failures += [problem for problem in broken if not any(problem in failure for failure in failures)]
     if request.strict and drawing and drawing.failed:
         failures.append(f"{drawing.failed:,} maps could not be drawn")
     return Outcome(tally, filing, tuple(failures))
@@ -328,6 +330,7 @@ def _describe_end(
 ) -> Iterator[str]:
     """Say what was left out and written."""
     yield from left_out.describe()
+    yield from _describe_columns(request)
     if filing and (missing := filing.count_missing()):
         yield (
             f"left out {missing:,} of the photos that an earlier scan moved: they came from elsewhere, or are no "
@@ -340,6 +343,29 @@ def _describe_end(
     for path in filter(None, (request.output, request.report)):
         if path not in request.temporary:
             yield f"wrote {hide(str(path))}"
+
+
+def _describe_columns(request: ScanRequest) -> Iterator[str]:
+    """Say which column of pictures was not looked at, if none was named."""
+    if request.column or not names_tables(request.photos):
+        return
+    from blurgate.photos.picture_tables import list_columns
+
+    places = [
+        place
+        for place in map(find_archive, _list_named(request.photos))
+        if place and place.kind == "parquet" and not place.inner
+    ]
+    said = set[str]()
+    for place in places[:_TABLES]:
+        with suppress(PhotoError, MachineError, OSError):  # the scan has met it, or workers have
+            chosen, others = list_columns(place)
+            if others and chosen not in said:
+                said.add(chosen)
+                yield (
+                    f"left out the pictures in {', '.join(map(escape_unprintable, others))} of {hide(place.archive)}: "
+                    f"judged those in {escape_unprintable(chosen)}, see --column"
+                )
 
 
 class LeftOut:
@@ -381,6 +407,8 @@ class LeftOut:
 
         What looks like a map of ours counts too: a photo may be made to look like one.
         """
+        if self._request.fail_on and self.raws[UNKNOWN]:
+            yield describe_unknown(self.raws[UNKNOWN])
         for folder, count, ours in self._counts:
             if count and self._request.fail_on and os.path.realpath(folder) not in self._own:
                 were = "was" if count == 1 else "were"
@@ -510,19 +538,27 @@ def _place_outputs(request: ScanRequest, say: Callable[[str], None]) -> Iterator
             place.parent.mkdir()
         given: dict[str, Any] = {**places, "temporary": {place: addresses[name] for name, place in places.items()}}
         yield replace(request, **given)
-    except BaseException:
+    except BaseException as error:
+        verdicts = places.get("output")
+        if isinstance(error, Exception) and verdicts and verdicts.exists():  # complete: only the gallery failed
+            _send(verdicts, addresses["output"], say)
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    for name, address in addresses.items():
+        _send(places[name], address, say)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _send(place: Path, address: str, say: Callable[[str], None]) -> None:
+    """Send a complete output to its address; if that fails, it stays on the disk."""
     from blurgate.photos.stores import write
 
-    for name, address in addresses.items():
-        try:
-            write(places[name], address)
-        except (PhotoError, MachineError) as error:
-            raise OutputError(f"{error}: what was to be written lies in {places[name]}") from error
-        places[name].unlink()
-        say(f"wrote {hide(address)}")
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write(place, address)
+    except (PhotoError, MachineError) as error:
+        raise OutputError(f"{error}: what was to be written lies in {place}") from error
+    place.unlink()
+    say(f"wrote {hide(address)}")
 
 
 def _check_address(address: str, kind: str) -> None:

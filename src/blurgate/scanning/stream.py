@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from blurgate.errors import PhotoError, require_several
+from blurgate.errors import BlurgateError, PhotoError, require_several
 from blurgate.judging.model import BlurModel, Measurement, Review
 from blurgate.judging.verdicts import Evidence, Verdict
 from blurgate.measuring.engines import MANY, Engine
@@ -248,7 +248,7 @@ def scan_items(
         found: dict[str, Any] = {"note_left_out": note_left_out, "raws": raws, "if_none": if_none, "column": column}
         return scan_on_ray(photos, judge, **searched, **found, resume=resume, jobs=jobs, address=address)
     moved = (lambda path: find_moved(path, judge.name)) if find_moved else find_none
-    items, count = list_items(photos, column, walk, moved)
+    items, count = list_items(photos, column, walk, moved, filtered=bool(include or exclude))
     streamed = count is None and not isinstance(photos, Sequence)
     if count is None:
         items, count = look_ahead(items, 1 if streamed else max(MANY, -(-_FROM_WORK // _FROM_JOBS)))
@@ -352,12 +352,24 @@ def _judge(
     judging: Callable[[Iterable[Item]], _Batches],
     jobs: int,
 ) -> Iterator[tuple[Item, Evidence]]:
-    """Judge photos that are not in the records, and save the evidence of all."""
+    """Judge photos that are not in the records, and save the evidence of all; then raise what ended the search."""
+    problems = list[BlurgateError]()
     with opened as records:
-        pending = _find_known(find_ahead(items), records, judge.name) if records else items
+        found = _end_at(items, problems)
+        pending = _find_known(find_ahead(found), records, judge.name) if records else found
         fetched = fetch_ahead(pending, jobs=jobs, max_megapixels=judge.max_megapixels)
         with closing(judging(fetched)) as batches:
             yield from _save_all(batches, records, judge)
+    for problem in problems:
+        raise problem
+
+
+def _end_at(items: Iterable[Item], problems: list[BlurgateError]) -> Iterator[Item]:
+    """End photos at a problem of finding them, which is noted: those before it are judged and saved all the same."""
+    try:
+        yield from items
+    except BlurgateError as error:
+        problems.append(error)
 
 
 def _save_all(
