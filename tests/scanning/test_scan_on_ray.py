@@ -168,9 +168,10 @@ def test_what_is_wrong_with_the_photos_is_said_as_here(without_cluster, photos, 
     with pytest.raises(PhotoError, match="nowhere does not exist"):
         scan([photos, tmp_path / "nowhere"], model=model, on="ray")
     assert list(scan([], model=model, on="ray")) == []
-    monkeypatch.setattr(os.path, "lexists", lambda _: True)  # as if only the workers did not see it
-    with pytest.raises(PhotoError, match="nowhere is on this machine, but the workers of the Ray cluster do not see"):
-        scan([photos, tmp_path / "nowhere"], model=model, on="ray")
+    unseen = Piece(0, (), "", "", problem=PhotoError(f"{photos} does not exist: check the path"))
+    monkeypatch.setattr(Listing, "__call__", lambda _: iter([unseen]))  # as a worker without that disk says
+    with pytest.raises(PhotoError, match="photos is on this machine, but the workers of the Ray cluster do not see"):
+        scan([photos], model=model, on="ray")
 
 
 def test_a_folder_as_output_keeps_the_workers_files(cluster, photos, model, tmp_path, monkeypatch):
