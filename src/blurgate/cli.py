@@ -180,7 +180,7 @@ Exclude = Annotated[
 Column = Annotated[
     str | None,
     typer.Option(
-        help="Column of the pictures in Parquet tables; default: path, file, image, photo, bytes, or the only one.",
+        help="Column of the pictures in Parquet tables; default: image, photo, bytes, or the only one.",
         metavar="NAME",
     ),
 ]
