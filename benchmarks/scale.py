@@ -11,7 +11,8 @@ its trees alone, and their ratio to one of the same kind. Photos are in the page
 for a few seconds, from when every worker has begun; the start is stated apart, and from how many photos on processes
 make up for theirs. A quarter of them is blurred. Beside it, the ceiling of the machine: how much faster it is at
 decoding alone with so many processes that share nothing.
-memory: what the command and all its processes hold while they scan many small photos (hard links of 500 distinct ones).
+memory: what the command and all its processes hold while they scan many small photos by trees (hard links of 500
+distinct ones).
 store: photos in a bucket of moto's S3 server on the loopback, behind a proxy that takes its time, against the same
 photos on the local disk, judged by trees on one thread, as the server needs a core too. driver: what the process that
 starts a scan on a cluster does for each photo. gpu: blocks a second, and the bytes that all operations read and write
@@ -274,7 +275,7 @@ def measure_memory(work: Path, count: int, jobs: int) -> Numbers:
         "import sys; from pathlib import Path; from blurgate.scanning.run import ScanRequest, run_scan\n"
         "folder, output, workers, jobs = sys.argv[1:]\n"
         "how = {'workers': workers, 'jobs': int(jobs)}\n"
-        "request = ScanRequest(photos=[folder], roots=[Path(folder)], output=Path(output), **how)\n"
+        "request = ScanRequest(photos=[folder], roots=[Path(folder)], output=Path(output), model='trees', **how)\n"
         "print(run_scan(request).tally.total)"
     )
     results: Numbers = {"photos": count, "jobs": jobs}
