@@ -243,7 +243,11 @@ AllowUnreadable = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if a photo cannot be read; --fail-on implies it.")]
 EngineName = Annotated[
     str,
-    typer.Option(help="numpy, compiled (needs the extra fast), or auto: compiled from 100 photos on.", metavar="NAME"),
+    typer.Option(
+        help="numpy, compiled (needs the extra fast), or auto: compiled from 5 photos on, from 100 if it has yet to be "
+        "compiled.",
+        metavar="NAME",
+    ),
 ]
 DeviceName = Annotated[str, typer.Option(help="cpu, or cuda (needs the extra gpu).", metavar="NAME")]
 MaxMegapixels = Annotated[float, typer.Option(min=0, help="Refuse larger photos, by their header.", metavar="N")]
